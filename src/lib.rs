@@ -1,0 +1,10 @@
+//! Guided diffusion (ADM: Dhariwal & Nichol, arXiv 2105.05233) on WebGPU.
+//!
+//! Data flows in one direction, each stage its own type:
+//!
+//! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
+
+pub mod config;
+pub mod error;
+
+pub use error::{Error, Result};
