@@ -6,5 +6,6 @@
 
 pub mod config;
 pub mod error;
+pub mod sampler;
 
 pub use error::{Error, Result};
