@@ -6,6 +6,12 @@
 
 pub mod config;
 pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod model;
+pub mod op;
+pub mod plan;
 pub mod sampler;
+pub mod shader;
 
 pub use error::{Error, Result};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::op::{Op, Operator};
+use crate::op::Op;
 pub use tensor::{Shape, Tensor};
 
 /// A node, and the tensor that it yields.
