@@ -7,5 +7,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod sampler;
 
 pub use error::{Error, Result};

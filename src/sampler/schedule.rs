@@ -1,0 +1,262 @@
+//! The sampling process on the host: every coefficient of every step, as plain data.
+//!
+//! Tables are kept in float64, since alpha-bar reaches 1e-9 and its differences cancel; a step's values are rounded
+//! to float32 once, when the step is asked for. The formulas are those of Ho et al. 2020 (ancestral), Song et al. 2021
+//! (DDIM) and Nichol & Dhariwal 2021 (cosine schedule, learned range of the variance).
+
+use bytemuck::{Pod, Zeroable};
+
+use super::respace::Respacing;
+use crate::config::{DiffusionConfig, NoiseSchedule};
+use crate::{Error, Result};
+
+/// More steps than this are taken for a corrupt file: published processes have 1,000 or 4,000.
+pub const MAX_STEPS: usize = 100_000;
+
+/// How a step goes from x_i to x_{i-1}.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// DDPM: a draw from the learned posterior.
+    Ancestral,
+    /// DDIM: along the predicted noise, with `eta` (0 to 1) of the posterior's randomness.
+    Ddim {
+        /// 0 is deterministic, 1 has the posterior's variance.
+        eta: f64,
+    },
+}
+
+/// Where a step's variance comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variance {
+    /// The network interpolates between the posterior's log variance and log beta.
+    LearnedRange,
+    /// Beta, except at the last step.
+    FixedLarge,
+    /// The posterior's.
+    FixedSmall,
+}
+
+/// The full process's betas.
+///
+/// # Errors
+/// [`Error::Config`] for an impossible number of steps.
+pub fn betas(schedule: NoiseSchedule, steps: usize) -> Result<Vec<f64>> {
+    if steps < 2 || steps > MAX_STEPS {
+        return Err(Error::Config(format!("diffusion_steps is {steps}; it must be between 2 and {MAX_STEPS}")));
+    }
+    match schedule {
+        NoiseSchedule::Linear => {
+            let scale = 1000.0 / steps as f64;
+            let (first, last) = (scale * 1e-4, scale * 0.02);
+            if last >= 1.0 {
+                return Err(Error::Config(format!(
+                    "a linear schedule of {steps} steps would remove more than the whole image; it needs at least 21"
+                )));
+            }
+            let delta = (last - first) / (steps - 1) as f64;
+            Ok((0..steps).map(|i| if i + 1 == steps { last } else { first + i as f64 * delta }).collect())
+        }
+        NoiseSchedule::Cosine => {
+            let bar = |t: f64| ((t + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
+            let at = |i: usize| bar(i as f64 / steps as f64);
+            Ok((0..steps).map(|i| (1.0 - at(i + 1) / at(i)).min(0.999)).collect())
+        }
+    }
+}
+
+/// A respaced process. All tables have one entry a kept step, the cleanest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// The kept steps of the full process, ascending.
+    pub timesteps: Vec<usize>,
+    /// The share of the image's variance left at each step (alpha-bar).
+    pub alphas_cumprod: Vec<f64>,
+    /// The same one step earlier; 1 for step 0.
+    pub alphas_cumprod_prev: Vec<f64>,
+    /// The respaced betas.
+    pub betas: Vec<f64>,
+    /// Variance of q(x_{i-1} | x_i, x_0); 0 at step 0.
+    pub posterior_variance: Vec<f64>,
+    /// Its logarithm, step 0 taking step 1's.
+    pub posterior_log_variance: Vec<f64>,
+    /// Weight of x_0 in the posterior's mean.
+    pub coef1: Vec<f64>,
+    /// Weight of x_i in the posterior's mean.
+    pub coef2: Vec<f64>,
+    /// Where a step's variance comes from.
+    pub variance: Variance,
+    /// The network predicts x_0 instead of the noise.
+    pub predict_xstart: bool,
+    /// What the network's timesteps are multiplied with, where it was trained so.
+    time_scale: Option<f32>,
+}
+
+/// What one sampling step needs, rounded to float32 once; laid out for a uniform buffer (64 bytes, no padding).
+///
+/// With `model` the network's first half and `v` its second:
+///
+/// ```text
+/// x0      = predict_xstart ? model : sqrt_recip_bar * x - sqrt_recipm1_bar * model      (then clamped to [-1, 1])
+/// log_var = learned range  ? mix(min_log_variance, max_log_variance, (v + 1) / 2) : fixed_log_variance
+/// ancestral: x' = coef1 * x0 + coef2 * x + (last ? 0 : exp(0.5 * log_var) * noise)
+/// eps     = (sqrt_recip_bar * x - x0) / sqrt_recipm1_bar
+/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (last ? 0 : sigma * noise)
+/// ```
+///
+/// Guidance adds `exp(log_var) * gradient` to the ancestral mean; in DDIM it subtracts `sqrt_one_minus_bar * gradient`
+/// from eps and takes x0 again from it (unclamped).
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct StepCoefficients {
+    /// The timestep as the network takes it (an original one, rescaled where it was trained so).
+    pub model_timestep: f32,
+    /// 1 / sqrt(alpha-bar).
+    pub sqrt_recip_bar: f32,
+    /// sqrt(1 / alpha-bar - 1).
+    pub sqrt_recipm1_bar: f32,
+    /// Weight of x_0 in the posterior's mean.
+    pub coef1: f32,
+    /// Weight of x_i in the posterior's mean.
+    pub coef2: f32,
+    /// The learned range's upper end: log beta.
+    pub max_log_variance: f32,
+    /// The learned range's lower end: the posterior's clipped log variance.
+    pub min_log_variance: f32,
+    /// The log variance where it is not learned.
+    pub fixed_log_variance: f32,
+    /// sqrt(alpha-bar of the step before).
+    pub sqrt_prev: f32,
+    /// sqrt(1 - alpha-bar of the step before - sigma^2).
+    pub ddim_direction: f32,
+    /// Standard deviation of DDIM's noise; 0 where eta is 0 or the sampler is ancestral.
+    pub sigma: f32,
+    /// sqrt(1 - alpha-bar).
+    pub sqrt_one_minus_bar: f32,
+    /// The respaced step, counting down to 0; also the step that keys the noise.
+    pub index: u32,
+    /// 1 at step 0, which adds no noise.
+    pub is_last: u32,
+    /// 1 where this step draws noise: not the last one, and not DDIM with eta 0.
+    pub draws_noise: u32,
+    /// The kept step of the full process.
+    pub timestep: u32,
+}
+
+impl Schedule {
+    /// The process `config` describes, shortened by `respacing`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an impossible process, [`Error::Options`] for an impossible respacing.
+    pub fn new(config: &DiffusionConfig, respacing: &Respacing) -> Result<Self> {
+        let mut bar = 1.0;
+        let full: Vec<f64> = betas(config.noise_schedule, config.diffusion_steps)?
+            .into_iter()
+            .map(|beta| {
+                bar *= 1.0 - beta;
+                bar
+            })
+            .collect();
+        let timesteps = respacing.timesteps(full.len())?;
+        if timesteps.len() < 2 {
+            return Err(Error::Options(format!(
+                "respacing {respacing}: sampling needs at least 2 steps; a single one would start at the clean end"
+            )));
+        }
+        let alphas_cumprod: Vec<f64> = timesteps.iter().map(|&t| full[t]).collect();
+        let mut schedule = Self {
+            variance: match (config.learn_sigma, config.sigma_small) {
+                (true, _) => Variance::LearnedRange,
+                (false, true) => Variance::FixedSmall,
+                (false, false) => Variance::FixedLarge,
+            },
+            predict_xstart: config.predict_xstart,
+            time_scale: config.rescale_timesteps.then(|| (1000.0 / config.diffusion_steps as f64) as f32),
+            alphas_cumprod_prev: std::iter::once(1.0)
+                .chain(alphas_cumprod.iter().copied())
+                .take(timesteps.len())
+                .collect(),
+            betas: Vec::new(),
+            posterior_variance: Vec::new(),
+            posterior_log_variance: Vec::new(),
+            coef1: Vec::new(),
+            coef2: Vec::new(),
+            timesteps,
+            alphas_cumprod,
+        };
+        for (&bar, &prev) in schedule.alphas_cumprod.iter().zip(&schedule.alphas_cumprod_prev) {
+            let beta = 1.0 - bar / prev;
+            schedule.betas.push(beta);
+            schedule.posterior_variance.push(beta * (1.0 - prev) / (1.0 - bar));
+            schedule.coef1.push(beta * prev.sqrt() / (1.0 - bar));
+            schedule.coef2.push((1.0 - prev) * (1.0 - beta).sqrt() / (1.0 - bar));
+        }
+        // The posterior's variance is 0 at step 0, so its logarithm takes step 1's.
+        let variance = &schedule.posterior_variance;
+        schedule.posterior_log_variance = (0..variance.len()).map(|i| variance[i.max(1)].ln()).collect();
+        Ok(schedule)
+    }
+
+    /// The number of sampling steps.
+    pub fn len(&self) -> usize {
+        self.timesteps.len()
+    }
+
+    /// Whether there is no step; never true for a constructed schedule.
+    pub fn is_empty(&self) -> bool {
+        self.timesteps.is_empty()
+    }
+
+    /// The timestep of respaced step `index` as the network takes it.
+    fn model_timestep(&self, index: usize) -> f32 {
+        let t = self.timesteps[index] as f32;
+        // In float32, as the networks were trained: rounding a float64 product could end an ulp apart.
+        self.time_scale.map_or(t, |scale| t * scale)
+    }
+
+    /// All steps of a sampling run, the noisiest first (indices count down to 0).
+    ///
+    /// # Errors
+    /// [`Error::Options`] for an eta outside 0 to 1.
+    pub fn steps(&self, method: Method) -> Result<Vec<StepCoefficients>> {
+        let eta = match method {
+            Method::Ancestral => 0.0,
+            Method::Ddim { eta } if (0.0..=1.0).contains(&eta) => eta,
+            Method::Ddim { eta } => {
+                return Err(Error::Options(format!(
+                    "eta is {eta}; it must be between 0 (deterministic) and 1 (as random as the ancestral sampler)"
+                )));
+            }
+        };
+        let noisy = method == Method::Ancestral || eta > 0.0;
+        Ok((0..self.len()).rev().map(|i| self.coefficients(i, eta, noisy)).collect())
+    }
+
+    fn coefficients(&self, i: usize, eta: f64, noisy: bool) -> StepCoefficients {
+        let (bar, prev) = (self.alphas_cumprod[i], self.alphas_cumprod_prev[i]);
+        let sigma = eta * ((1.0 - prev) / (1.0 - bar)).sqrt() * (1.0 - bar / prev).sqrt();
+        let fixed = match self.variance {
+            Variance::FixedLarge if i == 0 => self.posterior_log_variance[0],
+            Variance::FixedLarge => self.betas[i].ln(),
+            Variance::FixedSmall | Variance::LearnedRange => self.posterior_log_variance[i],
+        };
+        StepCoefficients {
+            model_timestep: self.model_timestep(i),
+            sqrt_recip_bar: (1.0 / bar).sqrt() as f32,
+            sqrt_recipm1_bar: (1.0 / bar - 1.0).sqrt() as f32,
+            coef1: self.coef1[i] as f32,
+            coef2: self.coef2[i] as f32,
+            max_log_variance: self.betas[i].ln() as f32,
+            min_log_variance: self.posterior_log_variance[i] as f32,
+            fixed_log_variance: fixed as f32,
+            sqrt_prev: prev.sqrt() as f32,
+            // Rounding may leave a tiny negative number where eta is 1.
+            ddim_direction: (1.0 - prev - sigma * sigma).max(0.0).sqrt() as f32,
+            sigma: sigma as f32,
+            sqrt_one_minus_bar: (1.0 - bar).sqrt() as f32,
+            index: i as u32,
+            is_last: u32::from(i == 0),
+            draws_noise: u32::from(noisy && i > 0),
+            timestep: self.timesteps[i] as u32,
+        }
+    }
+}

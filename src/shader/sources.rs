@@ -1,0 +1,26 @@
+//! The table of WGSL sources; a test asserts that it and `shaders/` agree.
+
+macro_rules! sources {
+    ($folder:literal: $($stem:literal),* $(,)?) => {
+        &[$(($stem, include_str!(concat!("../../shaders/", $folder, $stem, ".wgsl")))),*]
+    };
+}
+
+/// Every kernel: stem, template.
+pub const KERNELS: &[(&str, &str)] = sources!["":
+    "attention",
+    "conv2d",
+    "conv2d_gemm",
+    "embedding",
+    "gemm",
+    "group_norm_affine",
+    "group_norm_stats",
+    "modulate",
+    "timestep_embedding",
+    "unary",
+    "winograd_input",
+    "winograd_output",
+];
+
+/// What kernels import.
+pub const SHARED: &[(&str, &str)] = sources!["shared/": "epilogue", "prologue", "store", "weights"];
