@@ -4,6 +4,7 @@
 //!
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
+pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod gpu;
