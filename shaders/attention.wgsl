@@ -18,9 +18,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let token = group.x * ${WORKERS}u + worker;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;
-    let from = (row + min(token, p.tokens - 1u)) * p.width4 + head;
+    let base = (row + min(token, p.tokens - 1u)) * p.width4 + head;
 #for d in 0..D4
-    let q${d} = qkv[from + ${d}u] * p.scale;
+    let q${d} = qkv[base + ${d}u] * p.scale;
     var acc${d} = vec4<f32>(0.0);
 #end
     var highest = -3.4e38;
