@@ -29,4 +29,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 
 /// What kernels import.
 pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "philox", "prologue", "step", "store", "weights"];
+    sources!["shared/": "epilogue", "math", "philox", "prologue", "step", "store", "weights"];
