@@ -4,8 +4,12 @@
 //!
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod error;
+pub mod image;
 pub mod sampler;
 
 pub use error::{Error, Result};

@@ -1,1 +1,3 @@
+//! The `guided-diffusion` program; everything is in the library's `cli` module.
+
 fn main() {}

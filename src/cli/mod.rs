@@ -1,0 +1,10 @@
+//! The command line program: arguments, progress, files. No tensor logic lives here.
+
+pub mod input;
+pub mod npy;
+pub mod output;
+pub mod png;
+pub mod staged;
+
+/// Keyword of the PNG text that holds an image's parameters as JSON.
+pub const PARAMETERS: &str = "guided-diffusion";
