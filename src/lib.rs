@@ -4,12 +4,19 @@
 //!
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
+pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod gpu;
+pub mod graph;
 pub mod image;
+pub mod model;
+pub mod op;
+pub mod plan;
 pub mod sampler;
+pub mod shader;
 
 pub use error::{Error, Result};

@@ -3,7 +3,19 @@
 //! Field names are those of the public guided-diffusion scripts. Read from a file's `adm` metadata, else
 //! inferred from tensor shapes and the table of public files, else given by flags.
 
+mod flags;
+mod infer;
+mod metadata;
+mod parameters;
+pub mod presets;
+mod shapes;
+mod validate;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::flags::Overrides;
+pub use self::infer::{Inferred, Origin, infer};
+pub use self::parameters::{check, parameters};
 
 /// What a network is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,4 +114,91 @@ pub struct ModelConfig {
     pub diffusion: DiffusionConfig,
     /// Names of the classes, or empty.
     pub class_names: Vec<String>,
+}
+
+impl UNetConfig {
+    /// The width of a level: `int(channel_mult[level] * model_channels)`, 0 past the last level.
+    pub fn width(&self, level: usize) -> usize {
+        self.channel_mult.get(level).map_or(0, |mult| (mult * self.model_channels as f64) as usize)
+    }
+
+    /// Whether attention follows the residual blocks where images are `ds` times smaller than the input.
+    pub fn attention_at(&self, ds: usize) -> bool {
+        // The public code's rule, integer division included.
+        self.attention_resolutions.iter().any(|r| self.image_size.checked_div(*r) == Some(ds))
+    }
+
+    /// Attention heads in a block of `channels`.
+    pub fn heads(&self, channels: usize) -> usize {
+        channels.checked_div(self.num_head_channels).unwrap_or(self.num_heads)
+    }
+}
+
+impl ModelConfig {
+    /// Channels of the images it makes or judges.
+    pub fn image_channels(&self) -> usize {
+        if self.role == Role::Upsampler { self.unet.in_channels / 2 } else { self.unet.in_channels }
+    }
+
+    /// Classes it can be conditioned on, or tells apart; 0 for an unconditional model.
+    pub fn classes(&self) -> usize {
+        if self.role == Role::Classifier { self.unet.out_channels } else { self.unet.num_classes }
+    }
+}
+
+impl Role {
+    /// The metadata's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Diffusion => "diffusion",
+            Self::Upsampler => "upsampler",
+            Self::Classifier => "classifier",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for NoiseSchedule {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        match text {
+            "linear" => Ok(Self::Linear),
+            "cosine" => Ok(Self::Cosine),
+            _ => Err(crate::Error::Options(format!("noise_schedule {text:?} is unknown; use linear or cosine"))),
+        }
+    }
+}
+
+impl Pool {
+    /// The public scripts' word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Adaptive => "adaptive",
+            Self::Spatial => "spatial",
+            Self::SpatialV2 => "spatial_v2",
+        }
+    }
+}
+
+impl std::str::FromStr for Pool {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        match text {
+            "attention" => Ok(Self::Attention),
+            "adaptive" => Ok(Self::Adaptive),
+            "spatial" => Ok(Self::Spatial),
+            "spatial_v2" => Ok(Self::SpatialV2),
+            _ => Err(crate::Error::Options(format!(
+                "classifier_pool {text:?} is unknown; use attention, adaptive, spatial or spatial_v2"
+            ))),
+        }
+    }
 }

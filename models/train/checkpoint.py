@@ -1,0 +1,42 @@
+"""Model files: safetensors with the network's and the process's configuration as JSON metadata.
+
+The metadata's key is `adm`.  Its object holds `kind` (diffusion, upsampler or classifier), the
+fields of `network.Config`, diffusion_steps, noise_schedule, learn_sigma, predict_xstart,
+train_images (how many were seen) and class_names.
+"""
+
+import dataclasses
+import json
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import data
+from diffusion import Diffusion
+from network import Classifier, Config, UNet
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16}
+STEPS, SCHEDULE = 1000, "cosine"
+
+
+def save(path, state, kind, config, train_images, dtype="f32", predict_xstart=True):
+    process = {"diffusion_steps": STEPS, "noise_schedule": SCHEDULE, "learn_sigma": kind != "classifier",
+               "predict_xstart": predict_xstart and kind != "classifier"}
+    meta = {"kind": kind, **dataclasses.asdict(config), **process, "train_images": train_images, "class_names": data.CLASS_NAMES}
+    tensors = {name: tensor.detach().to(DTYPES[dtype]).contiguous() for name, tensor in state.items()}
+    save_file(tensors, path, {"adm": json.dumps(meta)})
+
+
+def load(path):
+    """(network in float32, ready to evaluate; metadata)."""
+    with safe_open(path, "pt") as f:
+        meta = json.loads(f.metadata()["adm"])
+    net = (Classifier if meta["kind"] == "classifier" else UNet)(Config.from_metadata(meta))
+    net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return net.eval(), meta
+
+
+def process(meta, keep=None):
+    """The diffusion process a file was trained for, on the kept timesteps."""
+    return Diffusion(meta["diffusion_steps"], meta["noise_schedule"], keep, meta["predict_xstart"], meta["learn_sigma"])

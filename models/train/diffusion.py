@@ -1,0 +1,91 @@
+"""The Gaussian diffusion process: schedule, training loss and the DDIM sampler.
+
+Notation as in the papers: x_0 is an image, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e with
+standard normal e; the code says `abar` for the cumulative product of alphas.  The tables are
+float64 and cover the kept timesteps, which are all of them while training.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+
+def betas(schedule, steps):
+    """The variances of the full process: 'linear' (Ho et al. 2020) or 'cosine' (Nichol & Dhariwal 2021)."""
+    if schedule == "linear":
+        return np.linspace(0.1 / steps, 20 / steps, steps)
+    abar = lambda s: math.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2
+    return np.array([min(1 - abar((i + 1) / steps) / abar(i / steps), 0.999) for i in range(steps)])
+
+
+def ddim_timesteps(steps, count):
+    """`count` timesteps at the smallest integer stride that gives just so many."""
+    for stride in range(1, steps):
+        kept = range(0, steps, stride)
+        if len(kept) == count:
+            return list(kept)
+    raise ValueError(f"no integer stride gives {count} of {steps} steps")
+
+
+class Diffusion:
+    def __init__(self, steps=1000, schedule="cosine", keep=None, predict_xstart=True, learn_sigma=True):
+        self.timesteps = keep or list(range(steps))
+        self.predict_xstart, self.learn_sigma = predict_xstart, learn_sigma
+        self.abar = np.cumprod(1 - betas(schedule, steps))[self.timesteps]
+        self.abar_prev = np.append(1.0, self.abar[:-1])
+        self.beta = 1 - self.abar / self.abar_prev
+        variance = self.beta * (1 - self.abar_prev) / (1 - self.abar)
+        self.posterior_log_variance = np.log(np.append(variance[1], variance[1:]))  # the first is 0
+        self.posterior_x0 = self.beta * np.sqrt(self.abar_prev) / (1 - self.abar)
+        self.posterior_xt = (1 - self.abar_prev) * np.sqrt(1 - self.beta) / (1 - self.abar)
+
+    def at(self, table, i):
+        """A table's float32 values at the steps i [N], to be broadcast over images."""
+        return torch.from_numpy(table).float()[i][:, None, None, None]
+
+    def noised(self, x0, i, noise):
+        """x_t for the steps i [N]."""
+        return self.at(np.sqrt(self.abar), i) * x0 + self.at(np.sqrt(1 - self.abar), i) * noise
+
+    def loss(self, out, x0, xt, i, noise):
+        """Improved diffusion's hybrid: a weighted MSE and, for the variance alone, the variational bound.
+
+        The weight is the signal-to-noise ratio clipped to [1, 5] where x_0 is predicted, and
+        min(1 / abar, 5) for noise: both keep a few steps from ruling the rest.
+        """
+        prediction, interpolation = out.chunk(2, dim=1)
+        if self.predict_xstart:
+            x0_hat, target, weight = prediction, x0, np.clip(self.abar / (1 - self.abar), 1, 5)
+        else:
+            x0_hat = (xt - self.at(np.sqrt(1 - self.abar), i) * prediction) / self.at(np.sqrt(self.abar), i)
+            target, weight = noise, np.minimum(1 / self.abar, 5)
+        mse = (self.at(weight / weight.mean(), i) * (prediction - target) ** 2).mean()
+        return mse + self.bound(x0_hat.detach(), interpolation, x0, xt, i) * len(self.timesteps) / 1000
+
+    def bound(self, x0_hat, interpolation, x0, xt, i):
+        """The bound's term of step i in bits a pixel: KL(q || p), for the last step -log2 p(x_0)."""
+        mean = self.at(self.posterior_x0, i) * x0_hat + self.at(self.posterior_xt, i) * xt
+        true_mean = self.at(self.posterior_x0, i) * x0 + self.at(self.posterior_xt, i) * xt
+        low, high = self.at(self.posterior_log_variance, i), self.at(np.log(self.beta), i)
+        log_var = low + (interpolation + 1) / 2 * (high - low)
+        kl = 0.5 * (log_var - low - 1 + (low - log_var).exp() + (true_mean - mean) ** 2 * (-log_var).exp())
+        # -log p of the 8-bit value whose bin of width 2 / 255 holds x_0; the outermost bins are open.
+        cdf = lambda x: 0.5 * (1 + torch.erf((x - mean) * (-0.5 * log_var).exp() / math.sqrt(2)))
+        below = torch.where(x0 < -0.999, 0.0, cdf(x0 - 1 / 255))
+        above = torch.where(x0 > 0.999, 1.0, cdf(x0 + 1 / 255))
+        nll = -(above - below).clamp(min=1e-12).log()
+        return torch.where((i == 0)[:, None, None, None], nll, kl).mean() / math.log(2)
+
+    @torch.no_grad()
+    def ddim(self, model, x):
+        """Deterministic DDIM from noise x; model(x, t [N]) predicts x_0 or the noise."""
+        for i in reversed(range(len(self.timesteps))):
+            out = model(x, torch.full((len(x),), self.timesteps[i]))
+            if self.learn_sigma:
+                out = out.chunk(2, dim=1)[0]
+            a, b = math.sqrt(self.abar[i]), math.sqrt(1 - self.abar[i])
+            x0 = (out if self.predict_xstart else (x - b * out) / a).clamp(-1, 1)
+            e = (x - a * x0) / b
+            x = math.sqrt(self.abar_prev[i]) * x0 + math.sqrt(1 - self.abar_prev[i]) * e
+        return x

@@ -1,0 +1,156 @@
+"""Train one of the built-in models on the CPU.
+
+    python train.py diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
+    python train.py classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
+    python train.py upsampler  --out ../fashion32-upsampler.safetensors  --hours 0.5  --dtype f16
+
+The learning rate warms up, stays, and falls linearly over the last part of --hours (wall clock,
+as a shared machine does not say beforehand how many steps it will give).  A file named after
+--out with `.decay` appended starts the fall at once.  The moving average of the weights is what is
+written; every few minutes, with `.pt` beside it, from which the same command goes on.
+"""
+
+import argparse
+import copy
+import os
+import time
+
+import torch
+import torch.nn.functional as F
+
+import checkpoint
+import data
+from diffusion import Diffusion
+from muon import optimizers
+from network import Classifier, Config, UNet
+
+# 64 channels are the fewest that work: with 32, each of group normalization's 32 groups is one
+# channel, the norms remove every channel's mean, and the network cannot see an image's brightness.
+SHAPE = dict(image_size=32, model_channels=64, num_res_blocks=1, channel_mult=(1, 1, 2), num_head_channels=32)
+CONFIGS = {
+    "diffusion": Config(in_channels=1, out_channels=2, attention_resolutions=(16, 8), num_classes=10, **SHAPE),
+    "classifier": Config(in_channels=1, out_channels=10, attention_resolutions=(16, 8), pool="attention", **SHAPE),
+    "upsampler": Config(in_channels=2, out_channels=2, attention_resolutions=(8,), num_classes=10, **SHAPE),
+}
+LOW_RES = 16  # the side of an upsampler's input
+SAVE_EVERY, SHOW_EVERY = 180, 60  # seconds
+
+
+def batch_loss(kind, net, process, x0, y):
+    """One batch's loss; its timesteps are spread evenly over the process."""
+    n, steps = len(x0), len(process.timesteps)
+    t = ((torch.randperm(n) + torch.rand(n)) * (steps / n)).long().clamp(max=steps - 1)
+    noise = torch.randn_like(x0)
+    xt = process.noised(x0, t, noise).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        if kind == "classifier":
+            out = net(xt, t)
+        elif kind == "upsampler":
+            out = net(xt, t, y, F.interpolate(x0, (LOW_RES, LOW_RES), mode="area"))
+        else:
+            out = net(xt, t, y)
+    if kind == "classifier":
+        return F.cross_entropy(out.float(), y)
+    return process.loss(out.float(), x0, xt, t, noise)
+
+
+class Schedule:
+    """The fraction of the full learning rate: warm-up by steps, decay by the clock."""
+
+    def __init__(self, args, spent):
+        self.warmup, self.final = args.warmup, args.decay_to
+        self.decay = args.decay_hours * 3600
+        self.start = time.time() + args.hours * 3600 - self.decay - spent
+        self.trigger = args.out + ".decay"
+
+    def __call__(self, step):
+        """None when training is over."""
+        if os.path.exists(self.trigger):
+            os.remove(self.trigger)
+            self.start = min(self.start, time.time())
+        left = min(1.0, 1 - (time.time() - self.start) / self.decay)
+        if left <= 0:
+            return None
+        return min(1, (step + 1) / self.warmup) * (self.final + (1 - self.final) * left)
+
+
+def arguments():
+    p = argparse.ArgumentParser(description="Train a built-in model.")
+    p.add_argument("kind", choices=CONFIGS)
+    p.add_argument("--data", default=data.FOLDER, help="folder of Fashion-MNIST's four idx files")
+    p.add_argument("--out", required=True, help="the .safetensors file to write")
+    p.add_argument("--dtype", choices=checkpoint.DTYPES, default="f32", help="how the weights are stored")
+    p.add_argument("--hours", type=float, default=2.0, help="wall clock, all runs of this file together")
+    p.add_argument("--decay-hours", type=float, help="the part in which the rate falls (default: a quarter)")
+    p.add_argument("--decay-to", type=float, default=0.02, help="fraction of the rate at the end")
+    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--muon-lr", type=float, default=1.5e-3)
+    p.add_argument("--adam-lr", type=float, default=6e-4)
+    p.add_argument("--warmup", type=int, default=100, help="steps")
+    p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average")
+    p.add_argument("--init", help="a .safetensors file of the same kind to start from")
+    p.add_argument("--seed", type=int, default=0)
+    args = p.parse_args()
+    args.decay_hours = args.decay_hours or args.hours / 4
+    return args
+
+
+def main():
+    args = arguments()
+    torch.manual_seed(args.seed)
+    config, process = CONFIGS[args.kind], Diffusion(checkpoint.STEPS, checkpoint.SCHEDULE)
+    net = (Classifier if args.kind == "classifier" else UNet)(config)
+    seen = step = spent = 0
+    if args.init:
+        start, meta = checkpoint.load(args.init)
+        net.load_state_dict(start.state_dict())
+        seen = meta["train_images"]
+    net = net.to(memory_format=torch.channels_last)
+    opts = optimizers(net, args.muon_lr, args.adam_lr, 0.05 if args.kind == "classifier" else 0.0)
+    ema, saved = copy.deepcopy(net).eval(), args.out + ".pt"
+    if os.path.exists(saved):
+        state = torch.load(saved)
+        net.load_state_dict(state["net"])
+        ema.load_state_dict(state["ema"])
+        for (opt, _), s in zip(opts, state["opts"]):
+            opt.load_state_dict(s)
+        seen, step, spent = state["seen"], state["step"], state["spent"]
+        torch.manual_seed(args.seed + step)
+    compiled = torch.compile(net)
+    images, labels = data.load(args.data, "train")
+    schedule, began, cpu = Schedule(args, spent), time.time(), time.process_time()
+
+    def save():
+        checkpoint.save(args.out, ema.state_dict(), args.kind, config, seen, args.dtype)
+        torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
+                    "step": step, "spent": spent + time.time() - began}, saved)
+
+    shown, last_save, losses = time.time(), time.time(), []
+    while (rate := schedule(step)) is not None:
+        for opt, lr in opts:
+            for group in opt.param_groups:
+                group["lr"] = lr * rate
+            opt.zero_grad()
+        pick = torch.randint(len(images), (args.batch,))
+        loss = batch_loss(args.kind, compiled, process, images[pick], labels[pick])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
+        for opt, _ in opts:
+            opt.step()
+        step, seen = step + 1, seen + args.batch
+        with torch.no_grad():  # a shorter average at first, so that the start is forgotten
+            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - min(args.ema, (1 + step) / (10 + step)))
+        losses.append(loss.item())
+        if (now := time.time()) - shown > SHOW_EVERY:
+            mean, speed = sum(losses) / len(losses), len(losses) * args.batch / (now - shown)
+            print(f"step {step}  images {seen}  loss {mean:.4f}  gradient {norm:.2f}  rate {rate:.3f}  "
+                  f"{speed:.0f} images/s  cpu {(time.process_time() - cpu) / 60:.0f} min", flush=True)
+            shown, losses = now, []
+        if now - last_save > SAVE_EVERY:
+            save()
+            last_save = time.time()
+    save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+// Matrix product: out[z] = a[z] (m x k) * w[z] (k x n), with an epilogue. 1x1 convolutions, linear layers and the
+// Winograd domain run here. Each invocation keeps a TM x 4*TN tile in registers; no workgroup memory.
+struct Params {
+    m: u32,
+    n: u32,
+    n4: u32,
+    k4: u32, // of a; with two sources, both together
+    k4_first: u32,
+    height: u32,
+    width: u32,
+}
+@auto var<uniform> p: Params;
+@auto var<storage, read> a: array<vec4<f32>>;
+#if SOURCES == 2
+@auto var<storage, read> a2: array<vec4<f32>>;
+#end
+#import weights
+#import epilogue
+#import store
+
+@compute @workgroup_size(${WX}, ${WY})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let column = id.x * ${TN}u;
+    let row = id.y * ${TM}u;
+#for i in 0..TM
+    let row${i} = min(row + ${i}u, p.m - 1u);
+#for j in 0..TN
+    var acc${i}_${j} = vec4<f32>(0.0);
+#end
+#end
+#for j in 0..TN
+    var at${j} = id.z * 4u * p.k4 * p.n4 + min(column + ${j}u, p.n4 - 1u);
+#end
+#for s in 0..SOURCES
+    {
+#if SOURCES == 1
+        let depth = p.k4;
+#elif s == 0
+        let depth = p.k4_first;
+#else
+        let depth = p.k4 - p.k4_first;
+#end
+#for i in 0..TM
+        let from${i} = (id.z * p.m + row${i}) * depth;
+#end
+        for (var k = 0u; k < depth; k++) {
+#for i in 0..TM
+#if s == 0
+            let a${i} = a[from${i} + k];
+#else
+            let a${i} = a2[from${i} + k];
+#end
+#end
+#for kk in 0..4
+#for j in 0..TN
+            let w${kk}_${j} = weight(at${j});
+            at${j} += p.n4;
+#end
+#for i in 0..TM
+#for j in 0..TN
+            acc${i}_${j} += a${i}[${kk}] * w${kk}_${j};
+#end
+#end
+#end
+        }
+    }
+#end
+#for i in 0..TM
+#for j in 0..TN
+    if (row + ${i}u < p.m && column + ${j}u < p.n4) {
+        store(id.z * p.m + row + ${i}u, column + ${j}u, epilogue(acc${i}_${j}, row + ${i}u, column + ${j}u));
+    }
+#end
+#end
+}

@@ -1,0 +1,21 @@
+// The coefficients of one sampling step; src/sampler/schedule.rs has the same fields and the formulas.
+struct StepCoefficients {
+    model_timestep: f32,
+    sqrt_recip_bar: f32,
+    sqrt_recipm1_bar: f32,
+    coef1: f32,
+    coef2: f32,
+    max_log_variance: f32,
+    min_log_variance: f32,
+    fixed_log_variance: f32,
+    sqrt_prev: f32,
+    ddim_direction: f32,
+    sigma: f32,
+    sqrt_one_minus_bar: f32,
+    index: u32,
+    is_last: u32,
+    draws_noise: u32,
+    timestep: u32,
+    ddim: u32,
+    clip: u32,
+}

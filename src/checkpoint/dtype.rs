@@ -1,0 +1,152 @@
+//! Element types of weights, and their conversion. Separate so that a stream can decode without a [`super::Checkpoint`].
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+
+use super::{TensorInfo, malformed};
+use crate::error::{Error, Result};
+
+/// The element types that weights may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DType {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of a single.
+    BF16,
+}
+
+impl DType {
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        })
+    }
+}
+
+impl std::str::FromStr for DType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "f32" | "float32" => Ok(Self::F32),
+            "f16" | "float16" | "half" => Ok(Self::F16),
+            "bf16" | "bfloat16" => Ok(Self::BF16),
+            _ => Err(Error::Options(format!("{text:?} is not an element type; use f32, f16 or bf16"))),
+        }
+    }
+}
+
+/// Elements converted at a time; keeps the buffers in the first-level cache.
+const CHUNK: usize = 1024;
+
+/// A tensor's contiguous little-endian bytes as float32. NaN and infinite weights are refused by name.
+pub fn decode_f32(file: &str, tensor: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>> {
+    check_length(file, tensor, info, bytes)?;
+    let mut out = vec![0f32; info.elements()];
+    let step = CHUNK * info.dtype.size();
+    for (to, from) in out.chunks_mut(CHUNK).zip(bytes.chunks(step)) {
+        widen(info.dtype, from, to);
+    }
+    match out.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(not_finite(file, tensor, i, out[i])),
+        None => Ok(out),
+    }
+}
+
+/// A tensor's contiguous little-endian bytes as float16, refusing by name what float16 cannot hold.
+pub fn decode_f16(file: &str, tensor: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f16>> {
+    check_length(file, tensor, info, bytes)?;
+    let mut out = vec![f16::ZERO; info.elements()];
+    let mut wide = [0f32; CHUNK];
+    let step = CHUNK * info.dtype.size();
+    for (k, (to, from)) in out.chunks_mut(CHUNK).zip(bytes.chunks(step)).enumerate() {
+        let wide = &mut wide[..to.len()];
+        widen(info.dtype, from, wide);
+        to.convert_from_f32_slice(wide);
+        if let Some(i) = to.iter().position(|v| !v.is_finite()) {
+            return Err(not_finite_as(file, tensor, k * CHUNK + i, wide[i], DType::F16));
+        }
+    }
+    Ok(out)
+}
+
+/// Values as little-endian bytes of a type; `None` where a finite value becomes infinite.
+pub fn encode(values: &[f32], dtype: DType) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(values.len().checked_mul(dtype.size())?);
+    for &v in values {
+        match dtype {
+            DType::F32 => out.extend_from_slice(&v.to_le_bytes()),
+            DType::F16 => {
+                let h = f16::from_f32(v);
+                (h.is_finite() || !v.is_finite()).then_some(())?;
+                out.extend_from_slice(&h.to_le_bytes());
+            }
+            DType::BF16 => {
+                let h = bf16::from_f32(v);
+                (h.is_finite() || !v.is_finite()).then_some(())?;
+                out.extend_from_slice(&h.to_le_bytes());
+            }
+        }
+    }
+    Some(out)
+}
+
+/// Widens one chunk; `from` holds exactly `to.len()` elements (the callers have checked).
+fn widen(dtype: DType, from: &[u8], to: &mut [f32]) {
+    match dtype {
+        DType::F32 => {
+            for (v, b) in to.iter_mut().zip(from.chunks_exact(4)) {
+                *v = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        DType::F16 => {
+            // The file's bytes need not be aligned, and the slice conversion uses the processor's instruction.
+            let mut half = [f16::ZERO; CHUNK];
+            for (h, b) in half.iter_mut().zip(from.chunks_exact(2)) {
+                *h = f16::from_le_bytes([b[0], b[1]]);
+            }
+            half[..to.len()].convert_to_f32_slice(to);
+        }
+        DType::BF16 => {
+            for (v, b) in to.iter_mut().zip(from.chunks_exact(2)) {
+                *v = bf16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+    }
+}
+
+fn check_length(file: &str, tensor: &str, info: &TensorInfo, bytes: &[u8]) -> Result<()> {
+    let want = info.byte_len();
+    if bytes.len() != want {
+        let reason = format!("tensor {tensor:?} of shape {:?} needs {want} bytes, {} came", info.shape, bytes.len());
+        return Err(malformed(file, reason));
+    }
+    Ok(())
+}
+
+fn not_finite(file: &str, tensor: &str, index: usize, value: f32) -> Error {
+    malformed(file, format!("element {index} of tensor {tensor:?} is {value}; weights must be finite"))
+}
+
+/// The error of a value that cannot be stored as `dtype`.
+pub(crate) fn not_finite_as(file: &str, tensor: &str, index: usize, value: f32, dtype: DType) -> Error {
+    if !value.is_finite() {
+        return not_finite(file, tensor, index, value);
+    }
+    malformed(file, format!("element {index} of tensor {tensor:?} is {value}, too large for {dtype}; keep it as f32"))
+}

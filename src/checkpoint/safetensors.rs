@@ -1,0 +1,72 @@
+//! The header of a safetensors file, from the file's first bytes alone, so that a browser can stream the rest.
+//!
+//! The `safetensors` crate does the format's own checks (offsets without holes or overlaps, sizes that equal
+//! shapes); what it leaves open is checked here: the header's length, the file's length, the element types.
+
+use std::collections::BTreeMap;
+
+use safetensors::tensor::{Dtype, Metadata};
+
+use super::{DType, Header, TensorInfo, malformed};
+use crate::error::Result;
+
+/// Bytes of the length field before the header.
+const LENGTH: u64 = 8;
+/// The longest header that is read. The largest public checkpoint's takes 70 kB.
+const MAX_HEADER: u64 = 16 << 20;
+
+impl Header {
+    /// How many bytes from the file's start [`Header::parse`] needs, told by the file's first 8 bytes.
+    pub fn prefix_len(file: &str, first: &[u8]) -> Result<u64> {
+        let Some(length) = first.first_chunk::<8>() else {
+            let reason = format!("{} bytes are too few for a safetensors file", first.len());
+            return Err(malformed(file, reason));
+        };
+        let length = u64::from_le_bytes(*length);
+        if length > MAX_HEADER {
+            let reason = format!(
+                "it starts like no .pt file, and as a safetensors file its header would take {length} bytes \
+                 (at most {MAX_HEADER}); is it a checkpoint?"
+            );
+            return Err(malformed(file, reason));
+        }
+        Ok(LENGTH + length)
+    }
+
+    /// Reads the header of a safetensors file of `file_len` bytes from its first bytes; more of them do no harm.
+    pub fn parse(file: &str, prefix: &[u8], file_len: u64) -> Result<Self> {
+        let start = Self::prefix_len(file, prefix)?;
+        let json = usize::try_from(start).ok().and_then(|end| prefix.get(LENGTH as usize..end)).ok_or_else(|| {
+            malformed(file, format!("its header ends at byte {start}, but only {} bytes are there", prefix.len()))
+        })?;
+        let text = std::str::from_utf8(json).map_err(|e| {
+            malformed(file, format!("its header is not UTF-8 from byte {}", LENGTH as usize + e.valid_up_to()))
+        })?;
+        // Deserializing the crate's type runs its validation.
+        let parsed: Metadata = serde_json::from_str(text)
+            .map_err(|e| malformed(file, format!("its safetensors header is invalid: {e}")))?;
+        let end = start.saturating_add(parsed.data_len() as u64);
+        if end != file_len {
+            let what = if end > file_len { "it is cut short" } else { "bytes follow its last tensor" };
+            return Err(malformed(file, format!("{what}: its header describes {end} bytes, the file has {file_len}")));
+        }
+        let mut tensors = BTreeMap::new();
+        for (name, info) in parsed.tensors() {
+            let dtype = match info.dtype {
+                Dtype::F32 => DType::F32,
+                Dtype::F16 => DType::F16,
+                Dtype::BF16 => DType::BF16,
+                other => {
+                    let reason =
+                        format!("tensor {name:?} has elements of type {other:?}; F32, F16 and BF16 can be read");
+                    return Err(malformed(file, reason));
+                }
+            };
+            let (from, to) = info.data_offsets;
+            let range = start.saturating_add(from as u64)..start.saturating_add(to as u64);
+            tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), range });
+        }
+        let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Self { tensors, metadata })
+    }
+}

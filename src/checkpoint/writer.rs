@@ -1,0 +1,167 @@
+//! Writes files so that a reader sees the whole of one or none of it: into a temporary neighbour, renamed at the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
+
+use super::DType;
+use crate::error::{Error, Result};
+
+/// A file that appears under its name only when [`AtomicFile::commit`] succeeds. Dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl AtomicFile {
+    /// Opens a temporary file beside `path`.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = path.into();
+        if path.is_dir() {
+            return Err(Error::io(path, std::io::Error::other("it is a folder; give a file's name")));
+        }
+        let Some(name) = path.file_name() else {
+            return Err(Error::io(path, std::io::Error::other("it names no file")));
+        };
+        let unique =
+            format!(".{}.{}.{}.tmp", name.to_string_lossy(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let temporary = path.with_file_name(unique);
+        // create_new refuses to follow a link that someone may have put there.
+        let file = File::options().write(true).create_new(true).open(&temporary).map_err(|e| Error::io(&path, e))?;
+        Ok(Self { path, temporary, file: Some(BufWriter::with_capacity(1 << 20, file)) })
+    }
+
+    /// Flushes to the disk and gives the file its name, replacing an older one.
+    pub fn commit(mut self) -> Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        let finish = || -> std::io::Result<()> {
+            let file = file.into_inner().map_err(|e| e.into_error())?;
+            file.sync_all()?;
+            // Windows renames no open file.
+            drop(file);
+            std::fs::rename(&self.temporary, &self.path)
+        };
+        finish().map_err(|e| {
+            let _ = std::fs::remove_file(&self.temporary);
+            Error::io(&self.path, e)
+        })
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(std::io::Error::other("the file is finished")),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // There is no one to tell about a failure, and nothing else to do.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// A tensor to be written: name, type and shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+}
+
+impl TensorSpec {
+    /// Its size in bytes; `None` where that overflows.
+    fn byte_len(&self) -> Option<usize> {
+        self.shape.iter().try_fold(self.dtype.size(), |n, d| n.checked_mul(*d))
+    }
+}
+
+/// Writes a safetensors file. `fill` gives each tensor's little-endian bytes when its turn comes, in any number of
+/// pieces, so that no more than one tensor need be in memory; its error (or a wrong number of bytes) leaves no file.
+pub fn write(
+    path: impl AsRef<Path>,
+    mut tensors: Vec<TensorSpec>,
+    metadata: &BTreeMap<String, String>,
+    mut fill: impl FnMut(&TensorSpec, &mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    // Wider types first keeps every tensor aligned; then names, so that equal content gives equal files.
+    tensors.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then_with(|| a.name.cmp(&b.name)));
+    let mut file = AtomicFile::create(path)?;
+    let header = header(&tensors, metadata).map_err(|e| Error::io(path, std::io::Error::other(e)))?;
+    file.write_all(&header).map_err(|e| Error::io(path, e))?;
+    for spec in &tensors {
+        let mut counted = Counted { file: &mut file, bytes: 0 };
+        fill(spec, &mut counted)?;
+        let (came, want) = (counted.bytes, spec.byte_len().unwrap_or(usize::MAX));
+        if came != want {
+            let reason = format!("tensor {:?} needs {want} bytes, {came} came", spec.name);
+            return Err(Error::io(path, std::io::Error::other(reason)));
+        }
+    }
+    file.commit()
+}
+
+/// The length field and the JSON, padded so that data start at a multiple of 8.
+fn header(tensors: &[TensorSpec], metadata: &BTreeMap<String, String>) -> std::result::Result<Vec<u8>, String> {
+    let (mut entries, mut at) = (Vec::new(), 0usize);
+    for spec in tensors {
+        let end = spec
+            .byte_len()
+            .and_then(|n| at.checked_add(n))
+            .ok_or_else(|| format!("tensor {:?} is too large", spec.name))?;
+        let dtype = match spec.dtype {
+            DType::F32 => Dtype::F32,
+            DType::F16 => Dtype::F16,
+            DType::BF16 => Dtype::BF16,
+        };
+        entries.push((spec.name.clone(), Entry { dtype, shape: spec.shape.clone(), data_offsets: (at, end) }));
+        at = end;
+    }
+    let free: HashMap<String, String> = metadata.clone().into_iter().collect();
+    // Through a value, whose maps are sorted: the crate's own map would order the free strings differently each time.
+    let checked = Metadata::new((!free.is_empty()).then_some(free), entries).map_err(|e| e.to_string())?;
+    let value = serde_json::to_value(&checked).map_err(|e| e.to_string())?;
+    let mut json = serde_json::to_vec(&value).map_err(|e| e.to_string())?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut out = (json.len() as u64).to_le_bytes().to_vec();
+    out.extend_from_slice(&json);
+    Ok(out)
+}
+
+/// Counts what a tensor's filler writes.
+struct Counted<'a> {
+    file: &'a mut AtomicFile,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.bytes = self.bytes.saturating_add(n);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,159 @@
+//! Refuses configurations that contradict themselves or that nothing could hold, before anything trusts them:
+//! they come from files and flags. Errors name the field as the public scripts do.
+
+use super::{DiffusionConfig, ModelConfig, Pool, Role, UNetConfig};
+use crate::error::{Error, Result};
+
+/// Channels of every group normalization are divided into this many groups.
+const GROUPS: usize = 32;
+/// Bounds that no network of the family comes near; they keep later arithmetic far from overflow.
+const MAX_SIZE: usize = 16_384;
+const MAX_CHANNELS: usize = 65_536;
+const MAX_CLASSES: usize = 1 << 20;
+const MAX_LEVELS: usize = 12;
+const MAX_BLOCKS: usize = 64;
+const MAX_STEPS: usize = 1_000_000;
+/// Keeps counts of elements within 32 bits, for the browser; float32 would take 16 GiB.
+const MAX_PARAMETERS: u64 = u32::MAX as u64;
+
+impl ModelConfig {
+    /// Checks every field against the others. All other code may rely on what passes here.
+    pub fn validate(&self) -> Result<()> {
+        let c = &self.unet;
+        network(c)?;
+        process(&self.diffusion)?;
+        match self.role {
+            Role::Classifier => classifier(c)?,
+            Role::Diffusion | Role::Upsampler => self.denoiser()?,
+        }
+        let (names, classes) = (self.class_names.len(), self.classes());
+        if names != 0 && names != classes {
+            return fail(format!("class_names holds {names} names, but the model has {classes} classes"));
+        }
+        self.attention_heads()?;
+        let count = super::parameters::count(self);
+        if count > MAX_PARAMETERS {
+            return fail(format!("the network would have {count} parameters; at most {MAX_PARAMETERS} are accepted"));
+        }
+        Ok(())
+    }
+
+    fn denoiser(&self) -> Result<()> {
+        let c = &self.unet;
+        if c.pool.is_some() {
+            return fail(format!("pool is for classifiers, and this is a {} model", self.role));
+        }
+        if self.role == Role::Upsampler && !c.in_channels.is_multiple_of(2) {
+            return fail(format!(
+                "in_channels of an upsampler is twice the image's (the enlarged image is appended), not {}",
+                c.in_channels
+            ));
+        }
+        let image = self.image_channels();
+        let (want, why) = if self.diffusion.learn_sigma { (2 * image, "True") } else { (image, "False") };
+        if c.out_channels != want {
+            return fail(format!(
+                "out_channels is {}, but images of {image} channels with learn_sigma {why} need {want}",
+                c.out_channels
+            ));
+        }
+        Ok(())
+    }
+
+    fn attention_heads(&self) -> Result<()> {
+        let c = &self.unet;
+        let last = c.channel_mult.len() - 1;
+        // The middle block always attends, at the last level's width.
+        for level in (0..=last).filter(|&level| level == last || c.attention_at(1 << level)) {
+            let width = c.width(level);
+            if c.num_head_channels != 0 && !width.is_multiple_of(c.num_head_channels) {
+                return fail(format!(
+                    "num_head_channels {} does not divide the {width} channels of level {level}",
+                    c.num_head_channels
+                ));
+            }
+            if c.num_head_channels == 0 && !width.is_multiple_of(c.num_heads) {
+                return fail(format!(
+                    "num_heads {} does not divide the {width} channels of level {level}; give num_heads or \
+                     num_head_channels",
+                    c.num_heads
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn network(c: &UNetConfig) -> Result<()> {
+    within("image_size", c.image_size, 1, MAX_SIZE)?;
+    within("in_channels", c.in_channels, 1, MAX_CHANNELS)?;
+    within("out_channels", c.out_channels, 1, MAX_CLASSES)?;
+    within("num_channels (model_channels)", c.model_channels, 1, MAX_CHANNELS / 4)?;
+    within("num_res_blocks", c.num_res_blocks, 1, MAX_BLOCKS)?;
+    within("num_classes", c.num_classes, 0, MAX_CLASSES)?;
+    within("num_heads", c.num_heads, 0, MAX_CHANNELS)?;
+    within("num_head_channels", c.num_head_channels, 0, MAX_CHANNELS)?;
+    within("the number of levels of channel_mult", c.channel_mult.len(), 1, MAX_LEVELS)?;
+    within("the number of attention_resolutions", c.attention_resolutions.len(), 0, 64)?;
+    if c.attention_resolutions.contains(&0) {
+        return fail("attention_resolutions holds 0; resolutions are image sizes such as 32,16,8".into());
+    }
+    for (level, mult) in c.channel_mult.iter().enumerate() {
+        if !(mult.is_finite() && *mult > 0.0 && mult * c.model_channels as f64 <= MAX_CHANNELS as f64) {
+            return fail(format!(
+                "channel_mult holds {mult}; with {} channels a level may have at most {MAX_CHANNELS}",
+                c.model_channels
+            ));
+        }
+        let width = c.width(level);
+        if width == 0 || !width.is_multiple_of(GROUPS) {
+            return fail(format!(
+                "level {level} would have {width} channels (num_channels {} x channel_mult {mult}); \
+                 group normalization needs a multiple of {GROUPS}",
+                c.model_channels
+            ));
+        }
+    }
+    let smallest = 1usize << (c.channel_mult.len() - 1);
+    if !c.image_size.is_multiple_of(smallest) {
+        return fail(format!(
+            "image_size {} cannot be halved {} times (channel_mult has {} levels); use a multiple of {smallest}",
+            c.image_size,
+            c.channel_mult.len() - 1,
+            c.channel_mult.len()
+        ));
+    }
+    Ok(())
+}
+
+fn classifier(c: &UNetConfig) -> Result<()> {
+    if c.pool.is_none() {
+        return fail("a classifier needs classifier_pool: attention, adaptive, spatial or spatial_v2".into());
+    }
+    if c.num_classes != 0 {
+        return fail(format!(
+            "num_classes is {}, but a classifier is not class-conditional: its classes are out_channels",
+            c.num_classes
+        ));
+    }
+    if c.pool == Some(Pool::Attention) && c.num_head_channels == 0 {
+        return fail("classifier_pool attention needs num_head_channels".into());
+    }
+    Ok(())
+}
+
+fn process(d: &DiffusionConfig) -> Result<()> {
+    // The posterior's first variance is replaced by the second, so there must be two.
+    within("diffusion_steps", d.diffusion_steps, 2, MAX_STEPS)
+}
+
+fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    fail(format!("{field} is {value}; it must be from {low} to {high}"))
+}
+
+fn fail(message: String) -> Result<()> {
+    Err(Error::Config(message))
+}

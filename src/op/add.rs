@@ -1,0 +1,69 @@
+//! Sums: of two tensors, and of a tensor and a vector a sample. Most are fused into a convolution's epilogue.
+
+use super::{Operator, ensure, operands};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::Lowering;
+use crate::shader::Kernel;
+
+/// Inputs: two tensors of one shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Add;
+
+impl Operator for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [a, b] = operands(inputs)?;
+        ensure(a == b, || format!("{a} and {b} differ"))?;
+        Ok(a)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        lower(lowering, 0)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let data = inputs[0].data.iter().zip(&inputs[1].data).map(|(a, b)| a + b).collect();
+        Tensor { shape: output, data }
+    }
+}
+
+/// Inputs: x, a vector [N, 1, 1, C].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddEmbedding;
+
+impl Operator for AddEmbedding {
+    fn name(&self) -> &'static str {
+        "add_embedding"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [x, embedding] = operands(inputs)?;
+        ensure(embedding == Shape::vector(x.n, x.c), || format!("the embedding is {embedding} for {x}"))?;
+        Ok(x)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        lower(lowering, lowering.output_shape().pixels())
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        Tensor::from_fn(output, |n, y, x, c| inputs[0].at(n, y, x, c) + inputs[1].at(n, 0, 0, c))
+    }
+}
+
+/// `pixels` is 0 where both operands have the same shape.
+fn lower(lowering: &mut Lowering<'_>, pixels: usize) -> Result<()> {
+    let shape = lowering.output_shape();
+    let mut step = lowering.step(Kernel::new("add").with("EMBEDDING", (pixels > 0) as i64));
+    step.bind("a", lowering.input(0))
+        .bind("b", lowering.input(1))
+        .bind("out", lowering.output())
+        .word("pixels", pixels)
+        .word("channels", shape.c)
+        .elements(shape.elements());
+    lowering.emit(step)
+}

@@ -1,0 +1,97 @@
+//! Multi-head self-attention over the pixels of each sample, from one tensor of queries, keys and values.
+
+use super::{Operator, ensure, operands};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::Lowering;
+use crate::shader::Kernel;
+
+/// Queries a workgroup, and keys between two rescalings.
+const WORKERS: usize = 64;
+const BLOCK: usize = 4;
+
+/// Inputs: qkv [N, H, W, 3C].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attention {
+    /// Heads.
+    pub heads: usize,
+    /// Rows of qkv are (q|k|v)(head)(channel); else the legacy (head)(q|k|v)(channel).
+    pub new_order: bool,
+}
+
+impl Attention {
+    /// Distances in a row of qkv: of two heads, of a head's query and key, of its query and value.
+    fn strides(&self, channels: usize) -> (usize, usize, usize) {
+        let head = channels / self.heads;
+        if self.new_order { (head, channels, 2 * channels) } else { (3 * head, head, 2 * head) }
+    }
+}
+
+impl Operator for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [qkv] = operands(inputs)?;
+        let channels = qkv.c / 3;
+        ensure(qkv.c % 3 == 0 && self.heads > 0 && channels % (4 * self.heads) == 0, || {
+            format!("{channels} channels cannot form {} heads of a multiple of 4 channels", self.heads)
+        })?;
+        Ok(qkv.with_channels(channels))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let out = lowering.output_shape();
+        let (head, key, value) = self.strides(out.c);
+        let size = out.c / self.heads;
+        let kernel = Kernel::new("attention")
+            .with("D4", (size / 4) as i64)
+            .with("BLOCK", BLOCK as i64)
+            .with("WORKERS", WORKERS as i64);
+        let mut step = lowering.step(kernel);
+        step.bind("qkv", lowering.input(0))
+            .bind("out", lowering.output())
+            .word("tokens", out.pixels())
+            .word("width4", 3 * out.c / 4)
+            .word("channels4", out.c / 4)
+            .word("head4", head / 4)
+            .word("key4", key / 4)
+            .word("value4", value / 4)
+            .float("scale", 1.0 / (size as f32).sqrt())
+            .groups([out.pixels().div_ceil(WORKERS), self.heads, out.n]);
+        lowering.emit(step)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let (qkv, tokens, size) = (inputs[0], output.pixels(), output.c / self.heads);
+        let (head, key, value) = self.strides(output.c);
+        let mut result = Tensor { shape: output, data: vec![0.0; output.elements()] };
+        for n in 0..output.n {
+            let row = |token: usize| &qkv.data[(n * tokens + token) * 3 * output.c..][..3 * output.c];
+            for h in 0..self.heads {
+                for t in 0..tokens {
+                    let q = &row(t)[h * head..][..size];
+                    let dot = |s: usize| {
+                        let k = &row(s)[h * head + key..][..size];
+                        q.iter().zip(k).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() / (size as f64).sqrt()
+                    };
+                    let scores: Vec<f64> = (0..tokens).map(dot).collect();
+                    let peak = scores.iter().copied().fold(f64::MIN, f64::max);
+                    let weights: Vec<f64> = scores.iter().map(|s| (s - peak).exp()).collect();
+                    let total: f64 = weights.iter().sum();
+                    for d in 0..size {
+                        let sum: f64 =
+                            (0..tokens).map(|s| weights[s] * row(s)[h * head + value + d] as f64).sum();
+                        result.data[(n * tokens + t) * output.c + h * size + d] = (sum / total) as f32;
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    fn flops(&self, _: &[Shape], output: Shape) -> u64 {
+        4 * (output.elements() * output.pixels()) as u64
+    }
+}

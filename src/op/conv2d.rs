@@ -1,0 +1,369 @@
+//! Convolution (kernels of 3 and 1), and the linear layer as the 1x1 convolution of a 1x1 image.
+//!
+//! The fused form reads its input through a prologue and adds an epilogue, so that no normalised, activated,
+//! resampled or concatenated copy need exist. Winograd evaluates the prologue in its input transform; the other
+//! variants materialise it first where it is more than a plain read.
+
+use super::modulate::materialize;
+use super::{Operator, Resample, ensure};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::{Lowering, StepBuilder, ValueId};
+use crate::plan::select::{self, GemmTile, Variant};
+use crate::plan::weights::Layout;
+use crate::plan::Caps;
+use crate::shader::Kernel;
+
+/// How the input is read. Operands in order: x, the second source, the affine map.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Prologue {
+    /// A skip connection follows x along the channels.
+    pub two_sources: bool,
+    /// GroupNorm as an affine map per (sample, channel).
+    pub affine: bool,
+    /// SiLU.
+    pub silu: bool,
+    /// Resampling, last.
+    pub resample: Option<Resample>,
+}
+
+impl Prologue {
+    /// How many operands it takes.
+    pub fn operands(&self) -> usize {
+        1 + self.two_sources as usize + self.affine as usize
+    }
+
+    /// Nothing but reading one tensor.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The shape that the convolution sees.
+    ///
+    /// # Errors
+    /// Sources of different grids, an affine map of another size, halving an odd size.
+    pub fn shape(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        ensure(inputs.len() >= self.operands(), || format!("{} operands given", inputs.len()))?;
+        let mut s = inputs[0];
+        if self.two_sources {
+            let second = inputs[1];
+            ensure(second.with_channels(s.c) == s, || format!("{s} cannot be joined with {second}"))?;
+            s.c += second.c;
+        }
+        if self.affine {
+            let affine = inputs[self.operands() - 1];
+            ensure(affine == Shape::vector(s.n, 2 * s.c), || format!("the affine map is {affine} for {s}"))?;
+        }
+        Resample::apply(self.resample, s)
+    }
+
+    /// The plain meaning.
+    pub fn reference(&self, inputs: &[&Tensor]) -> Tensor {
+        let x = inputs[0];
+        let (first, mut shape) = (x.shape.c, x.shape);
+        if self.two_sources {
+            shape.c += inputs[1].shape.c;
+        }
+        let activated = Tensor::from_fn(shape, |n, y, column, c| {
+            let mut v = if c < first { x.at(n, y, column, c) } else { inputs[1].at(n, y, column, c - first) };
+            if self.affine {
+                let map = inputs[self.operands() - 1];
+                v = v * map.at(n, 0, 0, c) + map.at(n, 0, 0, shape.c + c);
+            }
+            if self.silu { super::unary::silu(v) } else { v }
+        });
+        Resample::reference(self.resample, &activated)
+    }
+
+    pub(crate) fn define(&self, kernel: Kernel) -> Kernel {
+        kernel
+            .with("SOURCES", 1 + self.two_sources as i64)
+            .with("AFFINE", self.affine)
+            .with("SILU", self.silu)
+            .with("RESAMPLE", Resample::code(self.resample))
+    }
+
+    pub(crate) fn bind(&self, step: &mut StepBuilder, lowering: &Lowering<'_>) {
+        step.bind("x", lowering.input(0));
+        if self.two_sources {
+            step.bind("x2", lowering.input(1));
+        }
+        if self.affine {
+            step.bind("affine", lowering.input(self.operands() - 1));
+        }
+    }
+}
+
+/// What is added to the result. Operands in order: the embedding, the residual.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Epilogue {
+    /// A vector a sample.
+    pub embedding: bool,
+    /// A tensor of the result's shape, after resampling where that is asked.
+    pub residual: Option<Option<Resample>>,
+}
+
+/// Inputs: the prologue's, then the epilogue's. Parameters: weight [out, in, k, k] (or [out, in], [out, in, 1]),
+/// bias [out].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Distance of two output pixels in the input.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: usize,
+    /// How the input is read.
+    pub prologue: Prologue,
+    /// What is added.
+    pub epilogue: Epilogue,
+}
+
+impl Conv2d {
+    /// A plain convolution.
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: kernel / 2, prologue: Prologue::default(), epilogue: Epilogue::default() }
+    }
+
+    /// A linear layer (of vectors or of every pixel).
+    pub fn linear() -> Self {
+        Self::new(1, 1)
+    }
+
+    fn is_matrix_product(&self) -> bool {
+        self.kernel == 1 && self.stride == 1
+    }
+
+    /// The index of the residual among the inputs.
+    fn residual_input(&self) -> usize {
+        self.prologue.operands() + self.epilogue.embedding as usize
+    }
+
+    /// Binds bias and epilogue, and the parameters that every variant has.
+    fn finish(&self, step: &mut StepBuilder, lowering: &mut Lowering<'_>) -> Result<()> {
+        let out = lowering.output_shape();
+        if lowering.params() > 1 {
+            let bias = lowering.weight(1, Layout::Vector)?;
+            step.bind("bias", bias);
+        }
+        if self.epilogue.embedding {
+            step.bind("embedding", lowering.input(self.prologue.operands()));
+        }
+        if self.epilogue.residual.is_some() {
+            step.bind("residual", lowering.input(self.residual_input()));
+        }
+        step.bind("out", lowering.output())
+            .word("n", out.c)
+            .word("n4", out.c.div_ceil(4))
+            .word("height", out.h)
+            .word("width", out.w);
+        Ok(())
+    }
+
+    fn define(&self, kernel: Kernel, lowering: &Lowering<'_>) -> Kernel {
+        kernel
+            .with("BIAS", (lowering.params() > 1) as i64)
+            .with("EMBEDDING", self.epilogue.embedding)
+            .with("RESIDUAL", self.epilogue.residual.map_or(0, |r| 1 + Resample::code(r)))
+            .with("TAIL", (lowering.output_shape().c % 4 != 0) as i64)
+    }
+
+    fn lower_matrix_product(&self, lowering: &mut Lowering<'_>, tile: GemmTile) -> Result<()> {
+        let two = self.prologue == Prologue { two_sources: true, ..Prologue::default() };
+        let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
+        let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
+        let out = lowering.output_shape();
+        let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
+        let mut step = lowering.step(self.define(kernel, lowering));
+        step.bind("a", source);
+        if two {
+            step.bind("a2", lowering.input(1));
+        }
+        step.bind("w", lowering.weight(0, Layout::Taps)?);
+        self.finish(&mut step, lowering)?;
+        step.word("m", out.rows())
+            .word("k4", grid.c / 4)
+            .word("k4_first", first.c / 4)
+            .groups(tile.groups(out.rows(), out.c.div_ceil(4), 1));
+        lowering.emit(step)
+    }
+
+    fn lower_direct(&self, lowering: &mut Lowering<'_>, tile: Option<GemmTile>) -> Result<()> {
+        let source = self.plain_source(lowering)?;
+        let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
+        let stem = if tile.is_some() { "conv2d_gemm" } else { "conv2d" };
+        let mut kernel = self
+            .define(Kernel::new(stem), lowering)
+            .with("F16", lowering.f16())
+            .with("KERNEL", self.kernel as i64)
+            .with("STRIDE", self.stride as i64)
+            .with("PADDING", self.padding as i64);
+        if let Some(tile) = tile {
+            kernel = tile.define(kernel);
+        }
+        let mut step = lowering.step(kernel);
+        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps)?);
+        self.finish(&mut step, lowering)?;
+        step.word("m", out.rows()).word("source_height", grid.h).word("source_width", grid.w);
+        match tile {
+            Some(tile) => {
+                step.word("c4", grid.c / 4).groups(tile.groups(out.rows(), out.c.div_ceil(4), 1));
+            }
+            None => {
+                step.word("channels", grid.c).tiles(out.c.div_ceil(4), out.rows());
+            }
+        }
+        lowering.emit(step)
+    }
+
+    /// Three steps a chunk of tiles; chunks bound the workspace.
+    fn lower_winograd(&self, lowering: &mut Lowering<'_>, t: usize, tile: GemmTile) -> Result<()> {
+        let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
+        let (tiles_x, tiles_y) = (out.w.div_ceil(t), out.h.div_ceil(t));
+        let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
+        let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
+        let chunk = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
+        let weight = lowering.weight(0, Layout::Winograd(t))?;
+        let v = lowering.temporary("V", points * chunk * c4 * 4);
+        let m = lowering.temporary("M", points * chunk * n4 * 4);
+        for first_tile in (0..tiles).step_by(chunk) {
+            let count = chunk.min(tiles - first_tile);
+            let place = |step: &mut StepBuilder| {
+                step.word("tiles_x", tiles_x)
+                    .word("tiles_y", tiles_y)
+                    .word("first_tile", first_tile)
+                    .word("tiles", count);
+            };
+            let mut step = lowering.step(self.prologue.define(Kernel::new("winograd_input")).with("T", t as i64));
+            self.prologue.bind(&mut step, lowering);
+            step.bind("out", v)
+                .word("height", grid.h)
+                .word("width", grid.w)
+                .word("source_height", first.h)
+                .word("source_width", first.w)
+                .word("c4", c4)
+                .word("c4_first", first.c / 4)
+                .tiles(c4, count);
+            place(&mut step);
+            lowering.emit(step)?;
+
+            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", lowering.f16());
+            let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
+            let mut step = lowering.step(plain);
+            step.bind("a", v)
+                .bind("w", weight)
+                .bind("out", m)
+                .word("m", count)
+                .word("n", 4 * n4)
+                .word("n4", n4)
+                .word("k4", c4)
+                .word("k4_first", c4)
+                .word("height", 1)
+                .word("width", count)
+                .groups(tile.groups(count, n4, points));
+            lowering.emit(step)?;
+
+            let mut step = lowering.step(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
+            step.bind("m", m);
+            self.finish(&mut step, lowering)?;
+            place(&mut step);
+            step.tiles(n4, count);
+            lowering.emit(step)?;
+        }
+        Ok(())
+    }
+
+    /// The input as one plain tensor.
+    fn plain_source(&self, lowering: &mut Lowering<'_>) -> Result<ValueId> {
+        if self.prologue.is_plain() {
+            return Ok(lowering.input(0));
+        }
+        let source = lowering.temporary("source", self.grid(lowering)?.elements());
+        materialize(lowering, &self.prologue, source)?;
+        Ok(source)
+    }
+
+    /// The shape that the convolution sees.
+    fn grid(&self, lowering: &Lowering<'_>) -> Result<Shape> {
+        self.prologue.shape(lowering.input_shapes()).map_err(|reason| lowering.misfit(reason))
+    }
+}
+
+impl Operator for Conv2d {
+    fn name(&self) -> &'static str {
+        if self.is_matrix_product() { "linear" } else { "conv2d" }
+    }
+
+    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
+        let s = self.prologue.shape(inputs)?;
+        let expected = self.residual_input() + self.epilogue.residual.is_some() as usize;
+        ensure(inputs.len() == expected, || format!("{} operands given, {expected} expected", inputs.len()))?;
+        let weight = params.first().ok_or("a weight is needed")?;
+        let taps: usize = weight.iter().skip(2).product();
+        ensure(weight.len() >= 2 && weight[1] == s.c && taps == self.kernel * self.kernel, || {
+            format!("weight {weight:?} does not fit {} channels and a {}x{} kernel", s.c, self.kernel, self.kernel)
+        })?;
+        let channels = weight[0];
+        if let Some(bias) = params.get(1) {
+            ensure(**bias == [channels], || format!("bias {bias:?} does not fit {channels} channels"))?;
+        }
+        let size = |v: usize| (v + 2 * self.padding - self.kernel) / self.stride + 1;
+        let out = Shape::new(s.n, size(s.h), size(s.w), channels);
+        if self.epilogue.embedding {
+            let embedding = inputs[self.prologue.operands()];
+            ensure(embedding == Shape::vector(s.n, channels), || format!("the embedding is {embedding} for {out}"))?;
+        }
+        if let Some(resample) = self.epilogue.residual {
+            let residual = inputs[self.residual_input()];
+            ensure(Resample::apply(resample, residual)? == out, || format!("the residual is {residual} for {out}"))?;
+        }
+        Ok(out)
+    }
+
+    fn variants(&self, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
+        select::convolution(self, inputs, output, caps)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        match lowering.variant() {
+            Variant::Gemm(tile) if self.is_matrix_product() => self.lower_matrix_product(lowering, tile),
+            Variant::Gemm(tile) => self.lower_direct(lowering, Some(tile)),
+            Variant::Winograd(t, tile) => self.lower_winograd(lowering, t, tile),
+            Variant::Only => self.lower_direct(lowering, None),
+        }
+    }
+
+    fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {
+        let source = self.prologue.reference(inputs);
+        let (s, k, weight) = (source.shape, self.kernel, params[0]);
+        let residual =
+            self.epilogue.residual.map(|resample| Resample::reference(resample, inputs[self.residual_input()]));
+        Tensor::from_fn(output, |n, y, x, o| {
+            let mut sum = params.get(1).map_or(0.0, |bias| bias[o] as f64);
+            for ky in 0..k {
+                let Some(sy) = (y * self.stride + ky).checked_sub(self.padding).filter(|v| *v < s.h) else { continue };
+                for kx in 0..k {
+                    let Some(sx) = (x * self.stride + kx).checked_sub(self.padding).filter(|v| *v < s.w) else {
+                        continue;
+                    };
+                    for c in 0..s.c {
+                        let w = weight[((o * s.c + c) * k + ky) * k + kx];
+                        sum += source.at(n, sy, sx, c) as f64 * w as f64;
+                    }
+                }
+            }
+            if self.epilogue.embedding {
+                sum += inputs[self.prologue.operands()].at(n, 0, 0, o) as f64;
+            }
+            if let Some(residual) = &residual {
+                sum += residual.at(n, y, x, o) as f64;
+            }
+            sum as f32
+        })
+    }
+
+    fn flops(&self, inputs: &[Shape], output: Shape) -> u64 {
+        let channels = self.prologue.shape(inputs).map_or(0, |s| s.c);
+        2 * (output.elements() * channels * self.kernel * self.kernel) as u64
+    }
+}

@@ -1,0 +1,151 @@
+//! Group normalization (Wu & He 2018), 32 groups, as the network writes it and as its fused affine map.
+
+use super::{Operator, Prologue, ensure};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::Lowering;
+use crate::plan::weights::Layout;
+use crate::shader::Kernel;
+
+/// Groups of every norm in ADM.
+pub const GROUPS: usize = 32;
+/// PyTorch's default epsilon.
+pub const EPSILON: f32 = 1e-5;
+/// Invocations that fold one group's statistics.
+const WORKERS: usize = 32;
+
+/// Inputs: x. Parameters: weight [C], bias [C].
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupNorm;
+
+impl Operator for GroupNorm {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
+        let [x] = super::operands(inputs)?;
+        check(x, params)?;
+        Ok(x)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        Err(lowering.misfit("fuse the graph before planning it".into()))
+    }
+
+    fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {
+        let affine = affine_reference(&[inputs[0]], params, None);
+        let prologue = Prologue { affine: true, ..Prologue::default() };
+        let result = prologue.reference(&[inputs[0], &affine]);
+        Tensor { shape: output, ..result }
+    }
+}
+
+/// y = x * scale + shift, as [N, 1, 1, scale C | shift C]. Inputs: x, the second source, the embedding
+/// [N, scale C | shift C] of adaptive group normalization. Parameters: weight [C], bias [C].
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupNormAffine {
+    /// A skip connection follows x along the channels.
+    pub two_sources: bool,
+    /// Adaptive group normalization.
+    pub scale_shift: bool,
+}
+
+impl Operator for GroupNormAffine {
+    fn name(&self) -> &'static str {
+        "group_norm_affine"
+    }
+
+    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
+        let sources = Prologue { two_sources: self.two_sources, ..Prologue::default() };
+        let x = sources.shape(inputs)?;
+        check(x, params)?;
+        ensure(inputs.len() == sources.operands() + self.scale_shift as usize, || "operands are missing".into())?;
+        if self.scale_shift {
+            let embedding = inputs[sources.operands()];
+            ensure(embedding == Shape::vector(x.n, 2 * x.c), || format!("the embedding is {embedding} for {x}"))?;
+        }
+        Ok(Shape::vector(x.n, 2 * x.c))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let first = lowering.input_shape(0);
+        let channels = lowering.output_shape().c / 2;
+        let pixels = first.pixels();
+        // Short enough runs for parallelism, few enough for the fold.
+        let run = pixels.div_ceil(64).max(16).min(pixels);
+        let runs = pixels.div_ceil(run);
+        let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
+        let mut step = lowering.step(Kernel::new("group_norm_stats").with("SOURCES", 1 + self.two_sources as i64));
+        step.bind("x", lowering.input(0));
+        if self.two_sources {
+            step.bind("x2", lowering.input(1));
+        }
+        step.bind("out", stats)
+            .word("pixels", pixels)
+            .word("c4", channels / 4)
+            .word("c4_first", first.c / 4)
+            .word("run", run)
+            .word("runs", runs)
+            .word("samples", first.n)
+            .tiles(channels / 4, runs * first.n);
+        lowering.emit(step)?;
+
+        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift);
+        let mut step = lowering.step(kernel.with("WORKERS", WORKERS as i64));
+        step.bind("stats", stats)
+            .bind("weight", lowering.weight(0, Layout::Vector)?)
+            .bind("bias", lowering.weight(1, Layout::Vector)?);
+        if self.scale_shift {
+            step.bind("embedding", lowering.input(1 + self.two_sources as usize));
+        }
+        step.bind("out", lowering.output())
+            .word("pixels", pixels)
+            .word("channels", channels)
+            .word("group_channels", channels / GROUPS)
+            .word("run", run)
+            .word("runs", runs)
+            .float("epsilon", EPSILON)
+            .groups([GROUPS, first.n, 1]);
+        lowering.emit(step)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], _: Shape) -> Tensor {
+        let sources = 1 + self.two_sources as usize;
+        affine_reference(&inputs[..sources], params, self.scale_shift.then(|| inputs[sources]))
+    }
+}
+
+fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {
+    ensure(x.c % GROUPS == 0, || format!("{} channels cannot form {GROUPS} groups", x.c))?;
+    let [weight, bias] = super::operands(params)?;
+    ensure(*weight == [x.c] && *bias == [x.c], || format!("weight {weight:?}, bias {bias:?} for {} channels", x.c))
+}
+
+fn affine_reference(sources: &[&Tensor], params: &[&[f32]], embedding: Option<&Tensor>) -> Tensor {
+    let prologue = Prologue { two_sources: sources.len() == 2, ..Prologue::default() };
+    let x = prologue.reference(sources);
+    let (s, size) = (x.shape, x.shape.c / GROUPS);
+    let statistics = |n: usize, group: usize| {
+        let values = || {
+            (0..s.pixels()).flat_map(|i| {
+                let at = (n * s.pixels() + i) * s.c + group * size;
+                x.data[at..at + size].iter().map(|v| *v as f64)
+            })
+        };
+        let count = (s.pixels() * size) as f64;
+        let mean = values().sum::<f64>() / count;
+        let variance = values().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+        (mean, 1.0 / (variance + EPSILON as f64).sqrt())
+    };
+    let table: Vec<(f64, f64)> = (0..s.n * GROUPS).map(|i| statistics(i / GROUPS, i % GROUPS)).collect();
+    Tensor::from_fn(Shape::vector(s.n, 2 * s.c), |n, _, _, i| {
+        let c = i % s.c;
+        let (mean, deviation) = table[n * GROUPS + c / size];
+        let scale = deviation * params[0][c] as f64;
+        let shift = params[1][c] as f64 - mean * scale;
+        let (factor, offset) =
+            embedding.map_or((1.0, 0.0), |e| (1.0 + e.at(n, 0, 0, c) as f64, e.at(n, 0, 0, s.c + c) as f64));
+        (if i < s.c { scale * factor } else { shift * factor + offset }) as f32
+    })
+}

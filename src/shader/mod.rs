@@ -1,0 +1,86 @@
+//! The WGSL kernels as text: sources under `shaders/`, specialised by integer defines.
+//!
+//! No GPU here: a kernel's buffers and parameters are read from its expanded text, so that a plan can be built,
+//! printed and checked anywhere, and a name that does not match is an error instead of a wrong image.
+
+pub mod expr;
+mod sources;
+pub mod template;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use sources::{KERNELS, SHARED};
+pub use template::{Access, Binding};
+
+/// A kernel: a source's stem and the defines that specialise it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kernel {
+    /// `gemm` for `shaders/gemm.wgsl`.
+    pub stem: &'static str,
+    /// Integer defines, by name.
+    pub defines: BTreeMap<&'static str, i64>,
+}
+
+impl Kernel {
+    /// A kernel without defines.
+    pub fn new(stem: &'static str) -> Self {
+        Self { stem, defines: BTreeMap::new() }
+    }
+
+    /// With one more define.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<i64>) -> Self {
+        self.defines.insert(name, value.into());
+        self
+    }
+
+    /// Expands the source under the defines.
+    ///
+    /// # Errors
+    /// A message for the kernel's author.
+    pub fn expand(&self) -> Result<Shader, String> {
+        let source = lookup(KERNELS, self.stem).ok_or_else(|| format!("no kernel named {}", self.stem))?;
+        let scope = self.defines.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        let expanded = template::expand(source, &scope, &|name| lookup(SHARED, name))
+            .map_err(|e| format!("shaders/{}.wgsl: {e}", self.stem))?;
+        let parameters = parameters(&expanded.text);
+        Ok(Shader { text: expanded.text, bindings: expanded.bindings, parameters })
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.stem)?;
+        for (i, (name, value)) in self.defines.iter().filter(|(_, v)| **v != 0).enumerate() {
+            write!(f, "{}{name}={value}", if i == 0 { "{" } else { "," })?;
+        }
+        if self.defines.values().any(|v| *v != 0) { f.write_str("}") } else { Ok(()) }
+    }
+}
+
+/// A specialised kernel, ready to compile. Its entry point is `main`.
+#[derive(Debug, Clone)]
+pub struct Shader {
+    /// WGSL.
+    pub text: String,
+    /// Buffers in binding order.
+    pub bindings: Vec<Binding>,
+    /// Fields of `struct Params`, each of four bytes, in order.
+    pub parameters: Vec<String>,
+}
+
+fn lookup(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    table.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text)
+}
+
+fn parameters(text: &str) -> Vec<String> {
+    let Some((_, body)) = text.split_once("struct Params {") else { return Vec::new() };
+    let body = body.split_once('}').map_or(body, |(body, _)| body);
+    body.lines()
+        .map(|line| line.split_once("//").map_or(line, |(code, _)| code))
+        .flat_map(|code| code.split(','))
+        .filter_map(|field| field.split_once(':'))
+        .map(|(name, _)| name.trim().to_string())
+        .collect()
+}
