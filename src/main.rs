@@ -1,3 +1,5 @@
 //! The `guided-diffusion` program; everything is in the library's `cli` module.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    guided_diffusion::cli::main()
+}

@@ -1,10 +1,12 @@
 //! The command line's grammar. What the arguments mean is decided where they are used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Overrides;
+use crate::plan::Precision;
 use crate::sampler::respace::Respacing;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
@@ -87,6 +89,16 @@ pub struct SampleArgs {
     /// Report as one JSON object on standard output
     #[arg(long)]
     pub json: bool,
+    /// The public scripts' flags.
+    #[command(flatten)]
+    pub flags: Overrides,
+}
+
+impl SampleArgs {
+    /// The checkpoint, under either name; None for the built-in model.
+    pub fn model(&self) -> Option<&Path> {
+        self.model.as_deref().or(self.flags.model_path.as_deref())
+    }
 }
 
 /// Which adapter, and how it computes.
@@ -95,9 +107,9 @@ pub struct DeviceArgs {
     /// GPU adapter: part of a name that `adapters` lists
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// How weights are stored and computed with
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
+    /// How weights are stored [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
 }
 
 /// `info`'s arguments.
@@ -111,6 +123,9 @@ pub struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// The public scripts' flags.
+    #[command(flatten)]
+    pub flags: Overrides,
 }
 
 /// `adapters`' arguments.
@@ -162,12 +177,11 @@ pub enum PrecisionArg {
     F16Weights,
 }
 
-impl PrecisionArg {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16Weights => "f16-weights",
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::F16Weights => Self::F16Weights,
         }
     }
 }

@@ -4,12 +4,12 @@
 //! Arrays are streamed to disk, since 50,000 images at 256x256 are ten gigabytes; files get their final names at the end.
 
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy::{Dtype, Header};
 use super::png;
-use super::staged::Staged;
+use crate::checkpoint::writer::AtomicFile;
 use crate::image::{Grid, Images, Pixels};
 use crate::{Error, Result};
 
@@ -89,10 +89,10 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Sink {
-    Grid { file: Staged, picture: Pixels, first: Vec<(String, String)> },
+    Grid { file: AtomicFile, picture: Pixels, first: Vec<(String, String)> },
     Folder { path: PathBuf, created: bool },
-    Npy { file: Staged, header: usize },
-    Npz { file: Staged, pixels: Staged },
+    Npy { file: AtomicFile, header: usize },
+    Npz { file: AtomicFile, pixels: AtomicFile },
 }
 
 impl Output {
@@ -119,7 +119,7 @@ impl Output {
                 }
                 let bytes = vec![0; height * width * layout.channels];
                 let picture = Pixels { height, width, channels: layout.channels, bytes };
-                Sink::Grid { file: Staged::create(path)?, picture, first: Vec::new() }
+                Sink::Grid { file: AtomicFile::create(path)?, picture, first: Vec::new() }
             }
             Format::Folder => {
                 let created = !path.is_dir();
@@ -127,20 +127,20 @@ impl Output {
                     std::fs::create_dir(path).map_err(|e| Error::io(path, e))?;
                 } else {
                     // Dropped at once: it only shows that the folder takes files.
-                    Staged::create(&path.join("test"))?;
+                    AtomicFile::create(path.join("test"))?;
                 }
                 Sink::Folder { path: path.to_path_buf(), created }
             }
             Format::Npy => {
-                let mut file = Staged::create(path)?;
+                let mut file = AtomicFile::create(path)?;
                 let header = npy_header(&layout, layout.count).to_bytes(128);
-                file.with(|f| f.write_all(&header))?;
+                file.write_all(&header).map_err(|e| Error::io(path, e))?;
                 Sink::Npy { file, header: header.len() }
             }
             Format::Npz => {
                 let mut spool = path.as_os_str().to_owned();
                 spool.push(".pixels");
-                Sink::Npz { file: Staged::create(path)?, pixels: Staged::create(Path::new(&spool))? }
+                Sink::Npz { file: AtomicFile::create(path)?, pixels: AtomicFile::create(spool)? }
             }
         };
         Ok(Self { layout, written: 0, labels: Vec::new(), sink })
@@ -187,11 +187,10 @@ impl Output {
             }
             Sink::Npy { file, .. } => {
                 let bytes: Vec<u8> = images.to_nchw().iter().flat_map(|v| v.to_le_bytes()).collect();
-                file.with(|f| f.write_all(&bytes))?;
+                file.write_all(&bytes).map_err(|e| Error::io(file.path(), e))?;
             }
-            Sink::Npz { pixels, .. } => {
-                let bytes = images.to_u8();
-                pixels.with(|f| f.write_all(&bytes))?;
+            Sink::Npz { file, pixels } => {
+                pixels.write_all(&images.to_u8()).map_err(|e| Error::io(file.path(), e))?;
             }
         }
         self.labels.extend(records.iter().filter_map(|r| r.label).map(i64::from));
@@ -203,43 +202,38 @@ impl Output {
     ///
     /// # Errors
     /// [`Error::Io`] where writing failed.
-    pub fn finish(mut self) -> Result<Option<PathBuf>> {
+    pub fn finish(self) -> Result<Option<PathBuf>> {
         if self.written == 0 {
             if let Sink::Folder { path, created: true } = &self.sink {
                 let _ = std::fs::remove_dir(path);
             }
             return Ok(None);
         }
-        let path = match &mut self.sink {
-            Sink::Folder { path, .. } => return Ok(Some(std::mem::take(path))),
-            Sink::Grid { file, picture, first } => {
+        let layout = self.layout;
+        let (file, result) = match self.sink {
+            Sink::Folder { path, .. } => return Ok(Some(path)),
+            Sink::Grid { mut file, picture, first } => {
                 // A single image carries its own parameters, a grid those of the run.
-                let texts = if self.layout.count == 1 { first } else { &self.layout.texts };
-                let path = file.path().to_path_buf();
-                file.with(|f| png::write(f, picture, texts).map_err(std::io::Error::other))?;
-                path
+                let texts = if layout.count == 1 { first } else { layout.texts };
+                let result = png::write(&mut file, &picture, &texts).map_err(std::io::Error::other);
+                (file, result)
             }
-            Sink::Npy { file, header } => {
-                let bytes = npy_header(&self.layout, self.written).to_bytes(*header);
-                file.with(|f| {
-                    f.seek(SeekFrom::Start(0))?;
-                    f.write_all(&bytes)
-                })?;
-                file.path().to_path_buf()
+            Sink::Npy { mut file, header } => {
+                let bytes = npy_header(&layout, self.written).to_bytes(header);
+                let result = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&bytes));
+                (file, result)
             }
-            Sink::Npz { file, pixels } => {
-                let shape = [self.written, self.layout.height, self.layout.width, self.layout.channels];
-                let path = file.path().to_path_buf();
+            Sink::Npz { mut file, mut pixels } => {
+                let shape = [self.written, layout.height, layout.width, layout.channels];
                 let labels = (self.labels.len() == self.written).then_some(&self.labels[..]);
-                let mut source = pixels.reopen()?;
-                file.with(|f| write_npz(f, shape, &mut source, labels))?;
-                path
+                let result = write_npz(&mut file, shape, &mut pixels.reopen()?, labels);
+                (file, result)
             }
         };
-        match self.sink {
-            Sink::Grid { file, .. } | Sink::Npy { file, .. } | Sink::Npz { file, .. } => file.commit().map(Some),
-            Sink::Folder { .. } => Ok(Some(path)),
-        }
+        let path = file.path().to_path_buf();
+        result.map_err(|e| Error::io(&path, e))?;
+        file.commit()?;
+        Ok(Some(path))
     }
 }
 
@@ -264,16 +258,16 @@ fn file_name(record: &Record) -> String {
 /// # Errors
 /// [`Error::Io`] where writing failed.
 pub fn write_png(path: &Path, picture: &Pixels, texts: &[(String, String)]) -> Result<()> {
-    let mut file = Staged::create(path)?;
-    file.with(|f| png::write(f, picture, texts).map_err(std::io::Error::other))?;
-    file.commit().map(|_| ())
+    let mut file = AtomicFile::create(path)?;
+    png::write(&mut file, picture, texts).map_err(|e| Error::io(path, std::io::Error::other(e)))?;
+    file.commit()
 }
 
 /// Uncompressed, as `numpy.savez` writes it: samples hardly compress, and readers can map them.
 fn write_npz(
     to: impl Write + Seek,
     shape: [usize; 4],
-    pixels: &mut BufReader<File>,
+    pixels: &mut File,
     labels: Option<&[i64]>,
 ) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(to);

@@ -28,5 +28,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "philox", "prologue", "step", "store", "weights"];
+pub const SHARED: &[(&str, &str)] = sources!["shared/": "epilogue", "philox", "prologue", "step", "store", "weights"];
