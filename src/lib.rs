@@ -5,10 +5,14 @@
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod gpu;
 pub mod graph;
+pub mod image;
 pub mod model;
 pub mod op;
 pub mod plan;

@@ -248,7 +248,8 @@ fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize
 }
 
 #[cfg(target_arch = "wasm32")]
-const MISSING: &str = "this browser offers no WebGPU adapter; Chrome and Edge 113, Firefox 141 and Safari 26 or newer do";
+const MISSING: &str =
+    "this browser offers no WebGPU adapter; Chrome and Edge 113, Firefox 141 and Safari 26 or newer do";
 #[cfg(not(target_arch = "wasm32"))]
 const MISSING: &str = "install a Vulkan driver (on Debian and Ubuntu: `apt install mesa-vulkan-drivers` for Intel, AMD \
     and software rendering, or NVIDIA's driver package), or check that the GPU's driver is loaded";

@@ -53,8 +53,7 @@ impl Program {
         };
         let constants = plan.constants.iter().map(constant).collect();
         let size = plan.parameters.len().max(PARAMETER_ALIGNMENT) as u64;
-        let parameters =
-            gpu.buffer("parameters", size, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+        let parameters = gpu.buffer("parameters", size, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
         gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
         let exhausted = memory.pop().await;
         gpu.check()?;
@@ -185,8 +184,7 @@ impl Program {
     /// # Errors
     /// A lost device.
     pub async fn run(&mut self, segment: Segment) -> Result<()> {
-        let steps: Vec<usize> =
-            (0..self.plan.steps.len()).filter(|i| self.plan.steps[*i].segment == segment).collect();
+        let steps: Vec<usize> = (0..self.plan.steps.len()).filter(|i| self.plan.steps[*i].segment == segment).collect();
         let mut rest = steps.as_slice();
         while !rest.is_empty() {
             let mut flops = 0;

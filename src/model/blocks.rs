@@ -77,13 +77,7 @@ impl Blocks<'_> {
     }
 
     /// GroupNorm, SiLU, [up/down], conv; + timestep embedding; GroupNorm, SiLU, conv; + skip.
-    pub fn residual(
-        &mut self,
-        name: &str,
-        x: TensorId,
-        out: usize,
-        resample: Option<Resample>,
-    ) -> Result<TensorId> {
+    pub fn residual(&mut self, name: &str, x: TensorId, out: usize, resample: Option<Resample>) -> Result<TensorId> {
         let g = &mut *self.graph;
         let name = format!("{}{name}", self.prefix);
         let channels = g.shape(x).c;

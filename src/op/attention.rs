@@ -77,8 +77,7 @@ impl Operator for Attention {
                     let weights: Vec<f64> = scores.iter().map(|s| (s - peak).exp()).collect();
                     let total: f64 = weights.iter().sum();
                     for d in 0..size {
-                        let sum: f64 =
-                            (0..tokens).map(|s| weights[s] * row(s)[h * head + value + d] as f64).sum();
+                        let sum: f64 = (0..tokens).map(|s| weights[s] * row(s)[h * head + value + d] as f64).sum();
                         result.data[(n * tokens + t) * output.c + h * size + d] = (sum / total) as f32;
                     }
                 }

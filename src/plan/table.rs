@@ -7,7 +7,11 @@ use crate::shader::Access;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:>4}  {:<20} {:<14} {:>5} {:>10}  {:<44} node", "step", "op", "shape", "slot", "bytes", "kernel")?;
+        writeln!(
+            f,
+            "{:>4}  {:<20} {:<14} {:>5} {:>10}  {:<44} node",
+            "step", "op", "shape", "slot", "bytes", "kernel"
+        )?;
         for (i, step) in self.steps.iter().enumerate() {
             let written = step.buffers.iter().find_map(|(buffer, access)| match (buffer, access) {
                 (Buffer::Slot(slot), Access::ReadWrite) => Some(*slot),
