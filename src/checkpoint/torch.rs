@@ -201,7 +201,7 @@ fn tensors<'m>(machine: &'m Machine<'_>, value: &Value) -> Result<BTreeMap<Strin
         all.insert(name.to_string(), tensor);
     }
     if !all.is_empty() && all.keys().all(|name| name.starts_with("module.")) {
-        all = all.into_iter().map(|(name, t)| (name.trim_start_matches("module.").to_owned(), t)).collect();
+        all = all.into_iter().map(|(name, t)| (name.strip_prefix("module.").unwrap_or(&name).to_owned(), t)).collect();
     }
     Ok(all)
 }
