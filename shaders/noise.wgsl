@@ -1,38 +1,25 @@
-// Fills a batch with standard normal noise: the first draw of a sampling run, and the noise of a step.
-// Needs shared/philox.wgsl. One invocation writes the four values of one Philox block.
-
-struct Noise {
-    elements: u32,     // values of one sample
-    samples: u32,      // samples in the batch
-    first_sample: u32, // index of the batch's first sample in the whole run
-    step: u32,         // 0 for the first draw
-    seed: vec2<u32>,   // low, high
-    padding: vec2<u32>,
+// Standard normal noise: the first draw of a run, or the noise of a step. Each value depends on nothing but the
+// seed, the sample's index, the step and the element. One invocation writes the four values of one Philox block.
+struct Params {
+    elements: u32, // of one sample
+    samples: u32,
 }
-
-@group(0) @binding(0) var<uniform> noise: Noise;
-@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+#import philox
+@auto var<uniform> p: Params;
+@auto var<storage, read> key: vec4<u32>; // seed (low, high), index of the first sample, step
+@auto var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let block = id.x;
-    let sample = id.y;
-    let element = block * 4u;
-    if (element >= noise.elements || sample >= noise.samples) {
+    let element = 4u * id.x;
+    if (element >= p.elements) {
         return;
     }
-    let counter = vec4<u32>(block, noise.first_sample + sample, noise.step, 0u);
-    let values = normal4(philox4x32_10(counter, noise.seed));
-    let start = sample * noise.elements + element;
-    let left = noise.elements - element;
-    output[start] = values.x;
-    if (left > 1u) {
-        output[start + 1u] = values.y;
+    let values = normal4(philox4x32_10(vec4<u32>(id.x, key.z + id.y, key.w, 0u), key.xy));
+    let at = id.y * p.elements + element;
+#for i in 0..4
+    if (element + ${i}u < p.elements) {
+        out[at + ${i}u] = values[${i}];
     }
-    if (left > 2u) {
-        output[start + 2u] = values.z;
-    }
-    if (left > 3u) {
-        output[start + 3u] = values.w;
-    }
+#end
 }

@@ -5,8 +5,26 @@
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod image;
+pub mod model;
+pub mod op;
+pub mod plan;
 pub mod sampler;
+pub mod session;
+pub mod shader;
 
+pub use checkpoint::Checkpoint;
+pub use config::ModelConfig;
 pub use error::{Error, Result};
+pub use gpu::{AdapterChoice, Gpu};
+pub use image::Images;
+pub use plan::{PlanOptions, Precision};
+pub use sampler::{Method, Respacing, SampleOptions};
+pub use session::{Session, SessionOptions};

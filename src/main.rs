@@ -1,1 +1,5 @@
-fn main() {}
+//! The `guided-diffusion` program; everything is in the library's `cli` module.
+
+fn main() -> std::process::ExitCode {
+    guided_diffusion::cli::main()
+}

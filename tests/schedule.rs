@@ -73,7 +73,7 @@ fn steps_count_down_and_the_last_draws_no_noise() {
     for (method, noisy) in
         [(Method::Ancestral, true), (Method::Ddim { eta: 0.0 }, false), (Method::Ddim { eta: 1.0 }, true)]
     {
-        let steps = schedule.steps(method).expect("steps");
+        let steps = schedule.steps(method, true).expect("steps");
         assert_eq!(steps.iter().map(|s| s.index).collect::<Vec<_>>(), (0..25).rev().collect::<Vec<_>>());
         assert_eq!((steps[0].timestep, steps[0].model_timestep), (960, 960.0));
         for step in &steps {
@@ -88,7 +88,7 @@ fn steps_count_down_and_the_last_draws_no_noise() {
 fn ddim_follows_the_known_noise() {
     for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
         let s = Schedule::new(&process(1000, schedule), &spec("ddim25")).expect("a schedule");
-        for c in s.steps(Method::Ddim { eta: 0.0 }).expect("steps") {
+        for c in s.steps(Method::Ddim { eta: 0.0 }, true).expect("steps") {
             let (x0, noise) = (0.4f64, -0.7f64);
             let (bar, prev) = (s.alphas_cumprod[c.index as usize], s.alphas_cumprod_prev[c.index as usize]);
             let x = bar.sqrt() * x0 + (1.0 - bar).sqrt() * noise;
@@ -104,7 +104,7 @@ fn ddim_follows_the_known_noise() {
 #[test]
 fn ddim_with_eta_1_is_the_posterior() {
     let s = Schedule::new(&process(1000, NoiseSchedule::Cosine), &spec("50")).expect("a schedule");
-    for c in s.steps(Method::Ddim { eta: 1.0 }).expect("steps") {
+    for c in s.steps(Method::Ddim { eta: 1.0 }, true).expect("steps") {
         let i = c.index as usize;
         assert!((f64::from(c.sigma).powi(2) - s.posterior_variance[i]).abs() < 1e-6, "{c:?}");
         let eps = |x0: f64, x: f64| (f64::from(c.sqrt_recip_bar) * x - x0) / f64::from(c.sqrt_recipm1_bar);
@@ -119,7 +119,7 @@ fn ddim_with_eta_1_is_the_posterior() {
 fn fixed_variances() {
     let steps = |config: &DiffusionConfig| -> (Schedule, Vec<StepCoefficients>) {
         let s = Schedule::new(config, &spec("10")).expect("a schedule");
-        let steps = s.steps(Method::Ancestral).expect("steps");
+        let steps = s.steps(Method::Ancestral, true).expect("steps");
         (s, steps)
     };
     let mut config = process(1000, NoiseSchedule::Linear);
@@ -146,7 +146,7 @@ fn fixed_variances() {
 fn rescaled_time_spans_1000() {
     let mut config = process(500, NoiseSchedule::Linear);
     config.rescale_timesteps = true;
-    let steps = Schedule::new(&config, &spec("20")).expect("a schedule").steps(Method::Ancestral).expect("steps");
+    let steps = Schedule::new(&config, &spec("20")).expect("a schedule").steps(Method::Ancestral, true).expect("steps");
     assert_eq!((steps[0].timestep, steps[0].model_timestep), (499, 998.0));
     assert_eq!(steps[19].model_timestep, 0.0);
 }
@@ -157,7 +157,7 @@ fn every_coefficient_is_finite() {
         for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
             let s = Schedule::new(&process(steps, schedule), &spec(respacing)).expect("a schedule");
             for method in [Method::Ancestral, Method::Ddim { eta: 0.5 }, Method::Ddim { eta: 1.0 }] {
-                for c in s.steps(method).expect("steps") {
+                for c in s.steps(method, true).expect("steps") {
                     let floats: &[f32] = &bytemuck::cast::<_, [f32; 16]>(c)[..12];
                     assert!(floats.iter().all(|v| v.is_finite()), "{steps} {respacing} {schedule:?} {method:?} {c:?}");
                 }
@@ -177,6 +177,6 @@ fn impossible_processes_are_errors() {
     }
     let s = Schedule::new(&config, &spec("25")).expect("a schedule");
     for eta in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
-        assert!(matches!(s.steps(Method::Ddim { eta }), Err(Error::Options(_))), "{eta}");
+        assert!(matches!(s.steps(Method::Ddim { eta }, true), Err(Error::Options(_))), "{eta}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,6 +38,16 @@ impl AtomicFile {
         Ok(Self { path, temporary, file: Some(BufWriter::with_capacity(1 << 20, file)) })
     }
 
+    /// The name that the file will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads back what was written so far: for a file that is only a step on the way to another.
+    pub fn reopen(&mut self) -> Result<File> {
+        self.flush().and_then(|()| File::open(&self.temporary)).map_err(|e| Error::io(&self.path, e))
+    }
+
     /// Flushes to the disk and gives the file its name, replacing an older one.
     pub fn commit(mut self) -> Result<()> {
         let Some(file) = self.file.take() else { return Ok(()) };
@@ -65,6 +75,15 @@ impl Write for AtomicFile {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match &mut self.file {
+            Some(file) => file.seek(to),
+            None => Err(std::io::Error::other("the file is finished")),
+        }
     }
 }
 

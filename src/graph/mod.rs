@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::op::{Op, Operator};
+use crate::op::Op;
 pub use tensor::{Shape, Tensor};
 
 /// A node, and the tensor that it yields.
@@ -134,14 +134,7 @@ impl Graph {
         Ok(self.append(name, op, inputs.to_vec(), params.to_vec(), shape))
     }
 
-    fn append(
-        &mut self,
-        name: String,
-        op: Op,
-        inputs: Vec<TensorId>,
-        params: Vec<ParamId>,
-        shape: Shape,
-    ) -> TensorId {
+    fn append(&mut self, name: String, op: Op, inputs: Vec<TensorId>, params: Vec<ParamId>, shape: Shape) -> TensorId {
         self.nodes.push(Node { name, op, inputs, params, shape, segment: self.segment });
         TensorId(self.nodes.len() - 1)
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Tensor};
-use crate::op::{Op, Operator};
+use crate::op::Op;
 
 /// Evaluates every node. `input` gives an input's elements by name, `param` a parameter's.
 ///

@@ -8,10 +8,10 @@ use super::modulate::materialize;
 use super::{Operator, Resample, ensure};
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
+use crate::plan::Caps;
 use crate::plan::lowering::{Lowering, StepBuilder, ValueId};
 use crate::plan::select::{self, GemmTile, Variant};
 use crate::plan::weights::Layout;
-use crate::plan::Caps;
 use crate::shader::Kernel;
 
 /// How the input is read. Operands in order: x, the second source, the affine map.
@@ -86,7 +86,7 @@ impl Prologue {
     pub(crate) fn bind(&self, step: &mut StepBuilder, lowering: &Lowering<'_>) {
         step.bind("x", lowering.input(0));
         if self.two_sources {
-            step.bind("x2", lowering.input(1));
+            step.bind("skip", lowering.input(1));
         }
         if self.affine {
             step.bind("affine", lowering.input(self.operands() - 1));
@@ -177,14 +177,15 @@ impl Conv2d {
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
-            step.bind("a2", lowering.input(1));
+            step.bind("skip", lowering.input(1));
         }
         step.bind("w", lowering.weight(0, Layout::Taps)?);
         self.finish(&mut step, lowering)?;
-        step.word("m", out.rows())
-            .word("k4", grid.c / 4)
-            .word("k4_first", first.c / 4)
-            .groups(tile.groups(out.rows(), out.c.div_ceil(4), 1));
+        step.word("m", out.rows()).word("k4", grid.c / 4).word("k4_first", first.c / 4).groups(tile.groups(
+            out.rows(),
+            out.c.div_ceil(4),
+            1,
+        ));
         lowering.emit(step)
     }
 

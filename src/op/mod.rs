@@ -19,9 +19,9 @@ pub mod unary;
 
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
+use crate::plan::Caps;
 use crate::plan::lowering::Lowering;
 use crate::plan::select::Variant;
-use crate::plan::Caps;
 
 pub use add::{Add, AddEmbedding};
 pub use attention::Attention;

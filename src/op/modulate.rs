@@ -45,9 +45,9 @@ impl Resample {
         let s = x.shape;
         match resample {
             None => x.clone(),
-            Some(Self::Up) => Tensor::from_fn(Shape { h: 2 * s.h, w: 2 * s.w, ..s }, |n, y, column, c| {
-                x.at(n, y / 2, column / 2, c)
-            }),
+            Some(Self::Up) => {
+                Tensor::from_fn(Shape { h: 2 * s.h, w: 2 * s.w, ..s }, |n, y, column, c| x.at(n, y / 2, column / 2, c))
+            }
             Some(Self::Down) => Tensor::from_fn(Shape { h: s.h / 2, w: s.w / 2, ..s }, |n, y, column, c| {
                 let at = |dy, dx| x.at(n, 2 * y + dy, 2 * column + dx, c);
                 0.25 * (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1))

@@ -71,9 +71,7 @@ impl Operator for StartFromNoise {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         lowering.in_place(0);
         let mut step = lowering.step(Kernel::new("unary").with("SILU", 0).with("RELU", 0));
-        step.bind("x", lowering.input(1))
-            .bind("out", lowering.output())
-            .elements(lowering.output_shape().elements());
+        step.bind("x", lowering.input(1)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
         lowering.emit(step)
     }
 

@@ -35,7 +35,7 @@ impl Operator for TimestepEmbedding {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
-        let frequencies = lowering.constant("frequencies", self.frequencies());
+        let frequencies = lowering.constant(self.frequencies());
         let mut step = lowering.step(Kernel::new("timestep_embedding"));
         step.bind("timesteps", lowering.input(0))
             .bind("frequencies", frequencies)

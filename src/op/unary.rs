@@ -36,9 +36,7 @@ impl Operator for Unary {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let kernel = Kernel::new("unary").with("SILU", *self == Self::Silu).with("RELU", *self == Self::Relu);
         let mut step = lowering.step(kernel);
-        step.bind("x", lowering.input(0))
-            .bind("out", lowering.output())
-            .elements(lowering.output_shape().elements());
+        step.bind("x", lowering.input(0)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
         lowering.emit(step)
     }
 

@@ -91,7 +91,7 @@ pub struct Schedule {
     time_scale: Option<f32>,
 }
 
-/// What one sampling step needs, rounded to float32 once; laid out for a uniform buffer (64 bytes, no padding).
+/// What one sampling step needs, rounded to float32 once; laid out as `shaders/shared/step.wgsl` reads it.
 ///
 /// With `model` the network's first half and `v` its second:
 ///
@@ -140,6 +140,10 @@ pub struct StepCoefficients {
     pub draws_noise: u32,
     /// The kept step of the full process.
     pub timestep: u32,
+    /// 1 for DDIM.
+    pub ddim: u32,
+    /// 1 where the predicted x_0 is clipped to [-1, 1] (`clip_denoised`).
+    pub clip: u32,
 }
 
 impl Schedule {
@@ -217,7 +221,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Options`] for an eta outside 0 to 1.
-    pub fn steps(&self, method: Method) -> Result<Vec<StepCoefficients>> {
+    pub fn steps(&self, method: Method, clip_denoised: bool) -> Result<Vec<StepCoefficients>> {
         let eta = match method {
             Method::Ancestral => 0.0,
             Method::Ddim { eta } if (0.0..=1.0).contains(&eta) => eta,
@@ -227,11 +231,18 @@ impl Schedule {
                 )));
             }
         };
-        let noisy = method == Method::Ancestral || eta > 0.0;
-        Ok((0..self.len()).rev().map(|i| self.coefficients(i, eta, noisy)).collect())
+        let ddim = method != Method::Ancestral;
+        let noisy = !ddim || eta > 0.0;
+        let steps = (0..self.len()).rev().map(|i| StepCoefficients {
+            draws_noise: u32::from(noisy && i > 0),
+            ddim: u32::from(ddim),
+            clip: u32::from(clip_denoised),
+            ..self.coefficients(i, eta)
+        });
+        Ok(steps.collect())
     }
 
-    fn coefficients(&self, i: usize, eta: f64, noisy: bool) -> StepCoefficients {
+    fn coefficients(&self, i: usize, eta: f64) -> StepCoefficients {
         let (bar, prev) = (self.alphas_cumprod[i], self.alphas_cumprod_prev[i]);
         let sigma = eta * ((1.0 - prev) / (1.0 - bar)).sqrt() * (1.0 - bar / prev).sqrt();
         let fixed = match self.variance {
@@ -255,8 +266,10 @@ impl Schedule {
             sqrt_one_minus_bar: (1.0 - bar).sqrt() as f32,
             index: i as u32,
             is_last: u32::from(i == 0),
-            draws_noise: u32::from(noisy && i > 0),
+            draws_noise: 0,
             timestep: self.timesteps[i] as u32,
+            ddim: 0,
+            clip: 0,
         }
     }
 }

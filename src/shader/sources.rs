@@ -8,7 +8,9 @@ macro_rules! sources {
 
 /// Every kernel: stem, template.
 pub const KERNELS: &[(&str, &str)] = sources!["":
+    "add",
     "attention",
+    "concat_low_res",
     "conv2d",
     "conv2d_gemm",
     "embedding",
@@ -16,6 +18,9 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "group_norm_affine",
     "group_norm_stats",
     "modulate",
+    "noise",
+    "predict_xstart",
+    "sampler_step",
     "timestep_embedding",
     "unary",
     "winograd_input",
@@ -23,4 +28,5 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] = sources!["shared/": "epilogue", "prologue", "store", "weights"];
+pub const SHARED: &[(&str, &str)] =
+    sources!["shared/": "epilogue", "math", "philox", "prologue", "step", "store", "weights"];

@@ -44,11 +44,7 @@ pub struct Expanded {
 ///
 /// # Errors
 /// A message with the line, for the template's author.
-pub fn expand(
-    source: &str,
-    scope: &Scope,
-    import: &dyn Fn(&str) -> Option<&'static str>,
-) -> Result<Expanded, String> {
+pub fn expand(source: &str, scope: &Scope, import: &dyn Fn(&str) -> Option<&'static str>) -> Result<Expanded, String> {
     let mut out = Expander { import, imported: Vec::new(), result: Expanded::default() };
     let mut scope = scope.clone();
     let lines: Vec<&str> = source.lines().collect();
@@ -209,7 +205,8 @@ mod tests {
 
     #[test]
     fn conditions_loops_and_imports() {
-        let source = "#import one\n#import one\n#if A == 1\na\n#elif A == 2\n#for i in 0..2\nb${i*A}\n#end\n#else\nc\n#end";
+        let source =
+            "#import one\n#import one\n#if A == 1\na\n#elif A == 2\n#for i in 0..2\nb${i*A}\n#end\n#else\nc\n#end";
         assert_eq!(run(source, &[("A", 1)]).unwrap().text, "fn one() {}\na\n");
         assert_eq!(run(source, &[("A", 2)]).unwrap().text, "fn one() {}\nb0\nb2\n");
         assert_eq!(run(source, &[("A", 3)]).unwrap().text, "fn one() {}\nc\n");

@@ -1,0 +1,223 @@
+//! Which classes to sample: names as people type them, indices, lists, `all`.
+//!
+//! A name matches whatever its case and punctuation ("ankle-boot" is "Ankle boot"), and so does a part of a name that
+//! only one class has. What matches nothing is answered with the nearest names.
+
+use crate::{Error, Result};
+
+/// Classes shown in a message, at most.
+const SHOWN: usize = 8;
+
+/// A model's classes.
+#[derive(Debug, Clone, Copy)]
+pub struct Classes<'a> {
+    /// The number of classes; 0 for an unconditional model.
+    pub count: usize,
+    /// Their names, or empty.
+    pub names: &'a [String],
+}
+
+impl Classes<'_> {
+    /// The labels that `--class` asks for, in the order given; all classes where it is not given.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for a class that the model does not have.
+    pub fn select(&self, asked: &[String]) -> Result<Vec<u32>> {
+        if self.count == 0 {
+            return match asked.first() {
+                None => Ok(Vec::new()),
+                Some(class) => Err(Error::Options(format!(
+                    "class {:?}: this model was trained without classes; leave --class out",
+                    shorten(class)
+                ))),
+            };
+        }
+        let mut labels = Vec::new();
+        for text in asked {
+            // A name may hold commas ("tench, Tinca tinca"), so the whole is tried before its parts.
+            match self.exact(text) {
+                Some(label) => labels.push(label),
+                None => {
+                    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                        if part.eq_ignore_ascii_case("all") {
+                            labels.extend(0..self.count as u32);
+                        } else {
+                            labels.push(self.find(part)?);
+                        }
+                    }
+                }
+            }
+        }
+        match (labels.is_empty(), asked.first()) {
+            (false, _) => Ok(labels),
+            (true, None) => Ok((0..self.count as u32).collect()),
+            (true, Some(_)) => Err(Error::Options("--class names no class; give a name, an index or all".into())),
+        }
+    }
+
+    /// A label's name, or its number where the model has no names.
+    pub fn name(&self, label: u32) -> String {
+        self.names.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
+    }
+
+    fn exact(&self, text: &str) -> Option<u32> {
+        let wanted = plain(text);
+        let at = self.names.iter().take(self.count).position(|name| plain(name) == wanted && !wanted.is_empty())?;
+        Some(at as u32)
+    }
+
+    fn find(&self, text: &str) -> Result<u32> {
+        if let Some(label) = self.exact(text) {
+            return Ok(label);
+        }
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return match text.parse::<u32>() {
+                Ok(label) if (label as usize) < self.count => Ok(label),
+                _ => Err(Error::Options(format!(
+                    "class {}: this model has {} classes, 0 to {}",
+                    shorten(text),
+                    self.count,
+                    self.count - 1
+                ))),
+            };
+        }
+        if self.names.is_empty() {
+            return Err(Error::Options(format!(
+                "class {:?}: this model's classes have no names; give numbers from 0 to {}",
+                shorten(text),
+                self.count - 1
+            )));
+        }
+        let wanted = plain(text);
+        let parts: Vec<usize> = (0..self.count.min(self.names.len()))
+            .filter(|&i| !wanted.is_empty() && plain(&self.names[i]).contains(&wanted))
+            .collect();
+        match parts[..] {
+            [one] => Ok(one as u32),
+            [] => Err(Error::Options(format!("class {:?}: no such class; {}", shorten(text), self.nearest(&wanted)))),
+            _ => Err(Error::Options(format!(
+                "class {:?} is part of several names: {}",
+                shorten(text),
+                list(parts.iter().map(|&i| self.names[i].as_str()))
+            ))),
+        }
+    }
+
+    /// The names nearest to a wrong one, or all of them where none is near.
+    fn nearest(&self, wanted: &str) -> String {
+        // A shortened text is enough to find what was meant, and bounds the work.
+        let wanted: String = wanted.chars().take(60).collect();
+        let mut near: Vec<(usize, &str)> = self
+            .names
+            .iter()
+            .map(|name| {
+                let whole = plain(name);
+                // One word of a name counts as well: "boots" is near "Ankle boot".
+                let words = whole.split(' ').map(|word| distance(&wanted, word) + 1);
+                (words.chain([distance(&wanted, &whole)]).min().unwrap_or(usize::MAX), name.as_str())
+            })
+            .collect();
+        near.sort();
+        let limit = wanted.chars().count().div_ceil(2);
+        let close: Vec<&str> = near.iter().filter(|(d, _)| *d <= limit).take(3).map(|(_, name)| *name).collect();
+        if close.is_empty() {
+            format!("it knows {}", list(self.names.iter().map(String::as_str)))
+        } else {
+            format!("nearest: {}", list(close.into_iter()))
+        }
+    }
+}
+
+fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let total = names.len();
+    let shown: Vec<&str> = names.take(SHOWN).collect();
+    let more = if total > SHOWN { format!(" and {} more (see `info`)", total - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+/// Lower case, with one space for whatever is neither letter nor digit.
+fn plain(text: &str) -> String {
+    let words: Vec<String> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    words.join(" ")
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fashion() -> Vec<String> {
+        ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+            .map(String::from)
+            .to_vec()
+    }
+
+    fn select(asked: &[&str]) -> Result<Vec<u32>> {
+        let names = fashion();
+        Classes { count: 10, names: &names }.select(&asked.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    }
+
+    fn message(asked: &str) -> String {
+        select(&[asked]).expect_err(asked).to_string()
+    }
+
+    #[test]
+    fn names_indices_and_lists() {
+        assert_eq!(select(&[]).expect("all"), (0..10).collect::<Vec<_>>());
+        assert_eq!(select(&["ALL"]).expect("all"), (0..10).collect::<Vec<_>>());
+        assert_eq!(select(&["ankle-boot"]).expect("a name"), [9]);
+        assert_eq!(select(&["Shirt"]).expect("a whole name before a part"), [6]);
+        assert_eq!(select(&["boot, 3,COAT", "bag"]).expect("a list"), [9, 3, 4, 8]);
+        assert_eq!(select(&["7,7"]).expect("repeated"), [7, 7]);
+        assert_eq!(select(&["top"]).expect("a part"), [0]);
+        let names = ["tench, Tinca tinca".to_string(), "great white shark".to_string()];
+        let classes = Classes { count: 2, names: &names };
+        assert_eq!(classes.select(&["Tench, tinca TINCA".into()]).expect("a name with a comma"), [0]);
+    }
+
+    #[test]
+    fn wrong_names_get_the_nearest() {
+        assert!(message("snaeker").contains("nearest: Sneaker"));
+        assert!(message("boots").contains("Ankle boot"));
+        assert!(message("trousers").contains("Trouser"));
+        assert!(message("er").contains("several names: Trouser, Pullover, Sneaker"));
+        assert!(message("helicopter xyz").contains("it knows T-shirt/top"));
+        assert!(message("10").contains("0 to 9"));
+        assert!(message("99999999999999999999").contains("0 to 9"));
+        assert!(message("-1").contains("no such class"));
+        assert!(message(",").contains("no class"));
+        assert!(message("").contains("no class"));
+        assert!(message(&"z".repeat(100_000)).len() < 300);
+    }
+
+    #[test]
+    fn models_without_names_or_classes() {
+        let numbered = Classes { count: 1000, names: &[] };
+        assert_eq!(numbered.select(&["7,999".into()]).expect("indices"), [7, 999]);
+        assert!(numbered.select(&["cat".into()]).expect_err("no names").to_string().contains("no names"));
+        assert_eq!(numbered.name(12), "12");
+        let none = Classes { count: 0, names: &[] };
+        assert!(none.select(&[]).expect("nothing to choose").is_empty());
+        assert!(none.select(&["0".into()]).is_err());
+    }
+}

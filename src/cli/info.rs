@@ -1,0 +1,157 @@
+//! `info`: what a checkpoint holds and how it will be run.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::args::InfoArgs;
+use super::{open_model, print, print_json};
+use crate::Result;
+use crate::checkpoint::Header;
+use crate::config::{Inferred, Origin};
+use crate::plan::mebibytes;
+
+/// Describes a checkpoint.
+///
+/// # Errors
+/// What opening it or finding its configuration gives.
+pub fn run(args: &InfoArgs) -> Result<()> {
+    let (checkpoint, found) = open_model(args.file.as_deref().or(args.flags.model_path.as_deref()), &args.flags)?;
+    let header = checkpoint.header();
+    if args.json {
+        return print_json(&object(checkpoint.name(), header, &found, args.tensors)?);
+    }
+    let mut text = describe(checkpoint.name(), header, &found);
+    if args.tensors {
+        for (name, info) in &header.tensors {
+            text += &format!("{name}  {:?}  {:?}\n", info.dtype, info.shape);
+        }
+    }
+    print(&text)
+}
+
+/// Bytes of the tensors by type.
+fn types(header: &Header) -> BTreeMap<String, u64> {
+    let mut out = BTreeMap::new();
+    for info in header.tensors.values() {
+        *out.entry(format!("{:?}", info.dtype).to_lowercase()).or_default() += info.byte_len() as u64;
+    }
+    out
+}
+
+fn origin(found: &Inferred) -> String {
+    match found.origin {
+        Origin::Metadata => "the file's metadata".into(),
+        Origin::PublicFile(name) => format!("the table of public files ({name})"),
+        Origin::Shapes => "the tensors' shapes and flags".into(),
+    }
+}
+
+fn describe(name: &str, header: &Header, found: &Inferred) -> String {
+    let (config, unet, process) = (&found.config, &found.config.unet, &found.config.diffusion);
+    let list = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let mult: Vec<String> = unet.channel_mult.iter().map(f64::to_string).collect();
+    let yes = |on: bool, word: &'static str, other: &'static str| if on { word } else { other };
+    let mut lines = vec![
+        (
+            "model",
+            format!(
+                "{name}: {} for {1}x{1} images of {2} channels",
+                config.role,
+                unet.image_size,
+                config.image_channels()
+            ),
+        ),
+        ("configuration", format!("from {}", origin(found))),
+        ("parameters", {
+            let parts: Vec<String> =
+                types(header).iter().map(|(t, bytes)| format!("{} of {t}", mebibytes(*bytes))).collect();
+            format!("{} in {} tensors, {}", thousands(header.parameters()), header.tensors.len(), parts.join(", "))
+        }),
+        (
+            "network",
+            format!(
+                "{} channels x ({}), {} residual blocks a level, {} resampling, {} embedding",
+                unet.model_channels,
+                mult.join(", "),
+                unet.num_res_blocks,
+                yes(unet.resblock_updown, "residual", "plain"),
+                yes(unet.use_scale_shift_norm, "scale-shift", "additive"),
+            ),
+        ),
+        (
+            "attention",
+            format!(
+                "at {} pixels, {}, {} order",
+                list(&unet.attention_resolutions),
+                match unet.num_head_channels {
+                    0 => format!("{} heads", unet.num_heads),
+                    n => format!("heads of {n} channels"),
+                },
+                yes(unet.use_new_attention_order, "new", "legacy"),
+            ),
+        ),
+        (
+            "process",
+            format!(
+                "{} steps, {}, predicts {}, {} variance{}",
+                process.diffusion_steps,
+                format!("{:?}", process.noise_schedule).to_lowercase(),
+                yes(process.predict_xstart, "x_0", "the noise"),
+                yes(process.learn_sigma, "learned", yes(process.sigma_small, "fixed small", "fixed large")),
+                yes(process.rescale_timesteps, ", rescaled timesteps", ""),
+            ),
+        ),
+    ];
+    let classes = match (config.classes(), config.class_names.len()) {
+        (0, _) => "none".into(),
+        (n, 0) => format!("{n}"),
+        (n, _) if n <= 20 => config.class_names.join(", "),
+        (n, _) => format!("{n}: {}, ...", config.class_names[..10.min(config.class_names.len())].join(", ")),
+    };
+    lines.push(("classes", classes));
+    let mut text: String = lines.iter().map(|(key, value)| format!("{key:<14} {value}\n")).collect();
+    for remark in &found.remarks {
+        text += &format!("note: {remark}\n");
+    }
+    text
+}
+
+fn object(name: &str, header: &Header, found: &Inferred, tensors: bool) -> Result<Value> {
+    // The metadata's own form, so that a script can read a .pt file's configuration as it reads ours.
+    let config: Value = serde_json::from_str(&found.config.to_metadata()?).unwrap_or(Value::Null);
+    let mut out = json!({
+        "file": name,
+        "role": found.config.role.as_str(),
+        "origin": origin(found),
+        "public_file": found.public.map(|preset| preset.name),
+        "parameters": header.parameters(),
+        "tensor_count": header.tensors.len(),
+        "bytes": types(header),
+        "config": config,
+        "class_names": found.config.class_names,
+        "remarks": found.remarks,
+    });
+    if tensors {
+        let all: serde_json::Map<String, Value> = header
+            .tensors
+            .iter()
+            .map(|(name, info)| (name.clone(), json!({ "dtype": format!("{:?}", info.dtype), "shape": info.shape })))
+            .collect();
+        out["tensors"] = Value::Object(all);
+    }
+    Ok(out)
+}
+
+/// 3,970,882
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,82 @@
+//! The command line program: arguments, progress, files. No tensor logic lives here.
+
+mod adapters;
+pub mod args;
+pub mod classes;
+mod info;
+pub mod input;
+pub mod npy;
+pub mod output;
+pub mod png;
+pub mod progress;
+pub mod request;
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{Inferred, Overrides};
+use crate::{Error, Result};
+
+/// Keyword of the PNG text that holds an image's parameters as JSON.
+pub const PARAMETERS: &str = "guided-diffusion";
+
+/// Exit code of impossible arguments, clap's own.
+const USAGE: u8 = 2;
+
+/// Runs the program on this process's arguments.
+pub fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match pollster::block_on(run(&cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            note(&format!("error: {error}"));
+            match error {
+                Error::Options(_) => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn run(cli: &args::Cli) -> Result<ExitCode> {
+    match &cli.command {
+        args::Command::Info(args) => info::run(args)?,
+        args::Command::Adapters(args) => adapters::run(args).await?,
+        _ => return Err(Error::Options("not yet".into())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a checkpoint, or the built-in model, and finds its configuration.
+fn open_model(path: Option<&Path>, flags: &Overrides) -> Result<(Checkpoint, Inferred)> {
+    let checkpoint = match path {
+        Some(path) => Checkpoint::open(path)?,
+        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec())?,
+    };
+    let found = checkpoint.config(flags)?;
+    Ok((checkpoint, found))
+}
+
+/// Writes to standard output. A reader that has gone away, such as `head`, is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one line of JSON to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|e| Error::io("standard output", e.into()))?;
+    print(&(text + "\n"))
+}
+
+/// Tells the user something beside the result. `eprintln!` would panic where standard error is closed.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,107 @@
+//! PNG pictures with their parameters as text, so that an image can be made again from itself.
+
+use std::io::{Read, Write};
+
+use crate::image::Pixels;
+
+/// A picture larger than this is no sample of ours, and would need gigabytes to hold.
+pub const MAX_SIDE: usize = 1 << 15;
+const MAX_BYTES: usize = 1 << 30;
+
+/// Writes a gray or RGB picture. Texts outside Latin-1 go into international text chunks.
+pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Result<(), String> {
+    let color = match picture.channels {
+        1 => png::ColorType::Grayscale,
+        3 => png::ColorType::Rgb,
+        n => return Err(format!("a PNG picture has 1 or 3 channels, these images have {n}; write .npz or .npy")),
+    };
+    let side = |n: usize| u32::try_from(n).ok().filter(|&n| n > 0).ok_or("a PNG picture cannot have this size");
+    let mut encoder = png::Encoder::new(to, side(picture.width)?, side(picture.height)?);
+    encoder.set_color(color);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (keyword, text) in texts {
+        let latin = text.chars().all(|c| (' '..='~').contains(&c) || ('\u{a1}'..='\u{ff}').contains(&c));
+        let added = if latin {
+            encoder.add_text_chunk(keyword.clone(), text.clone())
+        } else {
+            encoder.add_itxt_chunk(keyword.clone(), text.clone())
+        };
+        added.map_err(|e| e.to_string())?;
+    }
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer.write_image_data(&picture.bytes).map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())
+}
+
+/// Reads any PNG as 8-bit gray or RGB (transparency is dropped), with its texts.
+pub fn read(from: impl Read + std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
+    let mut decoder = png::Decoder::new_with_limits(from, png::Limits { bytes: MAX_BYTES });
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let (width, height) = decoder.read_header_info().map_err(|e| e.to_string())?.size();
+    let (width, height) = (width as usize, height as usize);
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(format!("a picture of {width} x {height} pixels; {MAX_SIDE} a side is the most"));
+    }
+    let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
+    let size = reader.output_buffer_size().filter(|&n| n <= MAX_BYTES).ok_or("the picture is too large")?;
+    let mut bytes = vec![0; size];
+    let frame = reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
+    bytes.truncate(frame.buffer_size());
+    let (stored, channels) = match frame.color_type {
+        png::ColorType::Grayscale => (1, 1),
+        png::ColorType::GrayscaleAlpha => (2, 1),
+        png::ColorType::Rgb => (3, 3),
+        png::ColorType::Rgba => (4, 3),
+        png::ColorType::Indexed => return Err("an unexpanded palette".into()),
+    };
+    if stored != channels {
+        bytes = bytes.chunks_exact(stored).flat_map(|pixel| pixel[..channels].iter().copied()).collect();
+    }
+    let info = reader.info();
+    let mut texts: Vec<(String, String)> =
+        info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
+    texts.extend(info.utf8_text.iter().filter_map(|t| Some((t.keyword.clone(), t.get_text().ok()?))));
+    Ok((Pixels { height, width, channels, bytes }, texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    #[test]
+    fn pictures_and_texts_read_back() {
+        for channels in [1, 3] {
+            let bytes: Vec<u8> = (0..5 * 7 * channels).map(|i| (i * 7 % 256) as u8).collect();
+            let picture = Pixels { height: 5, width: 7, channels, bytes };
+            let texts =
+                [("Software", "guided-diffusion"), ("prompt", "écharpe, 围巾")].map(|(k, t)| (k.into(), t.into()));
+            let mut file = Vec::new();
+            write(&mut file, &picture, &texts).expect("written");
+            let (again, found) = read(Cursor::new(&file)).expect("read");
+            assert_eq!((again, found), (picture, texts.to_vec()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_an_error() {
+        let picture = Pixels { height: 2, width: 2, channels: 2, bytes: vec![0; 8] };
+        assert!(write(Vec::new(), &picture, &[]).is_err());
+        let empty = Pixels { height: 0, width: 2, channels: 1, bytes: Vec::new() };
+        assert!(write(Vec::new(), &empty, &[]).is_err());
+        let short = Pixels { height: 2, width: 2, channels: 1, bytes: vec![0; 3] };
+        assert!(write(Vec::new(), &short, &[]).is_err());
+
+        let good = Pixels { height: 9, width: 9, channels: 3, bytes: vec![7; 243] };
+        let mut file = Vec::new();
+        write(&mut file, &good, &[]).expect("written");
+        for length in 0..file.len() - 12 {
+            assert!(read(Cursor::new(&file[..length])).is_err(), "cut off at {length}");
+        }
+        for at in 0..file.len() {
+            let mut broken = file.clone();
+            broken[at] ^= 0x55;
+            let _ = read(Cursor::new(&broken)); // An error or a picture, but no panic.
+        }
+    }
+}

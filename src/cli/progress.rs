@@ -1,0 +1,70 @@
+//! The progress bar: steps done, time left, images a second. Silent where standard error is no terminal.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Progress of a sampling run.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    start: Instant,
+    images: usize,
+    total: usize,
+}
+
+impl Progress {
+    /// A bar over all steps of all batches; hidden where nobody watches.
+    pub fn new(steps: u64, images: usize) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
+        // A template that does not parse leaves the default style, which is no reason to stop.
+        if let Ok(style) = ProgressStyle::with_template("{bar:28} {pos}/{len} steps, {eta} left, {msg}") {
+            bar.set_style(style);
+        }
+        let progress = Self { bar, start: Instant::now(), images: 0, total: images };
+        progress.tell();
+        if shown {
+            progress.bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        progress
+    }
+
+    /// One denoising step is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// So many images more are finished.
+    pub fn finished(&mut self, images: usize) {
+        self.images += images;
+        self.tell();
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Removes the bar, so that what follows stands on a clean line.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn tell(&self) {
+        let rate = match self.images {
+            0 => String::new(),
+            n => format!(", {:.2} images/s", n as f64 / self.start.elapsed().as_secs_f64().max(1e-9)),
+        };
+        self.bar.set_message(format!("{}/{} images{rate}", self.images, self.total));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // On an error too, the terminal is left clean.
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,302 @@
+//! Finding an adapter, opening its device, and noticing when either fails.
+
+use std::sync::{Arc, Mutex};
+
+use super::pipeline::Pipelines;
+use super::signal::{lock, signal};
+use crate::error::{Error, Result};
+use crate::plan::Caps;
+
+/// Which adapter to use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AdapterChoice {
+    /// The fastest: discrete before integrated before software.
+    #[default]
+    Default,
+    /// The first whose name, driver or backend contains this, ignoring case; or its number in [`Gpu::adapters`].
+    Named(String),
+}
+
+/// An adapter in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AdapterSummary {
+    /// Its number.
+    pub index: usize,
+    /// The device's name.
+    pub name: String,
+    /// Vulkan, Metal, Dx12 or BrowserWebGpu.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// discrete, integrated, virtual, software or other.
+    pub kind: &'static str,
+    /// Bytes of the largest storage binding.
+    pub max_binding_size: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer_size: u64,
+    /// Optional features that kernels or the profiler use.
+    pub features: Vec<&'static str>,
+}
+
+/// An open device.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) pipelines: Pipelines,
+    caps: Caps,
+    summary: AdapterSummary,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Failure {
+    Lost(String),
+    OutOfMemory(String),
+    Other(String),
+}
+
+impl Gpu {
+    /// All adapters that can run compute shaders.
+    pub async fn adapters() -> Vec<AdapterSummary> {
+        let adapters = enumerate().await;
+        adapters.iter().enumerate().map(|(i, adapter)| summarize(i, adapter)).collect()
+    }
+
+    /// Opens an adapter with its own limits.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] naming the driver package to install or the adapters there are, [`Error::NoDevice`].
+    pub async fn open(choice: &AdapterChoice) -> Result<Arc<Self>> {
+        Self::open_with(choice, false).await
+    }
+
+    /// As [`Gpu::open`]; with `checked`, shaders are compiled with bounds checks, which tests ask for.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
+        let (index, adapter) = choose(enumerate().await, choice)?;
+        let summary = summarize(index, &adapter);
+        let wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("guided-diffusion"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::NoDevice { adapter: summary.name.clone(), reason: e.to_string() })?;
+        let failure = Arc::new(Mutex::new(None));
+        let sink = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let text = error.to_string();
+            let found = match error {
+                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory(text),
+                _ => Failure::Other(text),
+            };
+            lock(&sink).get_or_insert(found);
+        }));
+        let sink = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // A lost device is the cause of whatever else was reported.
+            *lock(&sink) = Some(Failure::Lost(format!("{message} ({reason:?})")));
+        });
+        let caps = caps(&summary, &device.limits());
+        let pipelines = Pipelines::new(checked);
+        Ok(Arc::new(Self { device, queue, pipelines, caps, summary, failure }))
+    }
+
+    /// What plans need to know.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// The adapter.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    /// How many pipelines were compiled so far; a second run with the same plan adds none.
+    pub fn pipelines_created(&self) -> usize {
+        self.pipelines.len()
+    }
+
+    /// Ends the device, as a driver reset would: whatever uses it fails with [`Error::DeviceLost`].
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// Fails if the device has failed since it was opened.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`] or [`Error::Gpu`].
+    pub fn check(&self) -> Result<()> {
+        match lock(&self.failure).clone() {
+            None => Ok(()),
+            Some(Failure::Lost(reason)) => Err(Error::DeviceLost(reason)),
+            Some(Failure::OutOfMemory(reason)) => Err(Error::OutOfMemory(format!(
+                "{reason}; a smaller batch, float16 weights or another adapter may fit"
+            ))),
+            Some(Failure::Other(reason)) => Err(Error::Gpu(reason)),
+        }
+    }
+
+    /// Waits until the device has finished what was submitted so far.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub async fn finish(&self) -> Result<()> {
+        let (sender, done) = signal();
+        self.queue.on_submitted_work_done(move || sender.send(()));
+        self.wait(None)?;
+        done.await;
+        self.check()
+    }
+
+    /// Natively, callbacks run while polling; in the browser this returns at once.
+    pub(crate) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        match self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None }) {
+            Ok(_) => Ok(()),
+            Err(error) => self.check().and(Err(Error::Gpu(error.to_string()))),
+        }
+    }
+
+    pub(crate) fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.buffer(
+            label,
+            bytes,
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+        )
+    }
+
+    pub(crate) fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Reads `bytes` bytes from the start of `buffer`.
+    pub(crate) async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("read-back", bytes, usage);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        let submission = self.queue.submit([encoder.finish()]);
+        let (sender, mapped) = signal();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result));
+        self.wait(Some(submission))?;
+        let result = mapped.await;
+        self.check()?;
+        result.map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
+        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
+        Ok(view.to_vec())
+    }
+}
+
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(descriptor);
+    #[cfg(target_arch = "wasm32")]
+    {
+        // The browser offers one adapter at a time, on request.
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        instance.request_adapter(&options).await.into_iter().collect()
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+        let usable = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+        adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(usable));
+        adapters.sort_by_key(|a| rank(a.get_info().device_type));
+        adapters
+    }
+}
+
+fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
+    let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summarize(i, a)).collect();
+    let index = match choice {
+        AdapterChoice::Default => summaries.first().map(|s| s.index),
+        AdapterChoice::Named(text) => {
+            let wanted = text.to_lowercase();
+            let matches = |s: &&AdapterSummary| {
+                text.parse() == Ok(s.index)
+                    || [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
+            };
+            summaries.iter().find(matches).map(|s| s.index)
+        }
+    };
+    let found = index.and_then(|i| adapters.into_iter().nth(i).map(|adapter| (i, adapter)));
+    found.ok_or_else(|| {
+        Error::NoAdapter(match choice {
+            AdapterChoice::Named(text) if !summaries.is_empty() => {
+                let names: Vec<String> = summaries.iter().map(|s| format!("{} ({})", s.name, s.backend)).collect();
+                format!("none matches `{text}`; there are: {}", names.join(", "))
+            }
+            _ => MISSING.into(),
+        })
+    })
+}
+
+#[cfg(target_arch = "wasm32")]
+const MISSING: &str =
+    "this browser offers no WebGPU adapter; Chrome and Edge 113, Firefox 141 and Safari 26 or newer do";
+#[cfg(not(target_arch = "wasm32"))]
+const MISSING: &str = "install a Vulkan driver (on Debian and Ubuntu: `apt install mesa-vulkan-drivers` for Intel, AMD \
+    and software rendering, or NVIDIA's driver package), or check that the GPU's driver is loaded";
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let known = [
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
+        (wgpu::Features::SHADER_F16, "shader-f16"),
+        (wgpu::Features::SUBGROUP, "subgroups"),
+    ];
+    AdapterSummary {
+        index,
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        },
+        max_binding_size: limits.max_storage_buffer_binding_size,
+        max_buffer_size: limits.max_buffer_size,
+        features: known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+    }
+}
+
+fn caps(summary: &AdapterSummary, limits: &wgpu::Limits) -> Caps {
+    Caps {
+        adapter: summary.name.clone(),
+        max_buffer_size: limits.max_buffer_size,
+        max_binding_size: limits.max_storage_buffer_binding_size,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        software: summary.kind == "software",
+    }
+}

@@ -1,0 +1,247 @@
+//! A plan on a device: buffers, pipelines and bind groups built once; a run only encodes and submits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::adapter::Gpu;
+use super::pipeline::Pipeline;
+use super::signal::{Signal, signal};
+use crate::error::{Error, Result};
+use crate::graph::Segment;
+use crate::plan::weights::WeightSpec;
+use crate::plan::{Buffer, PARAMETER_ALIGNMENT, Plan, Port};
+use crate::shader::Access;
+
+/// Operations of one submission at most: drivers' watchdogs reset a device after about 2 seconds, and a slow
+/// integrated GPU reaches 50 GFLOP/s.
+const SUBMISSION_FLOPS: u64 = 30_000_000_000;
+/// Submissions that may wait for the device.
+const IN_FLIGHT: usize = 3;
+
+/// A plan's resources.
+#[derive(Debug)]
+pub struct Program {
+    gpu: Arc<Gpu>,
+    plan: Plan,
+    slots: Vec<wgpu::Buffer>,
+    weights: Vec<Option<wgpu::Buffer>>,
+    constants: Vec<wgpu::Buffer>,
+    parameters: wgpu::Buffer,
+    pipelines: Vec<Arc<Pipeline>>,
+    bind_groups: Vec<wgpu::BindGroup>,
+    in_flight: VecDeque<(wgpu::SubmissionIndex, Signal<()>)>,
+}
+
+impl Program {
+    /// Compiles the plan's kernels and allocates its activations. Weights follow by [`Program::upload`].
+    ///
+    /// # Errors
+    /// A refused shader, out of memory, a lost device.
+    pub async fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self> {
+        let mut pipelines = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            pipelines.push(gpu.pipelines.get(gpu, &step.kernel).await?);
+        }
+        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let slots = plan.slots.iter().enumerate().map(|(i, bytes)| gpu.storage(&format!("slot {i}"), *bytes));
+        let slots = slots.collect();
+        let constant = |data: &Vec<f32>| {
+            let bytes: &[u8] = bytemuck::cast_slice(data);
+            let buffer = gpu.storage("constant", bytes.len() as u64);
+            gpu.queue.write_buffer(&buffer, 0, bytes);
+            buffer
+        };
+        let constants = plan.constants.iter().map(constant).collect();
+        let size = plan.parameters.len().max(PARAMETER_ALIGNMENT) as u64;
+        let parameters = gpu.buffer("parameters", size, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
+        gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
+        let exhausted = memory.pop().await;
+        gpu.check()?;
+        if let Some(error) = exhausted {
+            return Err(Error::OutOfMemory(format!("{error}; a smaller batch may fit")));
+        }
+        Ok(Self {
+            gpu: gpu.clone(),
+            weights: plan.weights.iter().map(|_| None).collect(),
+            slots,
+            constants,
+            parameters,
+            pipelines,
+            bind_groups: Vec::new(),
+            in_flight: VecDeque::new(),
+            plan,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// Uploads parameter `name` in every layout that the plan asks for. Parameters may come in any order, so that a
+    /// browser can stream a file.
+    ///
+    /// # Errors
+    /// The wrong number of elements, out of memory, a lost device.
+    pub async fn upload(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        for (i, spec) in self.plan.weights.iter().enumerate().filter(|(_, w)| w.name == name) {
+            let expected: usize = spec.shape.iter().product();
+            if data.len() != expected {
+                return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
+            }
+            let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = self.gpu.storage(&spec.name, spec.bytes());
+            self.gpu.queue.write_buffer(&buffer, 0, &spec.pack(data));
+            // Submitting frees the staging memory of the write.
+            self.gpu.queue.submit([]);
+            let exhausted = scope.pop().await;
+            self.gpu.check()?;
+            if let Some(error) = exhausted {
+                return Err(Error::OutOfMemory(format!("{name}: {error}; float16 weights may fit")));
+            }
+            self.weights[i] = Some(buffer);
+        }
+        Ok(())
+    }
+
+    /// Builds the bind groups once every weight is there.
+    ///
+    /// # Errors
+    /// A parameter that was not uploaded.
+    pub fn seal(&mut self) -> Result<()> {
+        let missing: Vec<&str> = self
+            .plan
+            .weights
+            .iter()
+            .zip(&self.weights)
+            .filter(|(_, buffer)| buffer.is_none())
+            .map(|(spec, _): (&WeightSpec, _)| spec.name.as_str())
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error::Options(format!("parameters were not uploaded: {}", missing.join(", "))));
+        }
+        let groups = self.plan.steps.iter().zip(&self.pipelines);
+        self.bind_groups = groups.map(|(step, pipeline)| self.bind(&step.buffers, pipeline)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn bind(&self, buffers: &[(Buffer, Access)], pipeline: &Pipeline) -> Result<wgpu::BindGroup> {
+        let entry = |(binding, (buffer, _)): (usize, &(Buffer, Access))| {
+            let resource = match buffer {
+                Buffer::Slot(i) => self.slots[*i].as_entire_binding(),
+                Buffer::Constant(i) => self.constants[*i].as_entire_binding(),
+                Buffer::Weight(i) => self.weights[*i]
+                    .as_ref()
+                    .ok_or_else(|| Error::Gpu("a weight is missing".into()))?
+                    .as_entire_binding(),
+                Buffer::Parameters(offset) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.parameters,
+                    offset: *offset as u64,
+                    size: wgpu::BufferSize::new(PARAMETER_ALIGNMENT as u64),
+                }),
+            };
+            Ok(wgpu::BindGroupEntry { binding: binding as u32, resource })
+        };
+        let entries = buffers.iter().enumerate().map(entry).collect::<Result<Vec<_>>>()?;
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };
+        Ok(self.gpu.device.create_bind_group(&descriptor))
+    }
+
+    /// The input or output named `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn port(&self, name: &str) -> Result<&Port> {
+        self.plan.port(name).ok_or_else(|| Error::Options(format!("this model has no tensor named {name}")))
+    }
+
+    /// Writes an input before the next run.
+    ///
+    /// # Errors
+    /// No such input, or another size.
+    pub fn write<T: bytemuck::Pod>(&self, name: &str, data: &[T]) -> Result<()> {
+        let port = self.port(name)?;
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        if bytes.len() != 4 * port.shape.elements() {
+            return Err(Error::Options(format!(
+                "{name}: {} bytes given, {} ({}) expected",
+                bytes.len(),
+                4 * port.shape.elements(),
+                port.shape
+            )));
+        }
+        self.gpu.queue.write_buffer(&self.slots[port.slot], 0, bytes);
+        Ok(())
+    }
+
+    /// Submits a segment; waits only where too many submissions are in flight.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub async fn run(&mut self, segment: Segment) -> Result<()> {
+        let steps: Vec<usize> = (0..self.plan.steps.len()).filter(|i| self.plan.steps[*i].segment == segment).collect();
+        let mut rest = steps.as_slice();
+        while !rest.is_empty() {
+            let mut flops = 0;
+            let within = rest.iter().position(|i| {
+                flops += self.plan.steps[*i].flops;
+                flops > SUBMISSION_FLOPS
+            });
+            let (now, later) = rest.split_at(within.unwrap_or(rest.len()).max(1));
+            rest = later;
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for &i in now {
+                    self.encode(i, &mut pass);
+                }
+            }
+            self.submit(encoder.finish()).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self, i: usize, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.plan.steps[i].workgroups;
+        pass.set_pipeline(&self.pipelines[i].pipeline);
+        pass.set_bind_group(0, &self.bind_groups[i], &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+
+    async fn submit(&mut self, commands: wgpu::CommandBuffer) -> Result<()> {
+        self.gpu.check()?;
+        let index = self.gpu.queue.submit([commands]);
+        let (sender, done) = signal();
+        self.gpu.queue.on_submitted_work_done(move || sender.send(()));
+        self.in_flight.push_back((index, done));
+        if self.in_flight.len() > IN_FLIGHT
+            && let Some((index, done)) = self.in_flight.pop_front()
+        {
+            self.gpu.wait(Some(index))?;
+            done.await;
+        }
+        self.gpu.check()
+    }
+
+    /// Reads a tensor after everything submitted.
+    ///
+    /// # Errors
+    /// No such tensor, a lost device.
+    pub async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let port = self.port(name)?;
+        let bytes = self.gpu.read(&self.slots[port.slot], 4 * port.shape.elements() as u64).await?;
+        self.in_flight.clear();
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Bytes of all buffers on the device.
+    pub fn bytes(&self) -> u64 {
+        let constants: usize = self.plan.constants.iter().map(|c| 4 * c.len()).sum();
+        self.plan.activation_bytes() + self.plan.weight_bytes() + (constants + self.plan.parameters.len()) as u64
+    }
+}

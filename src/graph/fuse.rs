@@ -1,0 +1,207 @@
+//! Rewrites chains of primitive ops into the fused forms that lower to kernels.
+//!
+//! | chain | becomes |
+//! |---|---|
+//! | group norm, [scale-shift] | `GroupNormAffine`, applied by whoever reads it |
+//! | [concat], [affine], [SiLU], [resample], convolution | the convolution's prologue |
+//! | convolution, [add embedding], [add, one side perhaps resampled] | the convolution's epilogue |
+//! | the same chains without a convolution | `Modulate` |
+//!
+//! A chain's inner values must have one reader, except concatenations and norms, which are cheap to repeat.
+
+use super::{Graph, Node, TensorId};
+use crate::error::Result;
+use crate::op::{Concat, Conv2d, GroupNormAffine, Modulate, Op, Prologue, Resample, Unary};
+
+/// The fused graph; same inputs, outputs, parameters and values.
+///
+/// # Errors
+/// None for a graph whose nodes passed their shape rules; a rule that fails here is a defect.
+pub fn fuse(graph: &Graph) -> Result<Graph> {
+    let mut fuser = Fuser { graph, uses: graph.uses(), fused: Graph::default(), map: vec![None; graph.nodes.len()] };
+    fuser.fused.params.clone_from(&graph.params);
+    fuser.fused.param_ids.clone_from(&graph.param_ids);
+    // From the results backwards, so that what a chain absorbs is never emitted. What nobody reads runs for its
+    // effect: the sampler's in-place steps.
+    for (i, node) in graph.nodes.iter().enumerate() {
+        if node.op == Op::Input || fuser.uses[i] == 0 {
+            fuser.emit(TensorId(i))?;
+        }
+    }
+    for (name, id) in &graph.outputs {
+        let id = fuser.emit(*id)?;
+        fuser.fused.output(name, id);
+    }
+    Ok(fuser.fused)
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    uses: Vec<usize>,
+    fused: Graph,
+    map: Vec<Option<TensorId>>,
+}
+
+/// What a chain reads: its sources, the norm's map, and the prologue that applies them.
+struct Chain {
+    prologue: Prologue,
+    inputs: Vec<TensorId>,
+}
+
+impl<'a> Fuser<'a> {
+    fn node(&self, id: TensorId) -> &'a Node {
+        &self.graph.nodes[id.0]
+    }
+
+    fn single(&self, id: TensorId) -> bool {
+        self.uses[id.0] == 1
+    }
+
+    /// Emits `id` and what it reads, once.
+    fn emit(&mut self, id: TensorId) -> Result<TensorId> {
+        if let Some(done) = self.map[id.0] {
+            return Ok(done);
+        }
+        let node = self.node(id);
+        let emitted = match &node.op {
+            Op::Input => {
+                self.fused.begin(node.segment);
+                self.fused.input(&node.name, node.shape)
+            }
+            Op::Conv2d(conv) => self.convolution(node, conv, None, None)?,
+            Op::Add(_) => match self.residual(node)? {
+                Some(emitted) => emitted,
+                None => self.plain(node)?,
+            },
+            Op::AddEmbedding(_) => match &self.node(node.inputs[0]).op {
+                Op::Conv2d(conv) if self.single(node.inputs[0]) => {
+                    self.convolution(self.node(node.inputs[0]), conv, Some(node.inputs[1]), None)?
+                }
+                _ => self.plain(node)?,
+            },
+            Op::GroupNorm(_) | Op::ScaleShift(_) => self.modulate(node, id)?,
+            Op::Unary(Unary::Silu) if self.begins_with_norm(id) => self.modulate(node, id)?,
+            Op::Resample(_) if self.begins_with_norm(id) => self.modulate(node, id)?,
+            _ => self.plain(node)?,
+        };
+        self.map[id.0] = Some(emitted);
+        Ok(emitted)
+    }
+
+    fn push(&mut self, node: &Node, op: impl Into<Op>, inputs: &[TensorId]) -> Result<TensorId> {
+        self.fused.begin(node.segment);
+        self.fused.push(node.name.clone(), op, inputs, &node.params)
+    }
+
+    fn plain(&mut self, node: &Node) -> Result<TensorId> {
+        let inputs = node.inputs.iter().map(|input| self.emit(*input)).collect::<Result<Vec<_>>>()?;
+        self.push(node, node.op.clone(), &inputs)
+    }
+
+    fn modulate(&mut self, node: &Node, id: TensorId) -> Result<TensorId> {
+        let Chain { prologue, inputs } = self.chain(id, true)?;
+        self.fused.begin(node.segment);
+        self.fused.push(node.name.clone(), Modulate { prologue }, &inputs, &[])
+    }
+
+    /// Whether the chain that ends in `id` holds a group norm.
+    fn begins_with_norm(&self, id: TensorId) -> bool {
+        let node = self.node(id);
+        match &node.op {
+            Op::GroupNorm(_) => true,
+            Op::ScaleShift(_) | Op::Resample(_) | Op::Unary(Unary::Silu) => self.begins_with_norm(node.inputs[0]),
+            _ => false,
+        }
+    }
+
+    /// Walks up from `id`, which is always absorbed where `whole`, and collects a prologue.
+    fn chain(&mut self, id: TensorId, whole: bool) -> Result<Chain> {
+        let mut prologue = Prologue::default();
+        let mut at = id;
+        let absorb = |fuser: &Self, at: TensorId| (whole && at == id) || fuser.single(at);
+        if let Op::Resample(resample) = self.node(at).op
+            && absorb(self, at)
+        {
+            prologue.resample = Some(resample);
+            at = self.node(at).inputs[0];
+        }
+        if self.node(at).op == Op::Unary(Unary::Silu) && absorb(self, at) && self.begins_with_norm(at) {
+            prologue.silu = true;
+            at = self.node(at).inputs[0];
+        }
+        let mut embedding = None;
+        if let Op::ScaleShift(_) = self.node(at).op
+            && absorb(self, at)
+            && matches!(self.node(self.node(at).inputs[0]).op, Op::GroupNorm(_))
+        {
+            embedding = Some(self.node(at).inputs[1]);
+            at = self.node(at).inputs[0];
+        }
+        let mut inputs = Vec::new();
+        if let Op::GroupNorm(_) = self.node(at).op {
+            let norm = self.node(at);
+            let sources = self.sources(norm.inputs[0])?;
+            let mut operands = sources.clone();
+            if let Some(embedding) = embedding {
+                operands.push(self.emit(embedding)?);
+            }
+            let op = GroupNormAffine { two_sources: sources.len() == 2, scale_shift: embedding.is_some() };
+            let affine = self.push(norm, op, &operands)?;
+            prologue.affine = true;
+            prologue.two_sources = sources.len() == 2;
+            inputs.extend(sources);
+            inputs.push(affine);
+        } else {
+            let sources = self.sources(at)?;
+            prologue.two_sources = sources.len() == 2;
+            inputs.extend(sources);
+        }
+        Ok(Chain { prologue, inputs })
+    }
+
+    /// One tensor, or the two that a concatenation joins (where kernels can read two: whole vec4s of channels).
+    fn sources(&mut self, id: TensorId) -> Result<Vec<TensorId>> {
+        let node = self.node(id);
+        if node.op == Op::Concat(Concat) && node.inputs.iter().all(|i| self.graph.shape(*i).c % 4 == 0) {
+            return node.inputs.iter().map(|input| self.emit(*input)).collect();
+        }
+        Ok(vec![self.emit(id)?])
+    }
+
+    fn convolution(
+        &mut self,
+        node: &Node,
+        conv: &Conv2d,
+        embedding: Option<TensorId>,
+        residual: Option<(TensorId, Option<Resample>)>,
+    ) -> Result<TensorId> {
+        let Chain { prologue, mut inputs } = self.chain(node.inputs[0], false)?;
+        let mut fused = Conv2d { prologue, ..conv.clone() };
+        if let Some(embedding) = embedding {
+            fused.epilogue.embedding = true;
+            inputs.push(self.emit(embedding)?);
+        }
+        if let Some((source, resample)) = residual {
+            fused.epilogue.residual = Some(resample);
+            inputs.push(self.emit(source)?);
+        }
+        self.push(node, fused, &inputs)
+    }
+
+    /// A sum whose one side is a convolution: the other becomes its residual.
+    fn residual(&mut self, node: &Node) -> Result<Option<TensorId>> {
+        for (conv_id, other) in [(node.inputs[1], node.inputs[0]), (node.inputs[0], node.inputs[1])] {
+            let candidate = self.node(conv_id);
+            let Op::Conv2d(conv) = &candidate.op else { continue };
+            if !self.single(conv_id) {
+                continue;
+            }
+            let residual = match self.node(other).op {
+                Op::Resample(resample) if self.single(other) => (self.node(other).inputs[0], Some(resample)),
+                _ => (other, None),
+            };
+            return self.convolution(candidate, conv, None, Some(residual)).map(Some);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,394 @@
+//! What ops write their kernels into: steps with named buffers and named parameters, temporaries, weights.
+//!
+//! Names are resolved against the expanded shader, so that a missing, extra or misspelt one is an error here.
+
+use std::collections::HashMap;
+
+use super::select::{self, Variant};
+use super::weights::{Layout, WeightSpec};
+use super::{Caps, PlanOptions, Precision};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, Segment, Shape};
+use crate::op::Op;
+use crate::shader::{Access, Kernel, Shader};
+
+/// Bytes that one temporary of a chunked kernel should stay under.
+const WORKSPACE: usize = 32 << 20;
+
+/// A tensor in device memory before slots are assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// What a step binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// An activation.
+    Value(ValueId),
+    /// Index of a weight.
+    Weight(usize),
+    /// Index of a constant.
+    Constant(usize),
+    /// The step's own parameters.
+    Parameters,
+}
+
+impl From<ValueId> for Resource {
+    fn from(value: ValueId) -> Self {
+        Self::Value(value)
+    }
+}
+
+/// An activation: a node's result or a temporary.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// The node, and what of it.
+    pub label: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Kept for the whole plan: inputs, outputs, what crosses segments.
+    pub pinned: bool,
+}
+
+/// A step before slots are assigned.
+#[derive(Debug, Clone)]
+pub struct RecordedStep {
+    /// The node's name.
+    pub node: String,
+    /// The op's name.
+    pub op: &'static str,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// In binding order.
+    pub buffers: Vec<(Resource, Access)>,
+    /// The parameters, in order.
+    pub words: Vec<u32>,
+    /// Workgroups a dimension.
+    pub workgroups: [u32; 3],
+    /// The node's segment.
+    pub segment: Segment,
+    /// The node's result.
+    pub shape: Shape,
+    /// Its share of the node's operations.
+    pub flops: u64,
+}
+
+/// Everything that was lowered.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// In order.
+    pub steps: Vec<RecordedStep>,
+    /// All activations.
+    pub values: Vec<Value>,
+    /// The value of each node.
+    pub node_values: Vec<ValueId>,
+    /// Weights, each once.
+    pub weights: Vec<WeightSpec>,
+    /// Host tables.
+    pub constants: Vec<Vec<f32>>,
+}
+
+/// The state of lowering one graph; ops see the node that was entered.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    caps: &'a Caps,
+    options: &'a PlanOptions,
+    recording: Recording,
+    shaders: HashMap<Kernel, Shader>,
+    node: usize,
+    first_step: usize,
+    input_shapes: Vec<Shape>,
+    variant: Variant,
+}
+
+impl<'a> Lowering<'a> {
+    /// Starts with one value a node.
+    pub fn new(graph: &'a Graph, caps: &'a Caps, options: &'a PlanOptions) -> Self {
+        let mut pinned: Vec<bool> = graph.nodes.iter().map(|n| n.op == Op::Input).collect();
+        graph.outputs.iter().for_each(|(_, id)| pinned[id.0] = true);
+        for node in &graph.nodes {
+            node.inputs.iter().for_each(|id| pinned[id.0] |= graph.node(*id).segment != node.segment);
+        }
+        let values = graph.nodes.iter().zip(pinned).map(|(node, pinned)| Value {
+            label: node.name.clone(),
+            bytes: bytes(node.shape.elements()),
+            pinned,
+        });
+        let recording = Recording {
+            values: values.collect(),
+            node_values: (0..graph.nodes.len()).map(ValueId).collect(),
+            ..Recording::default()
+        };
+        Self {
+            graph,
+            caps,
+            options,
+            recording,
+            shaders: HashMap::new(),
+            node: 0,
+            first_step: 0,
+            input_shapes: Vec::new(),
+            variant: Variant::Only,
+        }
+    }
+
+    /// Makes node `index` the current one.
+    ///
+    /// # Errors
+    /// None of its variants is legal here.
+    pub fn enter(&mut self, index: usize) -> Result<()> {
+        let node = &self.graph.nodes[index];
+        self.node = index;
+        self.first_step = self.recording.steps.len();
+        self.input_shapes = node.inputs.iter().map(|id| self.graph.shape(*id)).collect();
+        self.variant = select::choose(node, &self.input_shapes, self.caps, &self.options.overrides)
+            .ok_or_else(|| self.misfit("no kernel is legal on this device".into()))?;
+        Ok(())
+    }
+
+    /// Shares the current node's operations among its steps.
+    pub fn leave(&mut self) {
+        let node = &self.graph.nodes[self.node];
+        let flops = node.op.operator().flops(&self.input_shapes, node.shape);
+        let steps = &mut self.recording.steps[self.first_step..];
+        let count = steps.len() as u64;
+        for (i, step) in (0..).zip(steps) {
+            step.flops = flops * (i + 1) / count - flops * i / count;
+        }
+    }
+
+    /// Ends the lowering.
+    ///
+    /// # Errors
+    /// A weight that is larger than the device allows.
+    pub fn finish(self) -> Result<Recording> {
+        for weight in &self.recording.weights {
+            let limit = self.caps.max_binding_size.min(self.caps.max_buffer_size);
+            if weight.bytes() > limit {
+                return Err(Error::Limit {
+                    what: weight.name.clone(),
+                    adapter: self.caps.adapter.clone(),
+                    name: "maxStorageBufferBindingSize",
+                    needed: super::mebibytes(weight.bytes()),
+                    limit: super::mebibytes(limit),
+                    advice: "float16 weights (--precision f16) or an adapter with larger bindings would fit".into(),
+                });
+            }
+        }
+        Ok(self.recording)
+    }
+
+    fn current(&self) -> &'a Node {
+        &self.graph.nodes[self.node]
+    }
+
+    /// The kernel variant chosen for the node.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The node's operand `i`.
+    pub fn input(&self, i: usize) -> ValueId {
+        self.recording.node_values[self.current().inputs[i].0]
+    }
+
+    /// Its shape.
+    pub fn input_shape(&self, i: usize) -> Shape {
+        self.input_shapes[i]
+    }
+
+    /// All operands' shapes.
+    pub fn input_shapes(&self) -> &[Shape] {
+        &self.input_shapes
+    }
+
+    /// The node's result.
+    pub fn output(&self) -> ValueId {
+        self.recording.node_values[self.node]
+    }
+
+    /// Its shape.
+    pub fn output_shape(&self) -> Shape {
+        self.current().shape
+    }
+
+    /// The node's result overwrites operand `i` (which the sampler's own state alone may do: no other op reads it
+    /// after this node).
+    pub fn in_place(&mut self, i: usize) {
+        self.recording.node_values[self.node] = self.input(i);
+    }
+
+    /// How many parameters the node has.
+    pub fn params(&self) -> usize {
+        self.current().params.len()
+    }
+
+    /// The shape of parameter `i` in the checkpoint.
+    pub fn param_shape(&self, i: usize) -> &'a [usize] {
+        &self.graph.params[self.current().params[i].0].shape
+    }
+
+    /// 1 where matrices are stored as float16.
+    pub fn f16(&self) -> i64 {
+        (self.options.precision == Precision::F16Weights) as i64
+    }
+
+    /// Parameter `i` on the device in `layout`.
+    ///
+    /// # Errors
+    /// The parameter's shape cannot be laid out so.
+    pub fn weight(&mut self, i: usize, layout: Layout) -> Result<Resource> {
+        let param = &self.graph.params[self.current().params[i].0];
+        let f16 = layout != Layout::Vector && self.options.precision == Precision::F16Weights;
+        let spec = WeightSpec { name: param.name.clone(), shape: param.shape.clone(), layout, f16 };
+        let known = self.recording.weights.iter().position(|w| *w == spec);
+        Ok(Resource::Weight(known.unwrap_or_else(|| {
+            self.recording.weights.push(spec);
+            self.recording.weights.len() - 1
+        })))
+    }
+
+    /// A table computed on the host.
+    pub fn constant(&mut self, data: Vec<f32>) -> Resource {
+        let known = self.recording.constants.iter().position(|c| *c == data);
+        Resource::Constant(known.unwrap_or_else(|| {
+            self.recording.constants.push(data);
+            self.recording.constants.len() - 1
+        }))
+    }
+
+    /// Memory that lives within the node.
+    pub fn temporary(&mut self, name: &str, elements: usize) -> ValueId {
+        let label = format!("{}/{name}", self.current().name);
+        self.recording.values.push(Value { label, bytes: bytes(elements), pinned: false });
+        ValueId(self.recording.values.len() - 1)
+    }
+
+    /// How many rows of `row_bytes` a chunked kernel's temporary may have.
+    pub fn workspace_rows(&self, row_bytes: usize) -> usize {
+        WORKSPACE.min(self.caps.max_binding_size as usize) / row_bytes.max(1)
+    }
+
+    /// Starts a step.
+    pub fn step(&self, kernel: Kernel) -> StepBuilder {
+        StepBuilder { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0] }
+    }
+
+    /// Appends a step.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] where names do not match the shader's, [`Error::Limit`] for a grid that is too large.
+    pub fn emit(&mut self, step: StepBuilder) -> Result<()> {
+        let broken = |reason: String| Error::Shader { kernel: step.kernel.to_string(), reason };
+        if !self.shaders.contains_key(&step.kernel) {
+            let shader = step.kernel.expand().map_err(broken)?;
+            self.shaders.insert(step.kernel.clone(), shader);
+        }
+        let shader = &self.shaders[&step.kernel];
+        let mut buffers = Vec::with_capacity(shader.bindings.len());
+        for binding in &shader.bindings {
+            let resource = match binding.access {
+                Access::Uniform => Some(Resource::Parameters),
+                _ => step.buffers.iter().find(|(name, _)| *name == binding.name).map(|(_, resource)| *resource),
+            };
+            buffers.push((resource.ok_or_else(|| broken(format!("{} is not bound", binding.name)))?, binding.access));
+        }
+        if let Some((name, _)) = step.buffers.iter().find(|(name, _)| shader.bindings.iter().all(|b| b.name != *name)) {
+            return Err(broken(format!("it has no buffer named {name}")));
+        }
+        let storage = buffers.len() as u32 - 1;
+        if storage > self.caps.max_storage_buffers {
+            let (needed, limit) = (storage.to_string(), self.caps.max_storage_buffers.to_string());
+            return Err(self.limit("maxStorageBuffersPerShaderStage", needed, limit));
+        }
+        let word = |name: &String| {
+            let found = step.words.iter().find(|(n, _)| n == name).map(|(_, word)| *word);
+            found.ok_or_else(|| broken(format!("parameter {name} is not given")))
+        };
+        let words = shader.parameters.iter().map(word).collect::<Result<Vec<u32>>>()?;
+        let mut workgroups = [0u32; 3];
+        for (to, from) in workgroups.iter_mut().zip(step.workgroups) {
+            *to = u32::try_from(from).unwrap_or(u32::MAX);
+            if *to > self.caps.max_workgroups {
+                let limit = self.caps.max_workgroups.to_string();
+                return Err(self.limit("maxComputeWorkgroupsPerDimension", from.to_string(), limit));
+            }
+        }
+        let node = self.current();
+        self.recording.steps.push(RecordedStep {
+            node: node.name.clone(),
+            op: node.op.operator().name(),
+            kernel: step.kernel,
+            buffers,
+            words,
+            workgroups,
+            segment: node.segment,
+            shape: node.shape,
+            flops: 0,
+        });
+        Ok(())
+    }
+
+    /// The node cannot be lowered as it is.
+    pub fn misfit(&self, reason: String) -> Error {
+        let node = self.current();
+        Error::Config(format!("{} ({}): {reason}", node.name, node.op.operator().name()))
+    }
+
+    fn limit(&self, name: &'static str, needed: String, limit: String) -> Error {
+        let (what, adapter) = (self.current().name.clone(), self.caps.adapter.clone());
+        Error::Limit { what, adapter, name, needed, limit, advice: "a smaller batch would fit".into() }
+    }
+}
+
+/// Storage buffers are whole vec4s.
+fn bytes(elements: usize) -> u64 {
+    4 * elements.next_multiple_of(4) as u64
+}
+
+/// A step being described.
+#[derive(Debug)]
+pub struct StepBuilder {
+    kernel: Kernel,
+    buffers: Vec<(&'static str, Resource)>,
+    words: Vec<(&'static str, u32)>,
+    workgroups: [usize; 3],
+}
+
+impl StepBuilder {
+    /// Binds the shader's buffer `name`.
+    pub fn bind(&mut self, name: &'static str, resource: impl Into<Resource>) -> &mut Self {
+        self.buffers.push((name, resource.into()));
+        self
+    }
+
+    /// Gives an integer parameter; one that the shader does not have is ignored, since variants differ.
+    pub fn word(&mut self, name: &'static str, value: usize) -> &mut Self {
+        self.words.push((name, u32::try_from(value).unwrap_or(u32::MAX)));
+        self
+    }
+
+    /// Gives a float parameter.
+    pub fn float(&mut self, name: &'static str, value: f32) -> &mut Self {
+        self.words.push((name, value.to_bits()));
+        self
+    }
+
+    /// Workgroups a dimension.
+    pub fn groups(&mut self, workgroups: [usize; 3]) -> &mut Self {
+        self.workgroups = workgroups;
+        self
+    }
+
+    /// The grid of 8 x 8 workgroups over (columns, rows); rows go on in z, 65,535 workgroups at a time.
+    pub fn tiles(&mut self, columns: usize, rows: usize) -> &mut Self {
+        let groups = rows.div_ceil(8);
+        self.groups([columns.div_ceil(8), groups.min(65_535), groups.div_ceil(65_535)])
+    }
+
+    /// The grid of workgroups of 64 over `elements`, in rows of 32,768 workgroups.
+    pub fn elements(&mut self, elements: usize) -> &mut Self {
+        let stride = elements.min(64 * 32_768);
+        self.word("elements", elements).word("stride", stride);
+        self.groups([stride.div_ceil(64), elements.div_ceil(stride.max(1)), 1])
+    }
+}

@@ -1,0 +1,246 @@
+//! A graph made concrete for a device: kernels in order, a variant chosen for each op, and memory assigned.
+//!
+//! Plain data, no GPU here: the device's limits enter as [`Caps`], and what does not fit is an error before any
+//! allocation.
+
+pub mod lifetime;
+pub mod lowering;
+pub mod select;
+pub mod slots;
+pub mod table;
+pub mod weights;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Segment, Shape};
+use crate::op::Op;
+use crate::shader::{Access, Kernel};
+use lowering::{Lowering, Resource, ValueId};
+use weights::WeightSpec;
+
+/// What a plan needs to know of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// The adapter's name, for messages.
+    pub adapter: String,
+    /// Bytes of the largest buffer.
+    pub max_buffer_size: u64,
+    /// Bytes of the largest storage binding.
+    pub max_binding_size: u64,
+    /// Workgroups a dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Storage buffers a kernel may bind.
+    pub max_storage_buffers: u32,
+    /// Invocations a workgroup may have.
+    pub max_invocations: u32,
+    /// The kernels run on a CPU.
+    pub software: bool,
+}
+
+impl Caps {
+    /// What every WebGPU implementation offers.
+    pub fn webgpu_defaults() -> Self {
+        Self {
+            adapter: "WebGPU's default limits".into(),
+            max_buffer_size: 256 << 20,
+            max_binding_size: 128 << 20,
+            max_workgroups: 65_535,
+            max_storage_buffers: 8,
+            max_invocations: 256,
+            software: false,
+        }
+    }
+}
+
+/// How weights are stored on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// float32
+    #[default]
+    F32,
+    /// Matrices as float16, unpacked in the shader; arithmetic in float32.
+    F16Weights,
+}
+
+/// Choices that are not the device's.
+#[derive(Debug, Clone, Default)]
+pub struct PlanOptions {
+    /// How weights are stored.
+    pub precision: Precision,
+    /// Variants to use instead of the defaults.
+    pub overrides: select::Overrides,
+}
+
+/// A buffer of a planned step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Buffer {
+    /// An activation's slot.
+    Slot(usize),
+    /// A weight.
+    Weight(usize),
+    /// Data that the plan itself holds.
+    Constant(usize),
+    /// The step's parameters, at this offset (in bytes) of the parameter buffer.
+    Parameters(usize),
+}
+
+/// One dispatch.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The node it computes, or a part of it.
+    pub node: String,
+    /// The node's op.
+    pub op: &'static str,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Buffers in the kernel's binding order.
+    pub buffers: Vec<(Buffer, Access)>,
+    /// Workgroups a dimension.
+    pub workgroups: [u32; 3],
+    /// The part of the graph it belongs to.
+    pub segment: Segment,
+    /// Shape of the node's result.
+    pub shape: Shape,
+    /// Its share of the node's floating-point operations (direct count).
+    pub flops: u64,
+}
+
+/// A named tensor that the host writes or reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Where it lives.
+    pub slot: usize,
+    /// Its shape.
+    pub shape: Shape,
+}
+
+/// A planned graph.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Dispatches in order.
+    pub steps: Vec<Step>,
+    /// Bytes of each slot.
+    pub slots: Vec<u64>,
+    /// Weights to load, each once.
+    pub weights: Vec<WeightSpec>,
+    /// Small tables computed on the host.
+    pub constants: Vec<Vec<f32>>,
+    /// All steps' parameters, each at an offset that a uniform binding may have.
+    pub parameters: Vec<u8>,
+    /// What the host writes.
+    pub inputs: Vec<Port>,
+    /// What the host may read.
+    pub outputs: Vec<Port>,
+    /// Lifetimes, for the tests and the printed table.
+    pub lifetimes: Vec<lifetime::Lifetime>,
+    /// The slot of each value.
+    pub assignment: Vec<usize>,
+}
+
+/// Uniform bindings start at multiples of this (WebGPU's default, in bytes).
+pub const PARAMETER_ALIGNMENT: usize = 256;
+
+impl Plan {
+    /// Plans a fused graph.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where the device is too small.
+    pub fn new(graph: &Graph, caps: &Caps, options: &PlanOptions) -> Result<Self> {
+        let mut lowering = Lowering::new(graph, caps, options);
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if node.op == Op::Input {
+                continue;
+            }
+            lowering.enter(i)?;
+            node.op.operator().lower(&mut lowering)?;
+            lowering.leave();
+        }
+        let recording = lowering.finish()?;
+        let lifetimes = lifetime::of(&recording);
+        let (assignment, slots) = slots::assign(&lifetimes);
+        check_slots(&recording, &assignment, &slots, caps)?;
+        let port = |name: &str, value: ValueId, shape| Port { name: name.into(), slot: assignment[value.0], shape };
+        let inputs = graph.nodes.iter().enumerate().filter(|(_, n)| n.op == Op::Input);
+        let inputs = inputs.map(|(i, n)| port(&n.name, recording.node_values[i], n.shape)).collect();
+        let outputs = graph.outputs.iter();
+        let outputs = outputs.map(|(name, id)| port(name, recording.node_values[id.0], graph.shape(*id))).collect();
+        let mut parameters = Vec::new();
+        let steps = recording.steps.into_iter().map(|step| {
+            let offset = parameters.len();
+            parameters.extend_from_slice(bytemuck::cast_slice(&step.words));
+            parameters.resize(parameters.len().next_multiple_of(PARAMETER_ALIGNMENT), 0);
+            let place = |resource| match resource {
+                Resource::Value(value) => Buffer::Slot(assignment[value.0]),
+                Resource::Weight(i) => Buffer::Weight(i),
+                Resource::Constant(i) => Buffer::Constant(i),
+                Resource::Parameters => Buffer::Parameters(offset),
+            };
+            Step {
+                buffers: step.buffers.iter().map(|(resource, access)| (place(*resource), *access)).collect(),
+                node: step.node,
+                op: step.op,
+                kernel: step.kernel,
+                workgroups: step.workgroups,
+                segment: step.segment,
+                shape: step.shape,
+                flops: step.flops,
+            }
+        });
+        Ok(Self {
+            steps: steps.collect(),
+            slots,
+            weights: recording.weights,
+            constants: recording.constants,
+            parameters,
+            inputs,
+            outputs,
+            lifetimes,
+            assignment,
+        })
+    }
+
+    /// Bytes of all activations.
+    pub fn activation_bytes(&self) -> u64 {
+        self.slots.iter().sum()
+    }
+
+    /// Bytes of all weights on the device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.iter().map(WeightSpec::bytes).sum()
+    }
+
+    /// Direct-convolution floating-point operations of the network and, where there is one, the classifier.
+    pub fn flops(&self) -> u64 {
+        self.steps.iter().map(|s| s.flops).sum()
+    }
+
+    /// The input or output named `name`.
+    pub fn port(&self, name: &str) -> Option<&Port> {
+        self.inputs.iter().chain(&self.outputs).find(|p| p.name == name)
+    }
+}
+
+fn check_slots(recording: &lowering::Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
+    let (name, limit) = if caps.max_binding_size < caps.max_buffer_size {
+        ("maxStorageBufferBindingSize", caps.max_binding_size)
+    } else {
+        ("maxBufferSize", caps.max_buffer_size)
+    };
+    let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
+    let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
+    let largest = values.map(|(v, _)| v).max_by_key(|v| v.bytes);
+    Err(Error::Limit {
+        what: largest.map_or_else(|| "an activation".into(), |v| v.label.clone()),
+        adapter: caps.adapter.clone(),
+        name,
+        needed: mebibytes(*bytes),
+        limit: mebibytes(limit),
+        advice: "a smaller batch, a smaller model, or an adapter with more memory would fit".into(),
+    })
+}
+
+/// `12.5 MiB`
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}

@@ -1,0 +1,109 @@
+//! How parameters lie in device memory: pure functions from a checkpoint tensor to the bytes a kernel reads.
+
+use half::f16;
+
+/// A parameter in a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WeightSpec {
+    /// The parameter's name in the checkpoint.
+    pub name: String,
+    /// Its shape there.
+    pub shape: Vec<usize>,
+    /// The layout.
+    pub layout: Layout,
+    /// Stored as float16.
+    pub f16: bool,
+}
+
+/// A layout. Output channels are padded to a multiple of 4, so that kernels read vec4s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// As it is: biases, norms.
+    Vector,
+    /// As it is, in rows: embedding tables.
+    Table,
+    /// [tap][in][out]: convolutions as matrix products, linear layers.
+    Taps,
+    /// [(t+2)^2][in][out]: G g G^T of Winograd F(t x t, 3 x 3).
+    Winograd(usize),
+}
+
+impl WeightSpec {
+    /// Elements on the device.
+    pub fn elements(&self) -> usize {
+        let all: usize = self.shape.iter().product();
+        let (out, inner) = self.matrix();
+        match self.layout {
+            Layout::Vector | Layout::Table => all.next_multiple_of(4),
+            Layout::Taps => out.next_multiple_of(4) * (all / out.max(1)),
+            Layout::Winograd(t) => (t + 2) * (t + 2) * inner * out.next_multiple_of(4),
+        }
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        self.elements() as u64 * if self.f16 { 2 } else { 4 }
+    }
+
+    /// Output and input channels.
+    fn matrix(&self) -> (usize, usize) {
+        (self.shape.first().copied().unwrap_or(1), self.shape.get(1).copied().unwrap_or(1))
+    }
+
+    /// The device's bytes from the checkpoint's elements.
+    pub fn pack(&self, data: &[f32]) -> Vec<u8> {
+        let laid_out = self.lay_out(data);
+        if self.f16 {
+            let halves: Vec<f16> = laid_out.iter().map(|v| f16::from_f32(*v)).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        } else {
+            bytemuck::cast_slice(&laid_out).to_vec()
+        }
+    }
+
+    fn lay_out(&self, data: &[f32]) -> Vec<f32> {
+        let (out, inner) = self.matrix();
+        let width = out.next_multiple_of(4);
+        let mut result = vec![0.0; self.elements()];
+        match self.layout {
+            Layout::Vector | Layout::Table => result[..data.len()].copy_from_slice(data),
+            Layout::Taps => {
+                let taps = data.len() / (out * inner).max(1);
+                for o in 0..out {
+                    for i in 0..inner {
+                        for tap in 0..taps {
+                            result[(tap * inner + i) * width + o] = data[(o * inner + i) * taps + tap];
+                        }
+                    }
+                }
+            }
+            Layout::Winograd(t) => {
+                let transform = winograd_filter(t);
+                let size = t + 2;
+                for o in 0..out {
+                    for i in 0..inner {
+                        let g = &data[(o * inner + i) * 9..][..9];
+                        let at = |y: usize, x: usize| g[3 * y + x] as f64;
+                        for (u, row) in transform.iter().enumerate() {
+                            let line = [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(y, x)).sum::<f64>());
+                            for (v, column) in transform.iter().enumerate() {
+                                let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
+                                result[((u * size + v) * inner + i) * width + o] = value as f32;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        result
+    }
+}
+
+/// G of F(t x t, 3 x 3) (Lavin & Gray 2016); the points are 0, 1, -1 and, for t = 4, 2 and -2.
+fn winograd_filter(t: usize) -> Vec<[f64; 3]> {
+    if t == 2 {
+        return vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    }
+    let (a, b, c) = (1.0 / 4.0, 1.0 / 6.0, 1.0 / 24.0);
+    vec![[a, 0.0, 0.0], [-b, -b, -b], [-b, b, -b], [c, 2.0 * c, 4.0 * c], [c, -2.0 * c, 4.0 * c], [0.0, 0.0, 1.0]]
+}
