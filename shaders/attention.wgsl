@@ -9,6 +9,7 @@ struct Params {
     value4: u32, // distance of a head's query and value
     scale: f32, // 1 / sqrt(head channels)
 }
+#import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> qkv: array<vec4<f32>>;
 @auto var<storage, read_write> out: array<vec4<f32>>;
@@ -18,15 +19,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let token = group.x * ${WORKERS}u + worker;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;
-    let from = (row + min(token, p.tokens - 1u)) * p.width4 + head;
+    let base = (row + min(token, p.tokens - 1u)) * p.width4 + head;
 #for d in 0..D4
-    let q${d} = qkv[from + ${d}u] * p.scale;
+    let q${d} = qkv[base + ${d}u] * p.scale;
     var acc${d} = vec4<f32>(0.0);
 #end
     var highest = -3.4e38;
     var total = 0.0;
-    for (var first = 0u; first < p.tokens; first += ${BLOCK}u) {
-#for b in 0..BLOCK
+    for (var first = 0u; first < p.tokens; first += 4u) {
+#for b in 0..4
         let at${b} = (row + min(first + ${b}u, p.tokens - 1u)) * p.width4 + head;
         var dot${b} = vec4<f32>(0.0);
 #for d in 0..D4
@@ -35,20 +36,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let score${b} = select(-3.4e38, (dot${b}.x + dot${b}.y) + (dot${b}.z + dot${b}.w), first + ${b}u < p.tokens);
 #end
         var peak = highest;
-#for b in 0..BLOCK
+#for b in 0..4
         peak = max(peak, score${b});
 #end
-        let fade = exp(highest - peak);
+        let fade = exp4(vec4<f32>(highest - peak)).x;
         highest = peak;
-        total *= fade;
-#for b in 0..BLOCK
-        let e${b} = exp(score${b} - peak);
-        total += e${b};
-#end
+        let e = exp4(vec4<f32>(score0, score1, score2, score3) - peak);
+        total = total * fade + ((e.x + e.y) + (e.z + e.w));
 #for d in 0..D4
         acc${d} *= fade;
-#for b in 0..BLOCK
-        acc${d} += e${b} * qkv[at${b} + p.value4 + ${d}u];
+#for b in 0..4
+        acc${d} += e[${b}] * qkv[at${b} + p.value4 + ${d}u];
 #end
 #end
     }

@@ -38,10 +38,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             if (sx < ${PADDING}u || sx >= p.source_width + ${PADDING}u) {
                 continue;
             }
-            let from = ((n * p.source_height + sy - ${PADDING}u) * p.source_width + sx - ${PADDING}u) * p.channels;
+            let base = ((n * p.source_height + sy - ${PADDING}u) * p.source_width + sx - ${PADDING}u) * p.channels;
             let tap = (ky * ${KERNEL}u + kx) * p.channels;
             for (var i = 0u; i < p.channels; i++) {
-                acc += x[from + i] * weight((tap + i) * p.n4 + c);
+                acc += x[base + i] * weight((tap + i) * p.n4 + c);
             }
         }
     }

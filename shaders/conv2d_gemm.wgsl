@@ -42,11 +42,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let inside${i} = y${i} >= ${PADDING}u && y${i} < p.source_height + ${PADDING}u
             && x${i} >= ${PADDING}u && x${i} < p.source_width + ${PADDING}u;
         // A tap in the padding reads pixel 0 and counts for nothing.
-        let from${i} = select(0u, ((sample${i} + y${i} - ${PADDING}u) * p.source_width + x${i} - ${PADDING}u) * p.c4, inside${i});
+        let base${i} = select(0u, ((sample${i} + y${i} - ${PADDING}u) * p.source_width + x${i} - ${PADDING}u) * p.c4, inside${i});
 #end
         for (var k = 0u; k < p.c4; k++) {
 #for i in 0..TM
-            let a${i} = select(vec4<f32>(0.0), x[from${i} + k], inside${i});
+            let a${i} = select(vec4<f32>(0.0), x[base${i} + k], inside${i});
 #end
 #for kk in 0..4
 #for j in 0..TN

@@ -12,7 +12,7 @@ struct Params {
 @auto var<uniform> p: Params;
 @auto var<storage, read> a: array<vec4<f32>>;
 #if SOURCES == 2
-@auto var<storage, read> a2: array<vec4<f32>>;
+@auto var<storage, read> skip: array<vec4<f32>>;
 #end
 #import weights
 #import epilogue
@@ -41,14 +41,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let depth = p.k4 - p.k4_first;
 #end
 #for i in 0..TM
-        let from${i} = (id.z * p.m + row${i}) * depth;
+        let base${i} = (id.z * p.m + row${i}) * depth;
 #end
         for (var k = 0u; k < depth; k++) {
 #for i in 0..TM
 #if s == 0
-            let a${i} = a[from${i} + k];
+            let a${i} = a[base${i} + k];
 #else
-            let a${i} = a2[from${i} + k];
+            let a${i} = skip[base${i} + k];
 #end
 #end
 #for kk in 0..4

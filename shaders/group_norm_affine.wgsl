@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    let deviation = inverseSqrt(m2s[0] / counts[0] + p.epsilon);
+    let deviation = 1.0 / sqrt(m2s[0] / counts[0] + p.epsilon);
     for (var i = worker; i < p.group_channels; i += ${WORKERS}u) {
         let c = first + i;
         var scale = deviation * weight[c];

@@ -12,7 +12,7 @@ struct Params {
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<vec4<f32>>;
 #if SOURCES == 2
-@auto var<storage, read> x2: array<vec4<f32>>;
+@auto var<storage, read> skip: array<vec4<f32>>;
 #end
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
@@ -21,7 +21,7 @@ fn value(pixel: u32, c: u32) -> vec4<f32> {
     if (c < p.c4_first) {
         return x[pixel * p.c4_first + c];
     }
-    return x2[pixel * (p.c4 - p.c4_first) + c - p.c4_first];
+    return skip[pixel * (p.c4 - p.c4_first) + c - p.c4_first];
 #else
     return x[pixel * p.c4 + c];
 #end

@@ -5,6 +5,7 @@ struct Params {
     channels: u32, // of the image
     model_channels: u32, // of the network's output
 }
+#import math
 #import step
 @auto var<uniform> p: Params;
 @auto var<storage, read> x0: array<f32>;
@@ -43,8 +44,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
         var mean = coefficients.coef1 * start + coefficients.coef2 * old;
 #if GUIDED
-        mean += exp(log_variance) * gradient[i];
+        mean += exp4(vec4<f32>(log_variance)).x * gradient[i];
 #end
-        x[i] = mean + exp(0.5 * log_variance) * draw;
+        x[i] = mean + exp4(vec4<f32>(0.5 * log_variance)).x * draw;
     }
 }

@@ -4,6 +4,7 @@ struct Params {
     samples: u32,
     width: u32,
 }
+#import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> timesteps: array<f32>;
 @auto var<storage, read> frequencies: array<f32>;
@@ -21,10 +22,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         out[i] = 0.0; // an odd width ends in a zero
         return;
     }
-    // The argument reaches 1000 radians: reduce it by 2 pi in three parts (Cody & Waite), since drivers' sine and
-    // cosine lose digits far from zero.
-    let angle = timesteps[i / p.width] * frequencies[column % half];
-    let turns = round(angle * 0.15915494);
-    let reduced = ((angle - turns * 6.28125) - turns * 1.9350051879882812e-3) - turns * 3.0199159819e-7;
-    out[i] = select(sin(reduced), cos(reduced), column < half);
+    let turn = cos_sin(timesteps[i / p.width] * frequencies[column % half]);
+    out[i] = select(turn.y, turn.x, column < half);
 }

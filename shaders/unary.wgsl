@@ -3,6 +3,7 @@ struct Params {
     elements: u32,
     stride: u32, // elements a row of the dispatch's grid
 }
+#import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
 @auto var<storage, read_write> out: array<f32>;
@@ -15,7 +16,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let v = x[i];
 #if SILU
-    out[i] = v / (1.0 + exp(-v));
+    out[i] = silu4(vec4<f32>(v)).x;
 #elif RELU
     out[i] = max(v, 0.0);
 #else

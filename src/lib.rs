@@ -17,6 +17,14 @@ pub mod model;
 pub mod op;
 pub mod plan;
 pub mod sampler;
+pub mod session;
 pub mod shader;
 
+pub use checkpoint::Checkpoint;
+pub use config::ModelConfig;
 pub use error::{Error, Result};
+pub use gpu::{AdapterChoice, Gpu};
+pub use image::Images;
+pub use plan::{PlanOptions, Precision};
+pub use sampler::{Method, Respacing, SampleOptions};
+pub use session::{Session, SessionOptions};

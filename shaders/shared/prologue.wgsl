@@ -1,9 +1,10 @@
 // How a convolution reads its input: one tensor or two (a skip connection is never concatenated), GroupNorm as an
 // affine map per (sample, channel), SiLU, then 2x nearest upsampling or 2x2 average pooling.
 // Needs p.source_height, p.source_width (of x), p.c4 (all channels / 4) and, with two sources, p.c4_first.
+#import math
 @auto var<storage, read> x: array<vec4<f32>>;
 #if SOURCES == 2
-@auto var<storage, read> x2: array<vec4<f32>>;
+@auto var<storage, read> skip: array<vec4<f32>>;
 #end
 #if AFFINE
 @auto var<storage, read> affine: array<vec4<f32>>;
@@ -29,7 +30,7 @@ fn activated(n: u32, y: u32, column: u32, c: u32, a: Affine) -> vec4<f32> {
     if (c < p.c4_first) {
         v = x[pixel * p.c4_first + c];
     } else {
-        v = x2[pixel * (p.c4 - p.c4_first) + c - p.c4_first];
+        v = skip[pixel * (p.c4 - p.c4_first) + c - p.c4_first];
     }
 #else
     var v = x[pixel * p.c4 + c];
@@ -38,7 +39,7 @@ fn activated(n: u32, y: u32, column: u32, c: u32, a: Affine) -> vec4<f32> {
     v = v * a.scale + a.shift;
 #end
 #if SILU
-    v = v / (1.0 + exp(-v));
+    v = silu4(v);
 #end
     return v;
 }

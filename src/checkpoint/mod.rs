@@ -21,6 +21,8 @@ use std::ops::Range;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use self::dtype::not_finite_as;
 pub use self::dtype::{DType, decode_f16, decode_f32, encode};
 use crate::error::{Error, Result};
 

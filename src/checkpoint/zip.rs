@@ -1,1 +1,126 @@
+//! The part of the zip format that PyTorch writes: stored entries, found through the central directory.
+//!
+//! Compressed entries are refused (PyTorch writes none, and there is no bomb without them), and so are entries that
+//! leave the file. Nothing is copied: an entry is a range of the file.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// More entries than any model has tensors.
+const MAX_ENTRIES: u64 = 200_000;
+/// The end record's fixed part, and the longest comment that may follow it.
+const END: usize = 22;
+const MAX_COMMENT: usize = 65_535;
+
+/// Every entry's name and the range of its bytes.
+pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
+    let (count, size, offset) = directory(bytes)?;
+    if count > MAX_ENTRIES {
+        return Err(format!("its zip directory claims {count} entries; at most {MAX_ENTRIES} are accepted"));
+    }
+    let start = usize::try_from(offset).ok();
+    let end = offset.checked_add(size).and_then(|end| usize::try_from(end).ok());
+    let directory =
+        start.zip(end).and_then(|(a, b)| bytes.get(a..b)).ok_or("its zip directory lies outside the file")?;
+    let mut found = BTreeMap::new();
+    let mut at = 0usize;
+    for _ in 0..count {
+        let (name, range, len) = entry(bytes, directory.get(at..).unwrap_or_default())?;
+        if range.end as u64 > offset {
+            return Err(format!("zip entry {name:?} reaches into the directory"));
+        }
+        at = at.saturating_add(len);
+        if found.insert(name.to_owned(), range).is_some() {
+            return Err(format!("it holds zip entry {name:?} twice"));
+        }
+    }
+    Ok(found)
+}
+
+/// Entries, size and offset of the central directory.
+fn directory(bytes: &[u8]) -> Result<(u64, u64, u64), String> {
+    let lowest = bytes.len().saturating_sub(END + MAX_COMMENT);
+    let is_end = |at: &usize| {
+        bytes[*at..].starts_with(b"PK\x05\x06")
+            && u16_at(bytes, at + 20).is_some_and(|comment| at + END + usize::from(comment) == bytes.len())
+    };
+    let last = bytes.len().checked_sub(END).ok_or("it is too short for a zip file")?;
+    let at = (lowest..=last).rev().find(is_end).ok_or("it is cut short: the zip directory at its end is missing")?;
+    let cut = || "its zip directory is cut short".to_owned();
+    let small = |at| u32_at(bytes, at).map(u64::from).ok_or_else(cut);
+    let end = (u16_at(bytes, at + 10).map(u64::from).ok_or_else(cut)?, small(at + 12)?, small(at + 16)?);
+    // Files over 4 GiB (and PyTorch always) put the numbers into a larger record, which a locator precedes.
+    let Some(locator) = at.checked_sub(20).filter(|l| bytes[*l..].starts_with(b"PK\x06\x07")) else { return Ok(end) };
+    let record = u64_at(bytes, locator + 8).and_then(|o| usize::try_from(o).ok()).ok_or_else(cut)?;
+    if !bytes.get(record..).is_some_and(|b| b.starts_with(b"PK\x06\x06")) {
+        return Err("its zip64 directory is not where it should be".into());
+    }
+    let large = |offset: usize| record.checked_add(offset).and_then(|at| u64_at(bytes, at)).ok_or_else(cut);
+    Ok((large(32)?, large(40)?, large(48)?))
+}
+
+/// One record of the directory: the entry's name, its bytes, and the record's length.
+fn entry<'a>(bytes: &[u8], record: &'a [u8]) -> Result<(&'a str, Range<usize>, usize), String> {
+    let cut = || "its zip directory is cut short".to_owned();
+    if !record.starts_with(b"PK\x01\x02") {
+        return Err("its zip directory holds fewer entries than it claims".into());
+    }
+    let short = |at| u16_at(record, at).ok_or_else(cut);
+    let long = |at| u32_at(record, at).map(u64::from).ok_or_else(cut);
+    let (flags, method) = (short(8)?, short(10)?);
+    let (mut packed, mut size, mut offset) = (long(20)?, long(24)?, long(42)?);
+    let (name_len, extra_len, comment_len) =
+        (usize::from(short(28)?), usize::from(short(30)?), usize::from(short(32)?));
+    let name = record.get(46..46 + name_len).ok_or_else(cut)?;
+    let name = std::str::from_utf8(name).map_err(|_| "a zip entry's name is not UTF-8")?;
+    let mut extra = record.get(46 + name_len..46 + name_len + extra_len).ok_or_else(cut)?;
+    while let (Some(id), Some(len)) = (u16_at(extra, 0), u16_at(extra, 2)) {
+        let body = extra.get(4..4 + usize::from(len)).ok_or_else(cut)?;
+        if id == 1 {
+            // The 64-bit values of exactly those fields that are saturated, in this order.
+            let mut wide = body.chunks_exact(8).filter_map(|c| u64_at(c, 0));
+            for field in [&mut size, &mut packed, &mut offset] {
+                if *field == u64::from(u32::MAX) {
+                    *field = wide.next().ok_or_else(cut)?;
+                }
+            }
+        }
+        extra = &extra[4 + usize::from(len)..];
+    }
+    if flags & 1 != 0 {
+        return Err(format!("zip entry {name:?} is encrypted"));
+    }
+    if method != 0 || packed != size {
+        return Err(format!(
+            "zip entry {name:?} is compressed, which PyTorch's files never are; save the file with torch.save"
+        ));
+    }
+    let outside = || format!("zip entry {name:?} lies outside the file: it is cut short, or its directory is wrong");
+    let local = usize::try_from(offset).map_err(|_| outside())?;
+    let header = bytes.get(local..).ok_or_else(outside)?;
+    if !header.starts_with(b"PK\x03\x04") {
+        return Err(format!("zip entry {name:?} does not start where the directory says"));
+    }
+    // The local header's name and extra field (PyTorch's padding) may differ in length from the directory's.
+    let skip = u16_at(header, 26).zip(u16_at(header, 28)).map(|(n, x)| 30 + usize::from(n) + usize::from(x));
+    let start = skip.and_then(|s| local.checked_add(s)).ok_or_else(outside)?;
+    let end = usize::try_from(size).ok().and_then(|n| start.checked_add(n)).ok_or_else(outside)?;
+    bytes.get(start..end).ok_or_else(outside)?;
+    Ok((name, start..end, 46 + name_len + extra_len + comment_len))
+}
+
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array_at(bytes, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array_at(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    array_at(bytes, at).map(u64::from_le_bytes)
+}

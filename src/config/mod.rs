@@ -3,6 +3,8 @@
 //! Field names are those of the public guided-diffusion scripts. Read from a file's `adm` metadata, else
 //! inferred from tensor shapes and the table of public files, else given by flags.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod convert;
 mod flags;
 mod infer;
 mod metadata;
@@ -13,6 +15,8 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::convert::convert;
 pub use self::flags::Overrides;
 pub use self::infer::{Inferred, Origin, infer};
 pub use self::parameters::{check, parameters};

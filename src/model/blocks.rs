@@ -70,19 +70,9 @@ pub fn embedding(
 }
 
 impl Blocks<'_> {
-    /// The width of level `level`.
-    pub fn channels(&self, level: usize) -> usize {
-        (self.config.channel_mult[level] * self.config.model_channels as f64) as usize
-    }
-
-    /// Whether attention follows a block at `downsampling` (1, 2, 4, ...).
-    pub fn attends(&self, downsampling: usize) -> bool {
-        self.config.attention_resolutions.iter().any(|r| *r > 0 && self.config.image_size / r == downsampling)
-    }
-
     /// The network's first convolution.
     pub fn stem(&mut self, x: TensorId) -> Result<TensorId> {
-        let (name, out) = (format!("{}input_blocks.0.0", self.prefix), self.channels(0));
+        let (name, out) = (format!("{}input_blocks.0.0", self.prefix), self.config.width(0));
         convolution(self.graph, &name, Conv2d::new(3, 1), x, out, &[3, 3])
     }
 
@@ -123,10 +113,7 @@ impl Blocks<'_> {
         let g = &mut *self.graph;
         let name = format!("{}{name}", self.prefix);
         let channels = g.shape(x).c;
-        let heads = match self.config.num_head_channels {
-            0 => self.config.num_heads,
-            size => channels / size,
-        };
+        let heads = self.config.heads(channels);
         let attention = Attention { heads, new_order: self.config.use_new_attention_order };
         let h = group_norm(g, &format!("{name}.norm"), x)?;
         let h = convolution(g, &format!("{name}.qkv"), Conv2d::new(1, 1), h, 3 * channels, &[1])?;
@@ -164,8 +151,8 @@ impl Blocks<'_> {
         for level in 0..levels {
             for _ in 0..self.config.num_res_blocks {
                 let block = outputs.len();
-                h = self.residual(&format!("input_blocks.{block}.0"), h, self.channels(level), None)?;
-                if self.attends(downsampling) {
+                h = self.residual(&format!("input_blocks.{block}.0"), h, self.config.width(level), None)?;
+                if self.config.attention_at(downsampling) {
                     h = self.attention(&format!("input_blocks.{block}.1"), h)?;
                 }
                 outputs.push(h);

@@ -56,9 +56,9 @@ pub fn unet(graph: &mut Graph, config: &UNetConfig, inputs: UNetInputs) -> Resul
             let name = |layer: usize| format!("output_blocks.{block}.{layer}");
             let skip = skips.pop().ok_or_else(|| Error::Config("the UNet's two sides differ".into()))?;
             h = blocks.graph.push(format!("output_blocks.{block}.concat"), Concat, &[h, skip], &[])?;
-            h = blocks.residual(&name(0), h, blocks.channels(level), None)?;
+            h = blocks.residual(&name(0), h, config.width(level), None)?;
             let mut layer = 1;
-            if blocks.attends(downsampling) {
+            if config.attention_at(downsampling) {
                 h = blocks.attention(&name(layer), h)?;
                 layer += 1;
             }

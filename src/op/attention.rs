@@ -6,9 +6,8 @@ use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
-/// Queries a workgroup, and keys between two rescalings.
+/// Queries a workgroup.
 const WORKERS: usize = 64;
-const BLOCK: usize = 4;
 
 /// Inputs: qkv [N, H, W, 3C].
 #[derive(Debug, Clone, PartialEq)]
@@ -45,10 +44,7 @@ impl Operator for Attention {
         let out = lowering.output_shape();
         let (head, key, value) = self.strides(out.c);
         let size = out.c / self.heads;
-        let kernel = Kernel::new("attention")
-            .with("D4", (size / 4) as i64)
-            .with("BLOCK", BLOCK as i64)
-            .with("WORKERS", WORKERS as i64);
+        let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
         let mut step = lowering.step(kernel);
         step.bind("qkv", lowering.input(0))
             .bind("out", lowering.output())

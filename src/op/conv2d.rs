@@ -86,7 +86,7 @@ impl Prologue {
     pub(crate) fn bind(&self, step: &mut StepBuilder, lowering: &Lowering<'_>) {
         step.bind("x", lowering.input(0));
         if self.two_sources {
-            step.bind("x2", lowering.input(1));
+            step.bind("skip", lowering.input(1));
         }
         if self.affine {
             step.bind("affine", lowering.input(self.operands() - 1));
@@ -177,7 +177,7 @@ impl Conv2d {
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
-            step.bind("a2", lowering.input(1));
+            step.bind("skip", lowering.input(1));
         }
         step.bind("w", lowering.weight(0, Layout::Taps)?);
         self.finish(&mut step, lowering)?;

@@ -79,7 +79,7 @@ impl Operator for GroupNormAffine {
         let mut step = lowering.step(Kernel::new("group_norm_stats").with("SOURCES", 1 + self.two_sources as i64));
         step.bind("x", lowering.input(0));
         if self.two_sources {
-            step.bind("x2", lowering.input(1));
+            step.bind("skip", lowering.input(1));
         }
         step.bind("out", stats)
             .word("pixels", pixels)

@@ -1,5 +1,10 @@
-//! From a trained model to an image: the shortened process, its coefficients and its noise.
+//! The sampling loop: the schedule in float64 on the host, each step in WGSL.
 
 pub mod philox;
 pub mod respace;
+pub mod run;
 pub mod schedule;
+
+pub use respace::Respacing;
+pub use run::{Noise, Run, SampleOptions, StepInfo};
+pub use schedule::{Method, Schedule, StepCoefficients};

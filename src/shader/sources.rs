@@ -28,4 +28,5 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] = sources!["shared/": "epilogue", "philox", "prologue", "step", "store", "weights"];
+pub const SHARED: &[(&str, &str)] =
+    sources!["shared/": "epilogue", "math", "philox", "prologue", "step", "store", "weights"];

@@ -3,6 +3,7 @@
 //! Each test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod gpu;
 pub mod synth;
 
 use std::path::PathBuf;

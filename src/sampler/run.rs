@@ -1,0 +1,269 @@
+//! One sampling run: the loop over the steps, its progress, previews and result.
+
+use std::fmt;
+
+use super::respace::Respacing;
+use super::schedule::{Method, Schedule, StepCoefficients};
+use crate::error::{Error, Result};
+use crate::graph::tensor::nchw_to_nhwc;
+use crate::graph::{Segment, Shape};
+use crate::image::Images;
+use crate::model::sampling::ports;
+use crate::session::Session;
+
+/// Given draws: `None` asks for the first x, `Some(step)` for the noise of a step (counting down to 1); NCHW.
+pub type Draws = Box<dyn FnMut(Option<u32>) -> Result<Vec<f32>> + Send>;
+
+/// Where a run's noise comes from.
+#[derive(Default)]
+pub enum Noise {
+    /// Philox, keyed by the seed, the sample's index and the step.
+    #[default]
+    Philox,
+    /// The first x is given (N, C, H, W); the steps' noise is Philox's.
+    Start(Vec<f32>),
+    /// Every draw is given.
+    Given(Draws),
+}
+
+impl fmt::Debug for Noise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Philox => "Philox",
+            Self::Start(_) => "Start",
+            Self::Given(_) => "Given",
+        })
+    }
+}
+
+/// What to sample, and how.
+#[derive(Debug)]
+pub struct SampleOptions {
+    /// Images wanted, 1 to the session's batch; the rest of the batch is computed and dropped.
+    pub count: usize,
+    /// The class of each image; empty for an unconditional model.
+    pub labels: Vec<u32>,
+    /// Ancestral or DDIM.
+    pub method: Method,
+    /// Which steps of the process to take.
+    pub respacing: Respacing,
+    /// Clip the predicted x_0 to [-1, 1], as the public scripts do.
+    pub clip_denoised: bool,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Index of the first image in the whole run: image k is the same whatever batch or shard computes it.
+    pub first_index: u32,
+    /// Where noise comes from.
+    pub noise: Noise,
+    /// An upsampler's input, as many images as `count`.
+    pub low_res: Option<Images>,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            labels: Vec::new(),
+            method: Method::Ancestral,
+            respacing: Respacing::Sections(vec![250]),
+            clip_denoised: true,
+            seed: 0,
+            first_index: 0,
+            noise: Noise::Philox,
+            low_res: None,
+        }
+    }
+}
+
+/// A step that was submitted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepInfo {
+    /// Steps submitted so far, this one included.
+    pub done: usize,
+    /// All steps.
+    pub total: usize,
+    /// The step of the full process it stepped from.
+    pub timestep: u32,
+}
+
+/// A run in progress. Dropping it cancels what was not submitted.
+#[derive(Debug)]
+pub struct Run<'a> {
+    session: &'a mut Session,
+    options: SampleOptions,
+    steps: Vec<StepCoefficients>,
+    done: usize,
+    shape: Shape,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(session: &'a mut Session, options: SampleOptions) -> Result<Self> {
+        let shape = session.image_shape()?;
+        let schedule = Schedule::new(&session.config().diffusion, &options.respacing)?;
+        let steps = schedule.steps(options.method, options.clip_denoised)?;
+        let (count, batch) = (options.count, session.batch());
+        if count == 0 || count > batch {
+            return Err(Error::Options(format!("{count} images asked for; this session makes 1 to {batch} at once")));
+        }
+        if options.first_index.checked_add(batch as u32).is_none() {
+            return Err(Error::Options(format!("image index {} is too large", options.first_index)));
+        }
+        check_labels(session, &options)?;
+        if let Noise::Start(values) = &options.noise {
+            check_noise(values, Shape { n: count, ..shape })?;
+        }
+        let run = Self { session, options, steps, done: 0, shape };
+        run.check_low_res()?;
+        Ok(run)
+    }
+
+    fn check_low_res(&self) -> Result<()> {
+        let port = self.session.program.plan().port(ports::LOW_RES);
+        match (port, &self.options.low_res) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Error::Options("this model takes no low-resolution images".into())),
+            (Some(port), given) => {
+                let s = port.shape;
+                let fits = |i: &Images| {
+                    [i.count(), i.height(), i.width(), i.channels()] == [self.options.count, s.h, s.w, s.c]
+                };
+                if given.as_ref().is_some_and(fits) {
+                    return Ok(());
+                }
+                Err(Error::Options(format!(
+                    "an upsampler needs {} low-resolution images of {}x{} with {} channels",
+                    self.options.count, s.w, s.h, s.c
+                )))
+            }
+        }
+    }
+
+    /// Submits the next step; `None` once all are. It waits for the device only to keep a few steps in flight.
+    ///
+    /// # Errors
+    /// A lost device, out of memory, an error of given noise.
+    pub async fn step(&mut self) -> Result<Option<StepInfo>> {
+        let Some(step) = self.steps.get(self.done).copied() else { return Ok(None) };
+        if self.done == 0 {
+            self.start().await?;
+        }
+        if step.draws_noise == 1 {
+            self.draw(Some(step.index)).await?;
+        }
+        let program = &mut self.session.program;
+        program.write(ports::TIMESTEPS, &vec![step.model_timestep; self.shape.n])?;
+        program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
+        program.run(Segment::Network).await?;
+        program.run(Segment::Step).await?;
+        self.done += 1;
+        Ok(Some(StepInfo { done: self.done, total: self.steps.len(), timestep: step.timestep }))
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        if !self.options.labels.is_empty() {
+            let labels = padded(&self.options.labels, self.shape.n);
+            self.session.program.write(ports::LABELS, &labels)?;
+        }
+        if let Some(low_res) = self.options.low_res.take() {
+            let elements = self.session.program.port(ports::LOW_RES)?.shape.elements();
+            self.session.program.write(ports::LOW_RES, &padded(low_res.data(), elements))?;
+        }
+        self.draw(None).await?;
+        self.session.program.run(Segment::Start).await
+    }
+
+    /// Fills the noise tensor for a step, or for the first x.
+    async fn draw(&mut self, step: Option<u32>) -> Result<()> {
+        let program = &mut self.session.program;
+        let given = match &mut self.options.noise {
+            Noise::Given(draws) => Some(draws(step)?),
+            Noise::Start(values) if step.is_none() => Some(std::mem::take(values)),
+            _ => None,
+        };
+        if let Some(values) = given {
+            let shape = Shape { n: self.options.count, ..self.shape };
+            check_noise(&values, shape)?;
+            let values = nchw_to_nhwc(&values, shape);
+            return program.write(ports::NOISE, &padded(&values, self.shape.elements()));
+        }
+        // Step 0 draws nothing, so that its number is free for the first x.
+        let seed = self.options.seed;
+        let key = [seed as u32, (seed >> 32) as u32, self.options.first_index, step.unwrap_or(0)];
+        program.write(ports::NOISE_KEY, &key)?;
+        program.run(Segment::Noise).await
+    }
+
+    /// The predicted x_0 of the last submitted step.
+    ///
+    /// # Errors
+    /// A lost device; no step was submitted yet.
+    pub async fn preview(&mut self) -> Result<Images> {
+        if self.done == 0 {
+            return Err(Error::Options("there is no preview before the first step".into()));
+        }
+        self.read(ports::X_START).await
+    }
+
+    /// Takes the remaining steps and returns the images.
+    ///
+    /// # Errors
+    /// A lost device, out of memory.
+    pub async fn finish(mut self) -> Result<Images> {
+        while self.step().await?.is_some() {}
+        self.read(ports::X).await
+    }
+
+    async fn read(&mut self, name: &str) -> Result<Images> {
+        let data = self.session.program.read(name).await?;
+        let Shape { n, h, w, c } = self.shape;
+        let mut images = Images::new(n, h, w, c, data)?;
+        images.truncate(self.options.count);
+        Ok(images)
+    }
+
+    /// All steps of the run.
+    pub fn total(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {
+    let classes = session.config().classes();
+    if classes == 0 {
+        return if options.labels.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Options("this model is unconditional; it takes no classes".into()))
+        };
+    }
+    if options.labels.len() != options.count {
+        let (given, wanted) = (options.labels.len(), options.count);
+        return Err(Error::Options(format!("{given} classes given for {wanted} images")));
+    }
+    match options.labels.iter().find(|label| **label as usize >= classes) {
+        Some(label) => Err(Error::Options(format!("class {label}: this model has classes 0 to {}", classes - 1))),
+        None => Ok(()),
+    }
+}
+
+fn check_noise(values: &[f32], shape: Shape) -> Result<()> {
+    if values.len() == shape.elements() {
+        return Ok(());
+    }
+    Err(Error::Options(format!(
+        "the noise has {} values; {} ({} x {} x {} x {}) are needed",
+        values.len(),
+        shape.elements(),
+        shape.n,
+        shape.c,
+        shape.h,
+        shape.w
+    )))
+}
+
+/// `values`, continued to a whole batch with zeros.
+fn padded<T: Copy + Default>(values: &[T], len: usize) -> Vec<T> {
+    let mut values = values.to_vec();
+    values.resize(len, T::default());
+    values
+}

@@ -1,0 +1,144 @@
+//! A loaded model: its graph planned for a device, its weights there, ready to sample any number of times.
+
+use std::sync::Arc;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{self, ModelConfig, Role};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Program};
+use crate::graph::{Shape, fuse};
+use crate::model::{sampling::ports, sampling_graph};
+use crate::plan::{Plan, PlanOptions};
+use crate::sampler::{Run, SampleOptions};
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Images of one run. Fewer cost as much as this many.
+    pub batch: usize,
+    /// An upsampler's input size in pixels; 0 for a quarter of its output's, as the public ones have it.
+    pub low_size: usize,
+    /// Precision and kernels.
+    pub plan: PlanOptions,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { batch: 1, low_size: 0, plan: PlanOptions::default() }
+    }
+}
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) program: Program,
+    config: ModelConfig,
+    batch: usize,
+}
+
+impl Session {
+    /// Plans `config` for the device of `gpu`, compiles its kernels and uploads the checkpoint's parameters, one
+    /// tensor at a time.
+    ///
+    /// # Errors
+    /// Tensors that do not fit the configuration, a device too small or out of memory, a refused shader.
+    pub async fn load(
+        gpu: &Arc<Gpu>,
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        config::check(checkpoint.name(), checkpoint.header(), config)?;
+        let mut session = Self::prepare(gpu, config, options).await?;
+        for (name, _) in checkpoint.header().in_file_order() {
+            session.upload(name, &checkpoint.tensor_f32(name)?).await?;
+            checkpoint.release(name);
+        }
+        session.seal()?;
+        Ok(session)
+    }
+
+    /// The first half of [`Session::load`], for parameters that arrive one by one: follow with
+    /// [`Session::upload`] for each and [`Session::seal`].
+    ///
+    /// # Errors
+    /// A device too small or out of memory, a refused shader.
+    pub async fn prepare(gpu: &Arc<Gpu>, config: &ModelConfig, options: &SessionOptions) -> Result<Self> {
+        let plan = Self::plan(gpu.caps(), config, options)?;
+        let program = Program::new(gpu, plan).await?;
+        Ok(Self { program, config: config.clone(), batch: options.batch })
+    }
+
+    /// The plan that a session would have, without a device.
+    ///
+    /// # Errors
+    /// A configuration without a sampler (a classifier), sizes that do not fit, a device too small.
+    pub fn plan(caps: &crate::plan::Caps, config: &ModelConfig, options: &SessionOptions) -> Result<Plan> {
+        config.validate()?;
+        let low_size = match config.role {
+            Role::Diffusion => None,
+            Role::Upsampler if options.low_size == 0 => Some(config.unet.image_size / 4),
+            Role::Upsampler => Some(options.low_size),
+            Role::Classifier => {
+                return Err(Error::Options("a classifier makes no images; sample with a diffusion model".into()));
+            }
+        };
+        if options.batch == 0 {
+            return Err(Error::Options("the batch is 0; it must be at least 1".into()));
+        }
+        let graph = sampling_graph(config, options.batch, low_size)?;
+        Plan::new(&fuse::fuse(&graph)?, caps, &options.plan)
+    }
+
+    /// Uploads one parameter; names that the network does not have are ignored.
+    ///
+    /// # Errors
+    /// The wrong number of elements, out of memory.
+    pub async fn upload(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        self.program.upload(name, data).await
+    }
+
+    /// Ends the loading.
+    ///
+    /// # Errors
+    /// Parameters that were not uploaded.
+    pub fn seal(&mut self) -> Result<()> {
+        self.program.seal()
+    }
+
+    /// Starts a sampling run of up to [`Session::batch`] images.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for what this model cannot do: respacings, labels, noise of the wrong shape.
+    pub fn sample(&mut self, options: SampleOptions) -> Result<Run<'_>> {
+        Run::new(self, options)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Images of one run.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The shape of a run's images.
+    ///
+    /// # Errors
+    /// None for a session that was loaded.
+    pub fn image_shape(&self) -> Result<Shape> {
+        Ok(self.program.port(ports::X)?.shape)
+    }
+
+    /// The plan and its resources.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The same, to run, read or profile it step by step.
+    pub fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+}

@@ -1,0 +1,84 @@
+//! Networks against the reference's golden outputs, on every adapter under test.
+
+mod common;
+
+use common::gpu::{gpus, relative_l2};
+use common::{cases_of, model_config, outputs, sizes, synth};
+use guided_diffusion::checkpoint::synthetic;
+use guided_diffusion::gpu::{Gpu, Program};
+use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
+use guided_diffusion::graph::{Graph, Segment, Shape, fuse};
+use guided_diffusion::model::{UNetInputs, unet};
+use guided_diffusion::plan::{Plan, PlanOptions, Precision};
+use pollster::block_on;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Relative L2 error that float32 kernels may have (the reference is float64, rounded once).
+const NETWORK: f64 = 2e-5;
+/// The same with matrices stored as float16, whose own rounding is 5e-4 an element.
+const F16_WEIGHTS: f64 = 2e-3;
+
+fn numbers(case: &Value, key: &str) -> Vec<u32> {
+    case[key].as_array().map(|a| a.iter().map(|v| v.as_u64().unwrap() as u32).collect()).unwrap_or_default()
+}
+
+fn run_unet(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> Vec<f32> {
+    let config = model_config(&case["config"]).unet;
+    let seed = case["seed"].as_u64().unwrap();
+    let x = sizes(&case["x"]);
+    let low = case.get("low_res").map(sizes);
+    let mut graph = Graph::default();
+    let inputs = UNetInputs::declare(&mut graph, &config, x[0], low.as_ref().map(|l| l[2]));
+    let out = unet(&mut graph, &config, inputs).unwrap();
+    graph.output("out", out);
+    let plan = Plan::new(&fuse::fuse(&graph).unwrap(), gpu.caps(), options).unwrap();
+    let mut program = block_on(Program::new(gpu, plan)).unwrap();
+    for param in &graph.params {
+        let data = synthetic::weight(&param.name, &param.shape, seed);
+        block_on(program.upload(&param.name, &data)).unwrap();
+    }
+    program.seal().unwrap();
+    let image = |name: &str, s: &[usize]| {
+        nchw_to_nhwc(&synth::noise_of(name, s, seed), Shape::new(s[0], s[2], s[3], s[1]))
+    };
+    program.write("x", &image("x", &x)).unwrap();
+    if let Some(low) = low {
+        program.write("low_res", &image("low_res", &low)).unwrap();
+    }
+    let timesteps: Vec<f32> = numbers(case, "timesteps").iter().map(|t| *t as f32).collect();
+    program.write("timesteps", &timesteps).unwrap();
+    if config.num_classes > 0 {
+        program.write("labels", &numbers(case, "labels")).unwrap();
+    }
+    block_on(program.run(Segment::Network)).unwrap();
+    let result = block_on(program.read("out")).unwrap();
+    nhwc_to_nchw(&result, program.port("out").unwrap().shape)
+}
+
+fn check(options: &PlanOptions, tolerance: f64) {
+    let outputs = outputs();
+    let mut failures = Vec::new();
+    for gpu in gpus() {
+        for case in cases_of("unet").iter().filter(|c| c.get("stride").is_none()) {
+            let name = case["name"].as_str().unwrap();
+            let expected = outputs.tensor_f32(&format!("unet/{name}/out")).unwrap();
+            let error = relative_l2(&run_unet(gpu, case, options), &expected);
+            println!("{:<50} {name:<34} {error:.2e}", gpu.summary().name);
+            if error.is_nan() || error > tolerance {
+                failures.push(format!("{} {name}: {error:.2e} > {tolerance:.0e}", gpu.summary().name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn unets_equal_the_reference() {
+    check(&PlanOptions::default(), NETWORK);
+}
+
+#[test]
+fn unets_with_float16_weights_stay_close_to_the_reference() {
+    check(&PlanOptions { precision: Precision::F16Weights, ..PlanOptions::default() }, F16_WEIGHTS);
+}
