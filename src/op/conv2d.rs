@@ -9,7 +9,7 @@ use super::{Operator, Resample, ensure};
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
 use crate::plan::Caps;
-use crate::plan::lowering::{Lowering, StepBuilder, ValueId};
+use crate::plan::lowering::{Lowering, Resource, StepBuilder, ValueId};
 use crate::plan::select::{self, GemmTile, Variant};
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
@@ -143,7 +143,7 @@ impl Conv2d {
     fn finish(&self, step: &mut StepBuilder, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
         if lowering.params() > 1 {
-            let bias = lowering.weight(1, Layout::Vector)?;
+            let bias = lowering.weight(1, Layout::Vector);
             step.bind("bias", bias);
         }
         if self.epilogue.embedding {
@@ -179,7 +179,7 @@ impl Conv2d {
         if two {
             step.bind("skip", lowering.input(1));
         }
-        step.bind("w", lowering.weight(0, Layout::Taps)?);
+        step.bind("w", lowering.weight(0, Layout::Taps));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("k4", grid.c / 4).word("k4_first", first.c / 4).groups(tile.groups(
             out.rows(),
@@ -203,7 +203,7 @@ impl Conv2d {
             kernel = tile.define(kernel);
         }
         let mut step = lowering.step(kernel);
-        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps)?);
+        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("source_height", grid.h).word("source_width", grid.w);
         match tile {
@@ -224,7 +224,7 @@ impl Conv2d {
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
         let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
         let chunk = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
-        let weight = lowering.weight(0, Layout::Winograd(t))?;
+        let weight = self.winograd_weight(lowering, t, grid.c, n4)?;
         let v = lowering.temporary("V", points * chunk * c4 * 4);
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
@@ -248,7 +248,7 @@ impl Conv2d {
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", lowering.f16());
+            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", 0);
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
             let mut step = lowering.step(plain);
             step.bind("a", v)
@@ -272,6 +272,29 @@ impl Conv2d {
             lowering.emit(step)?;
         }
         Ok(())
+    }
+
+    /// The transformed weights: made at load where that is allowed to cost memory, else each time.
+    fn winograd_weight(
+        &self,
+        lowering: &mut Lowering<'_>,
+        t: usize,
+        channels: usize,
+        n4: usize,
+    ) -> Result<Resource> {
+        if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
+            return Ok(resident);
+        }
+        let u = lowering.temporary("U", (t + 2) * (t + 2) * channels * n4 * 4);
+        let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", lowering.f16());
+        let mut step = lowering.step(kernel);
+        step.bind("w", lowering.weight(0, Layout::Taps))
+            .bind("out", u)
+            .word("channels", channels)
+            .word("n4", n4)
+            .tiles(n4, channels);
+        lowering.emit(step)?;
+        Ok(u.into())
     }
 
     /// The input as one plain tensor.

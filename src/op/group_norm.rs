@@ -94,8 +94,8 @@ impl Operator for GroupNormAffine {
         let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift);
         let mut step = lowering.step(kernel.with("WORKERS", WORKERS as i64));
         step.bind("stats", stats)
-            .bind("weight", lowering.weight(0, Layout::Vector)?)
-            .bind("bias", lowering.weight(1, Layout::Vector)?);
+            .bind("weight", lowering.weight(0, Layout::Vector))
+            .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
             step.bind("embedding", lowering.input(1 + self.two_sources as usize));
         }

@@ -23,6 +23,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "sampler_step",
     "timestep_embedding",
     "unary",
+    "winograd_filter",
     "winograd_input",
     "winograd_output",
 ];
