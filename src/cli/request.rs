@@ -255,7 +255,7 @@ impl Request {
     pub fn grid(&self) -> Grid {
         let (count, classes) = (self.indices.len(), self.labels.len());
         let gap = 2;
-        if (2..=MAX_ROWS).contains(&classes) && count % classes == 0 {
+        if (2..=MAX_ROWS).contains(&classes) && count.is_multiple_of(classes) {
             return Grid { rows: classes, columns: count / classes, by_column: true, gap };
         }
         let columns = (count as f64).sqrt().ceil().max(1.0) as usize;
