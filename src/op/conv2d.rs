@@ -5,11 +5,12 @@
 //! variants materialise it first where it is more than a plain read.
 
 use super::modulate::materialize;
-use super::{Operator, Resample, ensure};
+use super::{Dilate, Operator, Resample, ensure};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::Caps;
-use crate::plan::lowering::{Lowering, StepBuilder, ValueId};
+use crate::plan::lowering::{Lowering, Resource, StepBuilder, ValueId};
 use crate::plan::select::{self, GemmTile, Variant};
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
@@ -113,6 +114,8 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the input.
     pub padding: usize,
+    /// The input's gradient of such a convolution: channels exchanged, the kernel turned by 180 degrees.
+    pub flipped: bool,
     /// How the input is read.
     pub prologue: Prologue,
     /// What is added.
@@ -122,7 +125,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// A plain convolution.
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, prologue: Prologue::default(), epilogue: Epilogue::default() }
+        Self { kernel, stride, padding: kernel / 2, flipped: false, prologue: Prologue::default(), epilogue: Epilogue::default() }
     }
 
     /// A linear layer (of vectors or of every pixel).
@@ -143,7 +146,7 @@ impl Conv2d {
     fn finish(&self, step: &mut StepBuilder, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
         if lowering.params() > 1 {
-            let bias = lowering.weight(1, Layout::Vector)?;
+            let bias = lowering.weight(1, Layout::Vector);
             step.bind("bias", bias);
         }
         if self.epilogue.embedding {
@@ -179,7 +182,7 @@ impl Conv2d {
         if two {
             step.bind("skip", lowering.input(1));
         }
-        step.bind("w", lowering.weight(0, Layout::Taps)?);
+        step.bind("w", lowering.weight(0, Layout::Taps));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("k4", grid.c / 4).word("k4_first", first.c / 4).groups(tile.groups(
             out.rows(),
@@ -203,7 +206,7 @@ impl Conv2d {
             kernel = tile.define(kernel);
         }
         let mut step = lowering.step(kernel);
-        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps)?);
+        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("source_height", grid.h).word("source_width", grid.w);
         match tile {
@@ -224,7 +227,7 @@ impl Conv2d {
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
         let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
         let chunk = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
-        let weight = lowering.weight(0, Layout::Winograd(t))?;
+        let weight = self.winograd_weight(lowering, t, grid.c, n4)?;
         let v = lowering.temporary("V", points * chunk * c4 * 4);
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
@@ -248,7 +251,7 @@ impl Conv2d {
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", lowering.f16());
+            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", 0);
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
             let mut step = lowering.step(plain);
             step.bind("a", v)
@@ -272,6 +275,29 @@ impl Conv2d {
             lowering.emit(step)?;
         }
         Ok(())
+    }
+
+    /// The transformed weights: made at load where that is allowed to cost memory, else each time.
+    fn winograd_weight(
+        &self,
+        lowering: &mut Lowering<'_>,
+        t: usize,
+        channels: usize,
+        n4: usize,
+    ) -> Result<Resource> {
+        if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
+            return Ok(resident);
+        }
+        let u = lowering.temporary("U", (t + 2) * (t + 2) * channels * n4 * 4);
+        let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", lowering.f16());
+        let mut step = lowering.step(kernel);
+        step.bind("w", lowering.weight(0, Layout::Taps))
+            .bind("out", u)
+            .word("channels", channels)
+            .word("n4", n4)
+            .tiles(n4, channels);
+        lowering.emit(step)?;
+        Ok(u.into())
     }
 
     /// The input as one plain tensor.
@@ -299,12 +325,12 @@ impl Operator for Conv2d {
         let s = self.prologue.shape(inputs)?;
         let expected = self.residual_input() + self.epilogue.residual.is_some() as usize;
         ensure(inputs.len() == expected, || format!("{} operands given, {expected} expected", inputs.len()))?;
-        let weight = params.first().ok_or("a weight is needed")?;
+        let weight = params.first().filter(|w| w.len() >= 2).ok_or("a weight is needed")?;
         let taps: usize = weight.iter().skip(2).product();
-        ensure(weight.len() >= 2 && weight[1] == s.c && taps == self.kernel * self.kernel, || {
+        let (channels, inner) = if self.flipped { (weight[1], weight[0]) } else { (weight[0], weight[1]) };
+        ensure(inner == s.c && taps == self.kernel * self.kernel, || {
             format!("weight {weight:?} does not fit {} channels and a {}x{} kernel", s.c, self.kernel, self.kernel)
         })?;
-        let channels = weight[0];
         if let Some(bias) = params.get(1) {
             ensure(**bias == [channels], || format!("bias {bias:?} does not fit {channels} channels"))?;
         }
@@ -323,6 +349,19 @@ impl Operator for Conv2d {
 
     fn variants(&self, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
         select::convolution(self, inputs, output, caps)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        if !self.prologue.is_plain() || self.epilogue != Epilogue::default() || self.flipped || operand > 0 {
+            return Err(backward.no_rule(operand));
+        }
+        let (x, mut incoming) = (backward.graph.shape(backward.node.inputs[0]), backward.incoming);
+        if self.stride == 2 {
+            incoming = backward.push(Dilate { height: x.h, width: x.w }, &[incoming], &[])?;
+        }
+        let flipped = Self { stride: 1, flipped: true, ..self.clone() };
+        let weight = backward.node.params[0];
+        backward.push(flipped, &[incoming], &[weight])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -348,7 +387,10 @@ impl Operator for Conv2d {
                         continue;
                     };
                     for c in 0..s.c {
-                        let w = weight[((o * s.c + c) * k + ky) * k + kx];
+                        let w = match self.flipped {
+                            false => weight[((o * s.c + c) * k + ky) * k + kx],
+                            true => weight[(c * output.c + o) * k * k + (k - 1 - ky) * k + k - 1 - kx],
+                        };
                         sum += source.at(n, sy, sx, c) as f64 * w as f64;
                     }
                 }

@@ -15,6 +15,10 @@ use crate::shader::{Access, Kernel, Shader};
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
+/// Bytes of one plan that weights transformed at load may take: enough for small models, for which the transform each
+/// step would cost most.
+const EXPANSION: u64 = 256 << 20;
+
 /// A tensor in device memory before slots are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -98,6 +102,8 @@ pub struct Lowering<'a> {
     first_step: usize,
     input_shapes: Vec<Shape>,
     variant: Variant,
+    /// Bytes left for weights in layouts larger than the checkpoint's.
+    expansion: u64,
 }
 
 impl<'a> Lowering<'a> {
@@ -128,6 +134,7 @@ impl<'a> Lowering<'a> {
             first_step: 0,
             input_shapes: Vec::new(),
             variant: Variant::Only,
+            expansion: EXPANSION,
         }
     }
 
@@ -233,18 +240,41 @@ impl<'a> Lowering<'a> {
     }
 
     /// Parameter `i` on the device in `layout`.
-    ///
-    /// # Errors
-    /// The parameter's shape cannot be laid out so.
-    pub fn weight(&mut self, i: usize, layout: Layout) -> Result<Resource> {
-        let param = &self.graph.params[self.current().params[i].0];
+    pub fn weight(&mut self, i: usize, layout: Layout) -> Resource {
         let f16 = layout != Layout::Vector && self.options.precision == Precision::F16Weights;
-        let spec = WeightSpec { name: param.name.clone(), shape: param.shape.clone(), layout, f16 };
+        let spec = self.spec(i, layout, f16);
+        self.declare(spec)
+    }
+
+    /// Parameter `i` in a float32 layout that is larger than the parameter, while the budget for that lasts. Float16
+    /// weights are asked for to save memory, and lose digits when they are transformed before they are rounded.
+    pub fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource> {
+        let spec = self.spec(i, layout, false);
+        let rest = self.expansion.checked_sub(spec.bytes())?;
+        if self.options.precision == Precision::F16Weights {
+            return None;
+        }
+        self.expansion = rest;
+        Some(self.declare(spec))
+    }
+
+    fn spec(&self, i: usize, layout: Layout, f16: bool) -> WeightSpec {
+        let param = &self.graph.params[self.current().params[i].0];
+        WeightSpec {
+            name: param.name.clone(),
+            shape: param.shape.clone(),
+            layout,
+            f16,
+            flipped: matches!(&self.current().op, Op::Conv2d(conv) if conv.flipped) && layout != Layout::Vector,
+        }
+    }
+
+    fn declare(&mut self, spec: WeightSpec) -> Resource {
         let known = self.recording.weights.iter().position(|w| *w == spec);
-        Ok(Resource::Weight(known.unwrap_or_else(|| {
+        Resource::Weight(known.unwrap_or_else(|| {
             self.recording.weights.push(spec);
             self.recording.weights.len() - 1
-        })))
+        }))
     }
 
     /// A table computed on the host.

@@ -7,6 +7,9 @@ use crate::graph::{Node, Shape};
 use crate::op::Conv2d;
 use crate::shader::Kernel;
 
+/// Bytes of transformed weights above which Winograd is not worth its memory.
+const LARGEST_TRANSFORM: usize = 96 << 20;
+
 /// A way to compute an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Variant {
@@ -88,7 +91,9 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, _caps: &Caps)
         variants.insert(0, Variant::Gemm(narrow));
     }
     if conv.kernel == 3 && conv.stride == 1 && conv.padding == 1 {
-        let winograd = [4, 2].map(|t| Variant::Winograd(t, GemmTile::WIDE));
+        let mut winograd = vec![(4, GemmTile::WIDE), (2, GemmTile::WIDE)];
+        winograd.retain(|(t, _)| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
+        let winograd = winograd.into_iter().map(|(t, tile)| Variant::Winograd(t, tile));
         // Below 16 tiles the transformed weights cost more than they save.
         let at = if few_columns || output.n * output.h.div_ceil(4) * output.w.div_ceil(4) < 16 { 1 } else { 0 };
         variants.splice(at..at, winograd);
