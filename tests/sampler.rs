@@ -263,7 +263,7 @@ fn impossible_options_are_refused_before_any_work() {
         (SampleOptions { labels: vec![1], ..ok() }, "1 classes given for 2"),
         (SampleOptions { labels: vec![1, 10], ..ok() }, "class 10"),
         (SampleOptions { respacing: "1001".parse().unwrap(), ..ok() }, "1001"),
-        (SampleOptions { respacing: "ddim3".parse().unwrap(), ..ok() }, "3"),
+        (SampleOptions { respacing: "ddim999".parse().unwrap(), ..ok() }, "ddim1000"),
         (SampleOptions { respacing: "1".parse().unwrap(), ..ok() }, "2 steps"),
         (SampleOptions { method: Method::Ddim { eta: 1.5 }, ..ok() }, "eta"),
         (SampleOptions { method: Method::Ddim { eta: f64::NAN }, ..ok() }, "eta"),
@@ -281,7 +281,8 @@ fn impossible_options_are_refused_before_any_work() {
     assert!(refusal(&mut session, ok()).contains("unconditional"));
 
     let mut upsampler = load(gpu, &small(Role::Upsampler), 2);
-    let low = |n, size, channels| Some(Images::new(n, size, size, channels, vec![0.1; n * size * size * channels]).unwrap());
+    let low =
+        |n, size, channels| Some(Images::new(n, size, size, channels, vec![0.1; n * size * size * channels]).unwrap());
     for wrong in [None, low(1, 2, 3), low(2, 4, 3), low(2, 2, 1)] {
         let message = refusal(&mut upsampler, SampleOptions { low_res: wrong, ..ok() });
         assert!(message.contains("2 low-resolution images of 2x2 with 3 channels"), "{message}");

@@ -126,6 +126,8 @@ impl Gpu {
 
     /// Ends the device, as a driver reset would: whatever uses it fails with [`Error::DeviceLost`].
     pub fn destroy(&self) {
+        // wgpu tells of it at a later poll, and until then of errors that follow from it.
+        *lock(&self.failure) = Some(Failure::Lost("it was destroyed".into()));
         self.device.destroy();
     }
 

@@ -1,0 +1,263 @@
+//! Every shader, in every specialisation that a plan can ask for, checked without a device: valid under WebGPU's base
+//! capabilities, within its default limits, and translated to SPIR-V, MSL and HLSL as wgpu does it.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{cases_of, model_config, sizes};
+use guided_diffusion::config::{ModelConfig, Role, presets};
+use guided_diffusion::plan::{Caps, PlanOptions, Precision};
+use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
+use guided_diffusion::{Session, SessionOptions};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, back};
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
+
+/// A device that is large enough for every model: what it refuses is no concern here.
+fn ample(software: bool) -> Caps {
+    Caps {
+        max_buffer_size: 1 << 40,
+        max_binding_size: 1 << 40,
+        max_workgroups: 65_535,
+        software,
+        ..Caps::webgpu_defaults()
+    }
+}
+
+fn kernels_of(config: &ModelConfig, batch: usize, low_size: usize, kernels: &mut BTreeSet<Kernel>) {
+    for software in [false, true] {
+        for precision in PRECISIONS {
+            let plan = PlanOptions { precision, ..PlanOptions::default() };
+            let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
+            let plan = Session::plan(&ample(software), config, &options).unwrap();
+            kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+        }
+    }
+}
+
+/// Every specialisation that the golden networks, the public files and the case table ask for.
+fn kernels() -> BTreeSet<Kernel> {
+    let mut kernels = BTreeSet::new();
+    for case in cases_of("unet").iter().filter(|c| c.get("stride").is_none()) {
+        let low_size = case.get("low_res").map_or(0, |low| sizes(low)[2]);
+        kernels_of(&model_config(&case["config"]), sizes(&case["x"])[0], low_size, &mut kernels);
+    }
+    for preset in presets::PRESETS.iter().filter(|p| p.role != Role::Classifier) {
+        for batch in [1, 4] {
+            kernels_of(&preset.config(), batch, 0, &mut kernels);
+        }
+    }
+    kernels
+}
+
+/// Parses and validates under no optional capability. naga counts `unpack2x16float` as one, for OpenGL's sake; in WGSL
+/// it belongs to the core, and every WebGPU device has it.
+fn validate(text: &str) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(text))?;
+    Ok((module, info))
+}
+
+/// Bindings as the template reports them equal those of the module; the module keeps WebGPU's default limits.
+fn reflect(kernel: &Kernel, module: &Module) -> Result<(), String> {
+    let shader = kernel.expand()?;
+    let mut found = BTreeMap::new();
+    let mut workgroup = 0;
+    for (_, variable) in module.global_variables.iter() {
+        let access = match variable.space {
+            AddressSpace::Uniform => Access::Uniform,
+            AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => Access::ReadWrite,
+            AddressSpace::Storage { .. } => Access::Read,
+            AddressSpace::WorkGroup => {
+                workgroup += module.types[variable.ty].inner.size(module.to_ctx());
+                continue;
+            }
+            space => return Err(format!("a variable in {space:?}")),
+        };
+        let binding = variable.binding.as_ref().ok_or("a variable without a binding")?;
+        if binding.group != 0 {
+            return Err(format!("group {}", binding.group));
+        }
+        found.insert(binding.binding, (variable.name.clone().unwrap_or_default(), access));
+    }
+    let reported: BTreeMap<_, _> = (0..).zip(shader.bindings.iter().map(|b| (b.name.clone(), b.access))).collect();
+    if found != reported {
+        return Err(format!("naga finds {found:?}, the template reports {reported:?}"));
+    }
+    let parameters: Vec<String> = module
+        .types
+        .iter()
+        .filter(|(_, t)| t.name.as_deref() == Some("Params"))
+        .flat_map(|(_, t)| match &t.inner {
+            naga::TypeInner::Struct { members, span } => {
+                assert_eq!(*span as usize, 4 * members.len(), "{kernel}: parameters are words");
+                members.iter().map(|m| m.name.clone().unwrap_or_default()).collect()
+            }
+            _ => Vec::new(),
+        })
+        .collect();
+    if parameters != shader.parameters {
+        return Err(format!("naga finds the parameters {parameters:?}, the template {:?}", shader.parameters));
+    }
+    let entry = module.entry_points.first().filter(|e| e.name == "main" && e.stage == ShaderStage::Compute);
+    let entry = entry.ok_or("no compute entry point named main")?;
+    let invocations: u32 = entry.workgroup_size.iter().product();
+    let storage = found.values().filter(|(_, access)| *access != Access::Uniform).count();
+    for (what, value, limit) in [
+        ("bytes of workgroup memory", workgroup, 16 << 10),
+        ("invocations", invocations, 256),
+        ("invocations in z", entry.workgroup_size[2], 64),
+        ("storage buffers", storage as u32, 8),
+        ("uniform buffers", (found.len() - storage) as u32, 1),
+    ] {
+        if value > limit {
+            return Err(format!("{value} {what}; the limit is {limit}"));
+        }
+    }
+    Ok(())
+}
+
+fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
+    BoundsCheckPolicies {
+        index: policy,
+        buffer: policy,
+        image_load: policy,
+        binding_array: BoundsCheckPolicy::Unchecked,
+    }
+}
+
+fn spirv(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+    // What wgpu's Vulkan back end allows on a device without optional features.
+    use back::spv::Capability::{
+        DerivativeControl, Image1D, ImageQuery, Matrix, Sampled1D, Shader, StorageImageExtendedFormats,
+    };
+    let capabilities = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
+    let options = back::spv::Options {
+        lang_version: (1, 0),
+        capabilities: Some(capabilities.into_iter().collect()),
+        bounds_check_policies: policies(policy(checked)),
+        zero_initialize_workgroup_memory: if checked {
+            back::spv::ZeroInitializeWorkgroupMemoryMode::Polyfill
+        } else {
+            back::spv::ZeroInitializeWorkgroupMemoryMode::None
+        },
+        force_loop_bounding: checked,
+        ..Default::default()
+    };
+    let pipeline = back::spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into() };
+    let words = back::spv::write_vec(module, info, &options, Some(&pipeline)).map_err(|e| format!("SPIR-V: {e}"))?;
+    if words.is_empty() { Err("SPIR-V: empty".into()) } else { Ok(()) }
+}
+
+fn msl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+    let mut resources = back::msl::EntryPointResources::default();
+    for (_, variable) in module.global_variables.iter() {
+        if let Some(binding) = &variable.binding {
+            let mutable = matches!(variable.space, AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE));
+            let target = back::msl::BindTarget { buffer: Some(binding.binding as u8), mutable, ..Default::default() };
+            resources.resources.insert(*binding, target);
+        }
+    }
+    // Lengths of runtime-sized arrays, which bounds checks read.
+    resources.sizes_buffer = Some(30);
+    let options = back::msl::Options {
+        lang_version: (2, 0),
+        per_entry_point_map: [("main".to_owned(), resources)].into_iter().collect(),
+        fake_missing_bindings: false,
+        bounds_check_policies: policies(policy(checked)),
+        zero_initialize_workgroup_memory: checked,
+        force_loop_bounding: checked,
+        emit_int_div_checks: checked,
+        ..Default::default()
+    };
+    let pipeline =
+        back::msl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())), ..Default::default() };
+    let (text, translation) =
+        back::msl::write_string(module, info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
+    translation.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| format!("MSL: {e}")))?;
+    if text.contains("kernel void") { Ok(()) } else { Err("MSL: no kernel".into()) }
+}
+
+fn hlsl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+    let mut options = back::hlsl::Options {
+        shader_model: back::hlsl::ShaderModel::V5_1,
+        fake_missing_bindings: false,
+        zero_initialize_workgroup_memory: checked,
+        restrict_indexing: checked,
+        force_loop_bounding: checked,
+        ..Default::default()
+    };
+    for (_, variable) in module.global_variables.iter() {
+        if let Some(binding) = &variable.binding {
+            let target =
+                back::hlsl::BindTarget { register: binding.binding, restrict_indexing: true, ..Default::default() };
+            options.binding_map.insert(*binding, target);
+        }
+    }
+    // wgpu passes the number of workgroups where a shader asks for it; none of ours does.
+    let pipeline = back::hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())) };
+    let mut text = String::new();
+    let reflection = back::hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(module, info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    reflection.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| format!("HLSL: {e}")))?;
+    if text.contains("[numthreads(") { Ok(()) } else { Err("HLSL: no kernel".into()) }
+}
+
+fn policy(checked: bool) -> BoundsCheckPolicy {
+    if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked }
+}
+
+fn check(kernel: &Kernel) -> Result<(), String> {
+    let (module, info) = validate(&kernel.expand()?.text)?;
+    reflect(kernel, &module)?;
+    // Both ways that pipelines are compiled: with checks (browsers, tests) and without.
+    for checked in [true, false] {
+        spirv(&module, &info, checked)?;
+        msl(&module, &info, checked)?;
+        hlsl(&module, &info, checked)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_specialisation_is_valid_and_translates() {
+    let kernels = kernels();
+    let mut stems: BTreeMap<&str, usize> = BTreeMap::new();
+    kernels.iter().for_each(|k| *stems.entry(k.stem).or_default() += 1);
+    println!("{} specialisations: {stems:?}", kernels.len());
+    let failures: Vec<String> = kernels.iter().filter_map(|k| check(k).err().map(|e| format!("{k}: {e}"))).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_check_sees_what_it_should() {
+    let valid = "@group(0) @binding(0) var<storage, read_write> a: array<f32>;\n@compute @workgroup_size(1) fn main() { a[0] = 1.0; }";
+    assert!(validate(valid).is_ok());
+    for broken in [
+        "enable f16;\n@compute @workgroup_size(1) fn main() { var x: f16; }",
+        "@compute @workgroup_size(1) fn main(@builtin(subgroup_size) s: u32) { }",
+        "@group(0) @binding(0) var<storage> a: array<f32>;\n@compute @workgroup_size(1) fn main() { a[0] = 1.0; }",
+        "@compute @workgroup_size(1) fn main() { let x = y; }",
+    ] {
+        assert!(validate(broken).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn the_tables_list_what_is_on_disk() {
+    let stems = |folder: &str| -> BTreeSet<String> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let shaders = files.filter(|path| path.extension().is_some_and(|e| e == "wgsl"));
+        shaders.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let listed = |table: &[(&str, &str)]| table.iter().map(|(stem, _)| (*stem).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(stems("shaders"), listed(KERNELS));
+    assert_eq!(stems("shaders/shared"), listed(SHARED));
+}
