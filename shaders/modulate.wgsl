@@ -7,6 +7,7 @@ struct Params {
     source_width: u32,
     c4: u32,
     c4_first: u32,
+    gain: f32,
 }
 @auto var<uniform> p: Params;
 #import prologue
@@ -21,5 +22,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let line = row / p.width;
     let n = line / p.height;
-    out[row * p.c4 + c] = source(n, line % p.height, row % p.width, c, affine_of(n, c));
+    out[row * p.c4 + c] = p.gain * source(n, line % p.height, row % p.width, c, affine_of(n, c));
 }

@@ -15,7 +15,7 @@ struct Params {
 @auto var<storage, read> noise: array<f32>;
 @auto var<storage, read> coefficients: StepCoefficients;
 #if GUIDED
-@auto var<storage, read> gradient: array<f32>; // of log p(y | x), times the guidance scale
+@auto var<storage, read> gradient: array<f32>; // of log p(y | x)
 #end
 @auto var<storage, read_write> x: array<f32>;
 
@@ -28,10 +28,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let old = x[i];
     var start = x0[i];
     let draw = select(0.0, noise[i], coefficients.draws_noise == 1u);
+#if GUIDED
+    // Where a step is not guided, the gradient is a stale one.
+    let guide = select(0.0, coefficients.guidance * gradient[i], coefficients.guidance != 0.0);
+#end
     if (coefficients.ddim == 1u) {
         var eps = (coefficients.sqrt_recip_bar * old - start) / coefficients.sqrt_recipm1_bar;
 #if GUIDED
-        eps -= coefficients.sqrt_one_minus_bar * gradient[i];
+        eps -= coefficients.sqrt_one_minus_bar * guide;
         start = coefficients.sqrt_recip_bar * old - coefficients.sqrt_recipm1_bar * eps;
 #end
         x[i] = coefficients.sqrt_prev * start + coefficients.ddim_direction * eps + coefficients.sigma * draw;
@@ -44,7 +48,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
         var mean = coefficients.coef1 * start + coefficients.coef2 * old;
 #if GUIDED
-        mean += exp4(vec4<f32>(log_variance)).x * gradient[i];
+        mean += exp4(vec4<f32>(log_variance)).x * guide;
 #end
         x[i] = mean + exp4(vec4<f32>(0.5 * log_variance)).x * draw;
     }

@@ -7,8 +7,9 @@ use crate::config::{self, ModelConfig, Role};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Program};
 use crate::graph::{Shape, fuse};
+pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Caps, Plan, PlanOptions};
 use crate::sampler::{Run, SampleOptions};
 
 /// How a model is loaded.
@@ -33,7 +34,17 @@ impl Default for SessionOptions {
 pub struct Session {
     pub(crate) program: Program,
     config: ModelConfig,
+    guide: Option<ModelConfig>,
     batch: usize,
+}
+
+/// A network's file and its configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The file.
+    pub checkpoint: &'a Checkpoint,
+    /// What it is.
+    pub config: &'a ModelConfig,
 }
 
 impl Session {
@@ -48,33 +59,62 @@ impl Session {
         config: &ModelConfig,
         options: &SessionOptions,
     ) -> Result<Self> {
-        config::check(checkpoint.name(), checkpoint.header(), config)?;
-        let mut session = Self::prepare(gpu, config, options).await?;
-        for (name, _) in checkpoint.header().in_file_order() {
-            session.upload(name, &checkpoint.tensor_f32(name)?).await?;
-            checkpoint.release(name);
+        Self::load_guided(gpu, Source { checkpoint, config }, None, options).await
+    }
+
+    /// As [`Session::load`], with a noisy-image classifier that guides sampling.
+    ///
+    /// # Errors
+    /// As [`Session::load`]; a classifier of other images, classes or noise than the model's.
+    pub async fn load_guided(
+        gpu: &Arc<Gpu>,
+        model: Source<'_>,
+        classifier: Option<Source<'_>>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        for Source { checkpoint, config } in [Some(model), classifier].into_iter().flatten() {
+            config::check(checkpoint.name(), checkpoint.header(), config)?;
+        }
+        let mut session = Self::prepare(gpu, model.config, classifier.map(|c| c.config), options).await?;
+        for (prefix, source) in [("", Some(model)), (CLASSIFIER, classifier)] {
+            let Some(Source { checkpoint, .. }) = source else { continue };
+            for (name, _) in checkpoint.header().in_file_order() {
+                session.upload(&format!("{prefix}{name}"), &checkpoint.tensor_f32(name)?).await?;
+                checkpoint.release(name);
+            }
         }
         session.seal()?;
         Ok(session)
     }
 
     /// The first half of [`Session::load`], for parameters that arrive one by one: follow with
-    /// [`Session::upload`] for each and [`Session::seal`].
+    /// [`Session::upload`] for each (a classifier's under their names after [`CLASSIFIER`]) and [`Session::seal`].
     ///
     /// # Errors
     /// A device too small or out of memory, a refused shader.
-    pub async fn prepare(gpu: &Arc<Gpu>, config: &ModelConfig, options: &SessionOptions) -> Result<Self> {
-        let plan = Self::plan(gpu.caps(), config, options)?;
+    pub async fn prepare(
+        gpu: &Arc<Gpu>,
+        config: &ModelConfig,
+        guide: Option<&ModelConfig>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        let plan = Self::plan(gpu.caps(), config, guide, options)?;
         let program = Program::new(gpu, plan).await?;
-        Ok(Self { program, config: config.clone(), batch: options.batch })
+        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch })
     }
 
     /// The plan that a session would have, without a device.
     ///
     /// # Errors
     /// A configuration without a sampler (a classifier), sizes that do not fit, a device too small.
-    pub fn plan(caps: &crate::plan::Caps, config: &ModelConfig, options: &SessionOptions) -> Result<Plan> {
+    pub fn plan(
+        caps: &Caps,
+        config: &ModelConfig,
+        guide: Option<&ModelConfig>,
+        options: &SessionOptions,
+    ) -> Result<Plan> {
         config.validate()?;
+        guide.map_or(Ok(()), ModelConfig::validate)?;
         let low_size = match config.role {
             Role::Diffusion => None,
             Role::Upsampler if options.low_size == 0 => Some(config.unet.image_size / 4),
@@ -86,7 +126,7 @@ impl Session {
         if options.batch == 0 {
             return Err(Error::Options("the batch is 0; it must be at least 1".into()));
         }
-        let graph = sampling_graph(config, options.batch, low_size)?;
+        let graph = sampling_graph(config, guide, options.batch, low_size)?;
         Plan::new(&fuse::fuse(&graph)?, caps, &options.plan)
     }
 
@@ -117,6 +157,19 @@ impl Session {
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Whether a classifier guides sampling.
+    pub fn is_guided(&self) -> bool {
+        self.guide.is_some()
+    }
+
+    /// Classes that a run's labels choose from: the model's or, where it has none, the classifier's; 0 without either.
+    pub fn classes(&self) -> usize {
+        match self.config.classes() {
+            0 => self.guide.as_ref().map_or(0, ModelConfig::classes),
+            classes => classes,
+        }
     }
 
     /// Images of one run.

@@ -293,10 +293,24 @@ fn pasted_readme_lines_parse() {
     ));
     assert_eq!(infer("m.pt", &header(&preset("128_512_upsampler")), &f).unwrap().config, preset("128_512_upsampler"));
 
-    let f = parse(&format!(
-        "x {base} --attention_resolutions 32,16,8 --image_size 128 --num_channels 256 --num_heads 4 {samples}"
-    ));
-    assert_eq!(infer("m.pt", &header(&preset("128x128_diffusion")), &f).unwrap().config, preset("128x128_diffusion"));
+    // The other lines differ from one another in these.
+    for (name, own) in [
+        ("128x128_diffusion", "--image_size 128 --num_channels 256 --num_heads 4"),
+        ("256x256_diffusion", "--image_size 256 --num_channels 256 --num_head_channels 64"),
+        ("512x512_diffusion", "--image_size 512 --num_channels 256 --num_head_channels 64"),
+        ("64_256_upsampler", "--large_size 256 --small_size 64 --num_channels 192 --num_heads 4"),
+    ] {
+        let f =
+            parse(&format!("x {base} --attention_resolutions 32,16,8 {own} {samples} --model_path models/{name}.pt"));
+        let found = infer("m.pt", &header(&preset(name)), &f).unwrap();
+        assert_eq!((found.config, found.remarks.len()), (preset(name), 0), "{name}");
+    }
+    let uncond = "--image_size 256 --num_channels 256 --num_head_channels 64 --dropout 0.1";
+    let line = format!("x {base} --attention_resolutions 32,16,8 {uncond} {samples}")
+        .replace("--class_cond True", "--class_cond False");
+    for name in ["256x256_diffusion_uncond", "lsun_bedroom"] {
+        assert_eq!(infer(name, &header(&preset(name)), &parse(&line)).unwrap().config, preset(name));
+    }
 
     let f = parse(
         "x --image_size 128 --classifier_attention_resolutions 32,16,8 --classifier_depth 2 --classifier_width 128 --classifier_pool \
@@ -306,4 +320,18 @@ fn pasted_readme_lines_parse() {
     assert_eq!(f.use_ddim, Some(true));
     assert_eq!(infer("c.pt", &header(&preset("128x128_classifier")), &f).unwrap().config, preset("128x128_classifier"));
     assert!(Line::try_parse_from(["x", "--use_fp16", "maybe"]).is_err());
+}
+
+#[test]
+fn the_projects_own_models_carry_their_configuration() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.filter(|p| p.extension().is_some_and(|e| e == "safetensors")) {
+        let model = Checkpoint::open(&path).unwrap();
+        let found = model.config(&Overrides::default()).unwrap();
+        assert_eq!(found.origin, Origin::Metadata);
+        for name in model.header().tensors.keys() {
+            model.tensor_f32(name).unwrap();
+        }
+    }
 }

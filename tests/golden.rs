@@ -8,7 +8,7 @@ use guided_diffusion::checkpoint::synthetic;
 use guided_diffusion::gpu::{Gpu, Program};
 use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::graph::{Graph, Segment, Shape, fuse};
-use guided_diffusion::model::{UNetInputs, unet};
+use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
 use guided_diffusion::plan::{Plan, PlanOptions, Precision};
 use pollster::block_on;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Relative L2 error that float32 kernels may have (the reference is float64, rounded once).
 const NETWORK: f64 = 2e-5;
+/// The same for a classifier's logits and gradients, whose path is twice as long.
+const CLASSIFIER: f64 = 5e-5;
 /// The same with matrices stored as float16, whose own rounding is 5e-4 an element.
 const F16_WEIGHTS: f64 = 2e-3;
 
@@ -54,6 +56,57 @@ fn run_unet(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> Vec<f32> {
     block_on(program.run(Segment::Network)).unwrap();
     let result = block_on(program.read("out")).unwrap();
     nhwc_to_nchw(&result, program.port("out").unwrap().shape)
+}
+
+/// Logits and, in NCHW, the gradient.
+fn run_classifier(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> (Vec<f32>, Vec<f32>) {
+    let config = model_config(&case["config"]).unet;
+    let seed = case["seed"].as_u64().unwrap();
+    let s = sizes(&case["x"]);
+    let shape = Shape::new(s[0], s[2], s[3], s[1]);
+    let mut graph = Graph::default();
+    let x = graph.input("x", shape);
+    let timesteps = graph.input("timesteps", Shape::vector(s[0], 1));
+    let labels = graph.input("labels", Shape::vector(s[0], 1));
+    let logits = classifier(&mut graph, &config, "", x, timesteps).unwrap();
+    let gradient = guidance_gradient(&mut graph, logits, labels, x).unwrap();
+    graph.output("logits", logits);
+    graph.output("gradient", gradient);
+    let plan = Plan::new(&fuse::fuse(&graph).unwrap(), gpu.caps(), options).unwrap();
+    let mut program = block_on(Program::new(gpu, plan)).unwrap();
+    for param in &graph.params {
+        let data = synthetic::weight(&param.name, &param.shape, seed);
+        block_on(program.upload(&param.name, &data)).unwrap();
+    }
+    program.seal().unwrap();
+    program.write("x", &nchw_to_nhwc(&synth::noise_of("x", &s, seed), shape)).unwrap();
+    let timesteps: Vec<f32> = numbers(case, "timesteps").iter().map(|t| *t as f32).collect();
+    program.write("timesteps", &timesteps).unwrap();
+    program.write("labels", &numbers(case, "labels")).unwrap();
+    block_on(program.run(Segment::Network)).unwrap();
+    let gradient = block_on(program.read("gradient")).unwrap();
+    (block_on(program.read("logits")).unwrap(), nhwc_to_nchw(&gradient, shape))
+}
+
+#[test]
+fn classifiers_and_their_gradients_equal_the_reference() {
+    let outputs = outputs();
+    let mut failures = Vec::new();
+    for gpu in gpus() {
+        for case in cases_of("classifier").iter().filter(|c| c.get("stride").is_none()) {
+            let name = case["name"].as_str().unwrap();
+            let (logits, gradient) = run_classifier(gpu, case, &PlanOptions::default());
+            for (key, values) in [("logits", logits), ("gradient", gradient)] {
+                let expected = outputs.tensor_f32(&format!("classifier/{name}/{key}")).unwrap();
+                let error = relative_l2(&values, &expected);
+                println!("{:<34} {name:<30} {key:<9} {error:.2e}", gpu.summary().name);
+                if error.is_nan() || error > CLASSIFIER {
+                    failures.push(format!("{} {name} {key}: {error:.2e} > {CLASSIFIER:.0e}", gpu.summary().name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 fn check(options: &PlanOptions, tolerance: f64) {

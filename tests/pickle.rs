@@ -85,6 +85,10 @@ fn both_formats_give_the_same_bits() {
         assert_ne!(other.bytes("scalar").unwrap(), expected.bytes("scalar").unwrap());
         opened.push(Checkpoint::open_nested(pt(name), Some("ema")).unwrap());
     }
+    // Averages one level deeper are not overlooked, but the key can still choose what is there.
+    let text = Checkpoint::open(pt("training_averages.pt")).unwrap_err().to_string();
+    assert!(text.contains(r#"["model", "ema/..."]"#), "{text}");
+    opened.push(Checkpoint::open_nested(pt("training_averages.pt"), Some("model")).unwrap());
     opened.push(Checkpoint::from_bytes("zip.pt", std::fs::read(pt("zip.pt")).unwrap()).unwrap());
     for c in opened {
         assert!(c.header().tensors.keys().eq(expected.header().tensors.keys()), "{}", c.name());
@@ -262,6 +266,20 @@ fn pickles_that_exhaust_are_refused() {
     refusal(with_pickle(&[b"N".to_vec(), b"q\0h\0h\0h\0\x87".repeat(100_000), b".".to_vec()].concat()));
     let laughs = [b"}q\0".to_vec(), b"}(X\x01\0\0\0ah\0X\x01\0\0\0bh\0uq\0".repeat(10_000), b".".to_vec()].concat();
     refusal(with_pickle(&laughs));
+    // Many references to one large dict, at each of two levels: looked at once.
+    let item = |i: u32, get: &[u8]| [b"X\x04\0\0\0", &i.to_le_bytes()[..], get].concat();
+    let level = |get: &[u8], put: &[u8]| {
+        [
+            b"}(".to_vec(),
+            (0..50u32).flat_map(|i| item(i, get)).collect::<Vec<_>>().repeat(1000),
+            b"u".to_vec(),
+            put.to_vec(),
+        ]
+        .concat()
+    };
+    refusal(with_pickle(
+        &[level(b"N", b"q\x01"), level(b"h\x01", b"q\x02"), level(b"h\x02", b"q\x03"), b".".to_vec()].concat(),
+    ));
     // The stack: taking what is not there, across marks too.
     for pickle in
         [&b"0."[..], b"1.", b"t.", b"(0.", b"N(\x85.", b"N(R.", b"a.", b"s.", b"u.", b"e.", b"(Nu.", b"q\0.", b"."]

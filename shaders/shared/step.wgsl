@@ -18,4 +18,5 @@ struct StepCoefficients {
     timestep: u32,
     ddim: u32,
     clip: u32,
+    guidance: f32,
 }

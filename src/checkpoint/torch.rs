@@ -155,7 +155,7 @@ fn locate(t: &Tensor, storage: &Storage, place: Range<usize>) -> Result<(Range<u
 
 /// The tensors of the file's only state dict, or of the one under `key`.
 fn state_dict<'m>(
-    machine: &'m Machine<'_>,
+    machine: &'m Machine<'m>,
     top: &Value,
     key: Option<&str>,
 ) -> Result<BTreeMap<String, &'m Tensor>, String> {
@@ -169,21 +169,57 @@ fn state_dict<'m>(
     if items.iter().any(|(_, value)| matches!(value, Value::Tensor(_))) {
         return tensors(machine, top);
     }
-    let nested = |(key, value): &(Value, Value)| match key {
-        Value::Text(key) => tensors(machine, value).ok().filter(|t| !t.is_empty()).map(|t| (key.to_string(), t)),
-        _ => None,
-    };
-    let mut found: Vec<_> = items.iter().filter_map(nested).collect();
-    match (found.pop(), found.is_empty()) {
-        (Some((_, only)), true) => Ok(only),
-        (Some((last, _)), false) => {
-            let names: Vec<_> = found.into_iter().map(|(key, _)| key).chain([last]).collect();
-            Err(format!("it holds several state dicts, under {names:?}; choose one by its key"))
+    let mut kinds = Kinds { machine, known: HashMap::new() };
+    let mut found: Vec<(String, &Value)> = Vec::new();
+    for (key, value) in items {
+        let Value::Text(key) = key else { continue };
+        if kinds.is_state_dict(value) {
+            found.push((key.to_string(), value));
+        } else if kinds.holds_state_dicts(value) {
+            // Averages by their rate, for example: not to be chosen here, but not to be overlooked either.
+            found.push((format!("{key}/..."), value));
         }
-        (None, _) => match items.iter().find_map(|(_, value)| tensors(machine, value).err()) {
-            Some(reason) if items.len() == 1 => Err(reason),
+    }
+    match found.as_slice() {
+        [(key, only)] if !key.ends_with("/...") => tensors(machine, only),
+        [] => match items {
+            [(_, only)] => Err(tensors(machine, only).err().unwrap_or_else(|| "its state dict is empty".into())),
             _ => Err("it holds no state dict (no dict from names to tensors); save model.state_dict()".into()),
         },
+        several => {
+            let names: Vec<_> = several.iter().take(8).map(|(key, _)| key).collect();
+            Err(format!("it holds several state dicts, under {names:?}; choose one by its key, or save it alone"))
+        }
+    }
+}
+
+/// Which dicts are state dicts. Each is looked at once, however often a hostile pickle refers to it.
+struct Kinds<'m> {
+    machine: &'m Machine<'m>,
+    known: HashMap<(usize, bool), bool>,
+}
+
+impl Kinds<'_> {
+    /// A dict from names to tensors, and nothing else.
+    fn is_state_dict(&mut self, value: &Value) -> bool {
+        self.known(value, false, |_, items| {
+            !items.is_empty() && items.iter().all(|item| matches!(item, (Value::Text(_), Value::Tensor(_))))
+        })
+    }
+
+    /// A dict some of whose values are state dicts.
+    fn holds_state_dicts(&mut self, value: &Value) -> bool {
+        self.known(value, true, |kinds, items| items.iter().any(|(_, value)| kinds.is_state_dict(value)))
+    }
+
+    fn known(&mut self, value: &Value, deep: bool, ask: impl Fn(&mut Self, &[(Value, Value)]) -> bool) -> bool {
+        let (Value::Dict(i), machine) = (value, self.machine) else { return false };
+        if let Some(answer) = self.known.get(&(*i, deep)) {
+            return *answer;
+        }
+        let answer = machine.dicts.get(*i).is_some_and(|items| ask(self, items));
+        self.known.insert((*i, deep), answer);
+        answer
     }
 }
 
@@ -201,7 +237,7 @@ fn tensors<'m>(machine: &'m Machine<'_>, value: &Value) -> Result<BTreeMap<Strin
         all.insert(name.to_string(), tensor);
     }
     if !all.is_empty() && all.keys().all(|name| name.starts_with("module.")) {
-        all = all.into_iter().map(|(name, t)| (name.trim_start_matches("module.").to_owned(), t)).collect();
+        all = all.into_iter().map(|(name, t)| (name.strip_prefix("module.").unwrap_or(&name).to_owned(), t)).collect();
     }
     Ok(all)
 }

@@ -24,7 +24,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
     }
     if args.plan {
         let options = SessionOptions { batch: args.batch as usize, ..SessionOptions::default() };
-        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, &options)?.to_string());
+        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, None, &options)?.to_string());
     }
     let mut text = describe(checkpoint.name(), header, &found);
     if args.tensors {

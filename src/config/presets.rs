@@ -128,7 +128,9 @@ pub fn by_name(name: &str) -> Option<&'static Preset> {
 /// unconditional 256x256 networks), the one with the file's own name, else the first: their configurations are equal.
 pub fn by_tensors(file: &str, header: &Header) -> Option<&'static Preset> {
     let same = |p: &&'static Preset| {
-        super::parameters(&p.config()).is_ok_and(|wanted| super::parameters::mismatches(header, &wanted).is_empty())
+        super::parameters(&p.config()).is_ok_and(|wanted| {
+            wanted.len() == header.tensors.len() && super::parameters::mismatches(header, &wanted).is_empty()
+        })
     };
     by_name(file).filter(same).or_else(|| PRESETS.iter().find(same))
 }

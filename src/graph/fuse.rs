@@ -6,19 +6,24 @@
 //! | [concat], [affine], [SiLU], [resample], convolution | the convolution's prologue |
 //! | convolution, [add embedding], [add, one side perhaps resampled] | the convolution's epilogue |
 //! | the same chains without a convolution | `Modulate` |
+//! | gradient of SiLU, [of scale-shift], of group norm | one `GroupNormGrad` |
 //!
 //! A chain's inner values must have one reader, except concatenations and norms, which are cheap to repeat.
 
+use std::collections::HashMap;
+
 use super::{Graph, Node, TensorId};
 use crate::error::Result;
-use crate::op::{Concat, Conv2d, GroupNormAffine, Modulate, Op, Prologue, Resample, Unary};
+use crate::op::{
+    Concat, Conv2d, GroupNormAffine, GroupNormGrad, Modulate, Op, Prologue, Resample, ScaleShiftGrad, Unary, UnaryGrad,
+};
 
 /// The fused graph; same inputs, outputs, parameters and values.
 ///
 /// # Errors
 /// None for a graph whose nodes passed their shape rules; a rule that fails here is a defect.
 pub fn fuse(graph: &Graph) -> Result<Graph> {
-    let mut fuser = Fuser { graph, uses: graph.uses(), fused: Graph::default(), map: vec![None; graph.nodes.len()] };
+    let mut fuser = Fuser { graph, uses: graph.uses(), fused: Graph::default(), map: vec![None; graph.nodes.len()], affines: HashMap::new() };
     fuser.fused.params.clone_from(&graph.params);
     fuser.fused.param_ids.clone_from(&graph.param_ids);
     // From the results backwards, so that what a chain absorbs is never emitted. What nobody reads runs for its
@@ -40,6 +45,8 @@ struct Fuser<'a> {
     uses: Vec<usize>,
     fused: Graph,
     map: Vec<Option<TensorId>>,
+    /// The affine map of each norm, by the norm and its modulation's embedding.
+    affines: HashMap<(TensorId, Option<TensorId>), TensorId>,
 }
 
 /// What a chain reads: its sources, the norm's map, and the prologue that applies them.
@@ -80,6 +87,7 @@ impl<'a> Fuser<'a> {
                 _ => self.plain(node)?,
             },
             Op::GroupNorm(_) | Op::ScaleShift(_) => self.modulate(node, id)?,
+            Op::GroupNormGrad(grad) => self.norm_gradient(node, grad)?,
             Op::Unary(Unary::Silu) if self.begins_with_norm(id) => self.modulate(node, id)?,
             Op::Resample(_) if self.begins_with_norm(id) => self.modulate(node, id)?,
             _ => self.plain(node)?,
@@ -131,7 +139,6 @@ impl<'a> Fuser<'a> {
         }
         let mut embedding = None;
         if let Op::ScaleShift(_) = self.node(at).op
-            && absorb(self, at)
             && matches!(self.node(self.node(at).inputs[0]).op, Op::GroupNorm(_))
         {
             embedding = Some(self.node(at).inputs[1]);
@@ -145,8 +152,15 @@ impl<'a> Fuser<'a> {
             if let Some(embedding) = embedding {
                 operands.push(self.emit(embedding)?);
             }
-            let op = GroupNormAffine { two_sources: sources.len() == 2, scale_shift: embedding.is_some() };
-            let affine = self.push(norm, op, &operands)?;
+            let affine = match self.affines.get(&(at, embedding)) {
+                Some(done) => *done,
+                None => {
+                    let op = GroupNormAffine { two_sources: sources.len() == 2, scale_shift: embedding.is_some() };
+                    let affine = self.push(norm, op, &operands)?;
+                    self.affines.insert((at, embedding), affine);
+                    affine
+                }
+            };
             prologue.affine = true;
             prologue.two_sources = sources.len() == 2;
             inputs.extend(sources);
@@ -186,6 +200,41 @@ impl<'a> Fuser<'a> {
             inputs.push(self.emit(source)?);
         }
         self.push(node, fused, &inputs)
+    }
+
+    /// The gradient of a norm absorbs those of the modulation and the SiLU behind it.
+    fn norm_gradient(&mut self, node: &Node, grad: &GroupNormGrad) -> Result<TensorId> {
+        let mut fused = grad.clone();
+        let mut incoming = node.inputs[1];
+        let mut embedding = None;
+        if self.node(incoming).op == Op::ScaleShiftGrad(ScaleShiftGrad) && self.single(incoming) {
+            fused.scale_shift = true;
+            embedding = Some(self.node(incoming).inputs[1]);
+            incoming = self.node(incoming).inputs[0];
+        }
+        let silu = UnaryGrad { unary: Unary::Silu };
+        if self.node(incoming).op == Op::UnaryGrad(silu)
+            && self.single(incoming)
+            && self.recomputes(self.node(incoming).inputs[0], node.inputs[0], embedding)
+        {
+            fused.silu = true;
+            incoming = self.node(incoming).inputs[1];
+        }
+        let mut inputs = vec![self.emit(node.inputs[0])?, self.emit(incoming)?];
+        if let Some(embedding) = embedding {
+            inputs.push(self.emit(embedding)?);
+        }
+        self.push(node, fused, &inputs)
+    }
+
+    /// Whether `z` is the norm of `x`, modulated by `embedding` where there is one: what a norm's gradient recomputes.
+    fn recomputes(&self, z: TensorId, x: TensorId, embedding: Option<TensorId>) -> bool {
+        let node = self.node(z);
+        match (&node.op, embedding) {
+            (Op::GroupNorm(_), None) => node.inputs[0] == x,
+            (Op::ScaleShift(_), Some(e)) => node.inputs[1] == e && self.recomputes(node.inputs[0], x, None),
+            _ => false,
+        }
     }
 
     /// A sum whose one side is a convolution: the other becomes its residual.

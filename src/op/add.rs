@@ -2,7 +2,8 @@
 
 use super::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
@@ -19,6 +20,10 @@ impl Operator for Add {
         let [a, b] = operands(inputs)?;
         ensure(a == b, || format!("{a} and {b} differ"))?;
         Ok(a)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
+        Ok(backward.incoming)
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -44,6 +49,10 @@ impl Operator for AddEmbedding {
         let [x, embedding] = operands(inputs)?;
         ensure(embedding == Shape::vector(x.n, x.c), || format!("the embedding is {embedding} for {x}"))?;
         Ok(x)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        if operand == 0 { Ok(backward.incoming) } else { Err(backward.no_rule(operand)) }
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

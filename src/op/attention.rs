@@ -2,12 +2,13 @@
 
 use super::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
+use crate::plan::lowering::{Lowering, StepBuilder};
 use crate::shader::Kernel;
 
 /// Queries a workgroup.
-const WORKERS: usize = 64;
+pub(crate) const WORKERS: usize = 64;
 
 /// Inputs: qkv [N, H, W, 3C].
 #[derive(Debug, Clone, PartialEq)]
@@ -20,9 +21,25 @@ pub struct Attention {
 
 impl Attention {
     /// Distances in a row of qkv: of two heads, of a head's query and key, of its query and value.
-    fn strides(&self, channels: usize) -> (usize, usize, usize) {
+    pub(crate) fn strides(&self, channels: usize) -> (usize, usize, usize) {
         let head = channels / self.heads;
         if self.new_order { (head, channels, 2 * channels) } else { (3 * head, head, 2 * head) }
+    }
+}
+
+impl Attention {
+    /// The parameters and the grid of a kernel with one invocation a (sample, head, token).
+    pub(crate) fn describe(&self, step: &mut StepBuilder, out: Shape) {
+        let (head, key, value) = self.strides(out.c);
+        step.word("tokens", out.pixels())
+            .word("width4", 3 * out.c / 4)
+            .word("channels4", out.c / 4)
+            .word("head4", head / 4)
+            .word("key4", key / 4)
+            .word("value4", value / 4)
+            .word("heads", self.heads)
+            .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt())
+            .groups([out.pixels().div_ceil(WORKERS), self.heads, out.n]);
     }
 }
 
@@ -40,22 +57,19 @@ impl Operator for Attention {
         Ok(qkv.with_channels(channels))
     }
 
+    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
+        let (qkv, out) = (backward.node.inputs[0], backward.output);
+        backward.push(super::AttentionGrad { attention: self.clone() }, &[qkv, out, backward.incoming], &[])
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
-        let (head, key, value) = self.strides(out.c);
         let size = out.c / self.heads;
         let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
         let mut step = lowering.step(kernel);
         step.bind("qkv", lowering.input(0))
-            .bind("out", lowering.output())
-            .word("tokens", out.pixels())
-            .word("width4", 3 * out.c / 4)
-            .word("channels4", out.c / 4)
-            .word("head4", head / 4)
-            .word("key4", key / 4)
-            .word("value4", value / 4)
-            .float("scale", 1.0 / (size as f32).sqrt())
-            .groups([out.pixels().div_ceil(WORKERS), self.heads, out.n]);
+            .bind("out", lowering.output());
+        self.describe(&mut step, out);
         lowering.emit(step)
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Operator, Prologue, modulate::materialize};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 
 /// Inputs: two tensors of one grid.
@@ -22,6 +23,12 @@ impl Operator for Concat {
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
         Self::prologue().shape(inputs)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        let [first, second] = [0, 1].map(|i| backward.graph.shape(backward.node.inputs[i]).c);
+        let (first, channels) = if operand == 0 { (0, first) } else { (first, second) };
+        backward.push(super::Slice { first, channels }, &[backward.incoming], &[])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

@@ -5,9 +5,10 @@
 //! variants materialise it first where it is more than a plain read.
 
 use super::modulate::materialize;
-use super::{Operator, Resample, ensure};
+use super::{Dilate, Operator, Resample, ensure};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::Caps;
 use crate::plan::lowering::{Lowering, Resource, StepBuilder, ValueId};
 use crate::plan::select::{self, GemmTile, Variant};
@@ -113,6 +114,8 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the input.
     pub padding: usize,
+    /// The input's gradient of such a convolution: channels exchanged, the kernel turned by 180 degrees.
+    pub flipped: bool,
     /// How the input is read.
     pub prologue: Prologue,
     /// What is added.
@@ -122,7 +125,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// A plain convolution.
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, prologue: Prologue::default(), epilogue: Epilogue::default() }
+        Self { kernel, stride, padding: kernel / 2, flipped: false, prologue: Prologue::default(), epilogue: Epilogue::default() }
     }
 
     /// A linear layer (of vectors or of every pixel).
@@ -322,12 +325,12 @@ impl Operator for Conv2d {
         let s = self.prologue.shape(inputs)?;
         let expected = self.residual_input() + self.epilogue.residual.is_some() as usize;
         ensure(inputs.len() == expected, || format!("{} operands given, {expected} expected", inputs.len()))?;
-        let weight = params.first().ok_or("a weight is needed")?;
+        let weight = params.first().filter(|w| w.len() >= 2).ok_or("a weight is needed")?;
         let taps: usize = weight.iter().skip(2).product();
-        ensure(weight.len() >= 2 && weight[1] == s.c && taps == self.kernel * self.kernel, || {
+        let (channels, inner) = if self.flipped { (weight[1], weight[0]) } else { (weight[0], weight[1]) };
+        ensure(inner == s.c && taps == self.kernel * self.kernel, || {
             format!("weight {weight:?} does not fit {} channels and a {}x{} kernel", s.c, self.kernel, self.kernel)
         })?;
-        let channels = weight[0];
         if let Some(bias) = params.get(1) {
             ensure(**bias == [channels], || format!("bias {bias:?} does not fit {channels} channels"))?;
         }
@@ -346,6 +349,19 @@ impl Operator for Conv2d {
 
     fn variants(&self, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
         select::convolution(self, inputs, output, caps)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        if !self.prologue.is_plain() || self.epilogue != Epilogue::default() || self.flipped || operand > 0 {
+            return Err(backward.no_rule(operand));
+        }
+        let (x, mut incoming) = (backward.graph.shape(backward.node.inputs[0]), backward.incoming);
+        if self.stride == 2 {
+            incoming = backward.push(Dilate { height: x.h, width: x.w }, &[incoming], &[])?;
+        }
+        let flipped = Self { stride: 1, flipped: true, ..self.clone() };
+        let weight = backward.node.params[0];
+        backward.push(flipped, &[incoming], &[weight])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -371,7 +387,10 @@ impl Operator for Conv2d {
                         continue;
                     };
                     for c in 0..s.c {
-                        let w = weight[((o * s.c + c) * k + ky) * k + kx];
+                        let w = match self.flipped {
+                            false => weight[((o * s.c + c) * k + ky) * k + kx],
+                            true => weight[(c * output.c + o) * k * k + (k - 1 - ky) * k + k - 1 - kx],
+                        };
                         sum += source.at(n, sy, sx, c) as f64 * w as f64;
                     }
                 }

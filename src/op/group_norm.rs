@@ -2,7 +2,8 @@
 
 use super::{Operator, Prologue, ensure};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
@@ -27,6 +28,12 @@ impl Operator for GroupNorm {
         let [x] = super::operands(inputs)?;
         check(x, params)?;
         Ok(x)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
+        let (x, params) = (backward.node.inputs[0], backward.node.params.clone());
+        let op = super::GroupNormGrad { scale_shift: false, silu: false };
+        backward.push(op, &[x, backward.incoming], &params)
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
@@ -116,7 +123,7 @@ impl Operator for GroupNormAffine {
     }
 }
 
-fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {
+pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {
     ensure(x.c % GROUPS == 0, || format!("{} channels cannot form {GROUPS} groups", x.c))?;
     let [weight, bias] = super::operands(params)?;
     ensure(*weight == [x.c] && *bias == [x.c], || format!("weight {weight:?}, bias {bias:?} for {} channels", x.c))

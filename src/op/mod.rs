@@ -6,31 +6,44 @@
 
 pub mod add;
 pub mod attention;
+pub mod attention_grad;
 pub mod concat;
 pub mod conv2d;
+pub mod elementwise_grad;
 pub mod embedding;
 pub mod group_norm;
+pub mod group_norm_grad;
+pub mod log_softmax;
 pub mod low_res;
 pub mod modulate;
+pub mod pooling;
+pub mod rearrange;
 pub mod sampling;
 pub mod scale_shift;
 pub mod timestep_embedding;
 pub mod unary;
 
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::Caps;
 use crate::plan::lowering::Lowering;
 use crate::plan::select::Variant;
 
 pub use add::{Add, AddEmbedding};
 pub use attention::Attention;
+pub use attention_grad::AttentionGrad;
 pub use concat::Concat;
 pub use conv2d::{Conv2d, Epilogue, Prologue};
+pub use elementwise_grad::{ResampleGrad, ScaleShiftGrad, UnaryGrad};
 pub use embedding::LabelEmbedding;
 pub use group_norm::{GroupNorm, GroupNormAffine};
+pub use group_norm_grad::GroupNormGrad;
+pub use log_softmax::LogSoftmaxGrad;
 pub use low_res::ConcatLowRes;
 pub use modulate::{Modulate, Resample};
+pub use pooling::{FirstToken, FirstTokenGrad, GlobalMean, GlobalMeanGrad, PoolTokens, PoolTokensGrad};
+pub use rearrange::{Dilate, Slice};
 pub use sampling::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
 pub use scale_shift::ScaleShift;
 pub use timestep_embedding::TimestepEmbedding;
@@ -60,6 +73,14 @@ pub trait Operator {
 
     /// The plain meaning, on the CPU.
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor;
+
+    /// Appends the gradient with respect to operand `operand`.
+    ///
+    /// # Errors
+    /// The op has no such rule: it is on no classifier's path from the image.
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        Err(backward.no_rule(operand))
+    }
 
     /// Floating-point operations as the direct algorithm counts them (2 x multiply-adds); 0 where negligible.
     fn flops(&self, _inputs: &[Shape], _output: Shape) -> u64 {
@@ -102,36 +123,64 @@ ops! {
     AddEmbedding,
     /// Multi-head attention over pixels.
     Attention,
+    /// Its gradient.
+    AttentionGrad,
     /// Joins channels.
     Concat,
     /// Appends the bilinearly enlarged low-resolution image.
     ConcatLowRes,
     /// Convolution or linear layer.
     Conv2d,
+    /// Puts zeros between pixels.
+    Dilate,
     /// Normal draws by Philox.
     DrawNoise,
+    /// The first of a sample's tokens.
+    FirstToken,
+    /// Its gradient.
+    FirstTokenGrad,
+    /// Mean over pixels.
+    GlobalMean,
+    /// Its gradient.
+    GlobalMeanGrad,
     /// Group normalization.
     GroupNorm,
     /// Group normalization's affine map.
     GroupNormAffine,
+    /// Gradient of group normalization and what follows it.
+    GroupNormGrad,
     /// Adds a row of an embedding table.
     LabelEmbedding,
+    /// Gradient of the log probability of a label.
+    LogSoftmaxGrad,
     /// Affine map, SiLU, resampling, joining.
     Modulate,
+    /// Tokens of attention pooling.
+    PoolTokens,
+    /// Its gradient.
+    PoolTokensGrad,
     /// The predicted x_0.
     PredictXStart,
     /// Doubles or halves the image.
     Resample,
+    /// Its gradient.
+    ResampleGrad,
     /// One step of a sampler.
     SamplerStep,
     /// x * (1 + scale) + shift.
     ScaleShift,
+    /// Its gradient.
+    ScaleShiftGrad,
+    /// A run of channels.
+    Slice,
     /// The first x.
     StartFromNoise,
     /// Sinusoidal timestep embedding.
     TimestepEmbedding,
     /// SiLU or ReLU.
     Unary,
+    /// Its gradient.
+    UnaryGrad,
 }
 
 /// The host's own node: nothing to compute.

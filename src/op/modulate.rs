@@ -2,8 +2,9 @@
 
 use super::{Operator, Prologue, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
+use crate::plan::lowering::{Lowering, ValueId};
 use crate::shader::Kernel;
 
 /// Doubling by nearest neighbour, or halving by 2x2 averages.
@@ -66,6 +67,10 @@ impl Operator for Resample {
         Self::apply(Some(*self), x)
     }
 
+    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
+        backward.push(super::ResampleGrad { forward: *self }, &[backward.incoming], &[])
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let output = lowering.output();
         let prologue = Prologue { resample: Some(*self), ..Prologue::default() };
@@ -108,7 +113,17 @@ impl Operator for Modulate {
 pub(crate) fn materialize(
     lowering: &mut Lowering<'_>,
     prologue: &Prologue,
-    output: crate::plan::lowering::ValueId,
+    output: ValueId,
+) -> Result<()> {
+    materialize_scaled(lowering, prologue, output, 1.0)
+}
+
+/// The same, times `gain`.
+pub(crate) fn materialize_scaled(
+    lowering: &mut Lowering<'_>,
+    prologue: &Prologue,
+    output: ValueId,
+    gain: f32,
 ) -> Result<()> {
     let x = lowering.input_shape(0);
     let shape = prologue.shape(lowering.input_shapes()).map_err(|reason| lowering.misfit(reason))?;
@@ -123,6 +138,7 @@ pub(crate) fn materialize(
         .word("source_width", x.w)
         .word("c4", shape.c / 4)
         .word("c4_first", x.c / 4)
+        .float("gain", gain)
         .tiles(shape.c / 4, shape.rows());
     lowering.emit(step)
 }

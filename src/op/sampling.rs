@@ -122,7 +122,7 @@ impl Operator for PredictXStart {
     }
 }
 
-/// x_i to x_{i-1}. Inputs: x (overwritten in place), x_0, the network's output, noise, coefficients, and the scaled
+/// x_i to x_{i-1}. Inputs: x (overwritten in place), x_0, the network's output, noise, coefficients, and the
 /// gradient of log p(y | x) where guided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerStep {
@@ -172,7 +172,7 @@ impl Operator for SamplerStep {
             let x = inputs[0].at(n, y, column, c);
             let mut x0 = inputs[1].at(n, y, column, c);
             let noise = if k.draws_noise == 1 { inputs[3].at(n, y, column, c) } else { 0.0 };
-            let gradient = inputs.get(5).map_or(0.0, |g| g.at(n, y, column, c));
+            let gradient = inputs.get(5).map_or(0.0, |g| g.at(n, y, column, c)) * k.guidance;
             if k.ddim == 1 {
                 let mut eps = (k.sqrt_recip_bar * x - x0) / k.sqrt_recipm1_bar;
                 if self.guided {

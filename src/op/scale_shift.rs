@@ -2,7 +2,8 @@
 
 use super::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 
 /// Inputs: x, the embedding [N, 1, 1, scale C | shift C].
@@ -18,6 +19,14 @@ impl Operator for ScaleShift {
         let [x, embedding] = operands(inputs)?;
         ensure(embedding == Shape::vector(x.n, 2 * x.c), || format!("the embedding is {embedding} for {x}"))?;
         Ok(x)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
+        if operand > 0 {
+            return Err(backward.no_rule(operand));
+        }
+        let embedding = backward.node.inputs[1];
+        backward.push(super::ScaleShiftGrad, &[backward.incoming, embedding], &[])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

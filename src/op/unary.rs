@@ -2,13 +2,20 @@
 
 use super::{Operator, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
+use crate::graph::grad::Backward;
+use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
 /// x * sigmoid(x).
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
+}
+
+/// Its derivative.
+pub fn silu_derivative(x: f64) -> f64 {
+    let s = 1.0 / (1.0 + (-x).exp());
+    s * (1.0 + x * (1.0 - s))
 }
 
 /// The function.
@@ -31,6 +38,11 @@ impl Operator for Unary {
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
         let [x] = operands(inputs)?;
         Ok(x)
+    }
+
+    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
+        let x = backward.node.inputs[0];
+        backward.push(super::UnaryGrad { unary: *self }, &[x, backward.incoming], &[])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {

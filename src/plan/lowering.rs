@@ -260,7 +260,13 @@ impl<'a> Lowering<'a> {
 
     fn spec(&self, i: usize, layout: Layout, f16: bool) -> WeightSpec {
         let param = &self.graph.params[self.current().params[i].0];
-        WeightSpec { name: param.name.clone(), shape: param.shape.clone(), layout, f16 }
+        WeightSpec {
+            name: param.name.clone(),
+            shape: param.shape.clone(),
+            layout,
+            f16,
+            flipped: matches!(&self.current().op, Op::Conv2d(conv) if conv.flipped) && layout != Layout::Vector,
+        }
     }
 
     fn declare(&mut self, spec: WeightSpec) -> Resource {

@@ -13,6 +13,9 @@ pub struct WeightSpec {
     pub layout: Layout,
     /// Stored as float16.
     pub f16: bool,
+    /// Input and output channels exchanged and the kernel turned by 180 degrees: the input's gradient of a
+    /// convolution is the convolution of the output's by these.
+    pub flipped: bool,
 }
 
 /// A layout. Output channels are padded to a multiple of 4, so that kernels read vec4s.
@@ -45,9 +48,10 @@ impl WeightSpec {
         self.elements() as u64 * if self.f16 { 2 } else { 4 }
     }
 
-    /// Output and input channels.
+    /// Output and input channels, as the kernel sees them.
     fn matrix(&self) -> (usize, usize) {
-        (self.shape.first().copied().unwrap_or(1), self.shape.get(1).copied().unwrap_or(1))
+        let (out, inner) = (self.shape.first().copied().unwrap_or(1), self.shape.get(1).copied().unwrap_or(1));
+        if self.flipped { (inner, out) } else { (out, inner) }
     }
 
     /// The device's bytes from the checkpoint's elements.
@@ -65,14 +69,18 @@ impl WeightSpec {
         let (out, inner) = self.matrix();
         let width = out.next_multiple_of(4);
         let mut result = vec![0.0; self.elements()];
+        let taps = data.len() / (out * inner).max(1);
+        let at = |o: usize, i: usize, tap: usize| match self.flipped {
+            false => data[(o * inner + i) * taps + tap],
+            true => data[(i * out + o) * taps + taps - 1 - tap],
+        };
         match self.layout {
             Layout::Vector | Layout::Table => result[..data.len()].copy_from_slice(data),
             Layout::Taps => {
-                let taps = data.len() / (out * inner).max(1);
                 for o in 0..out {
                     for i in 0..inner {
                         for tap in 0..taps {
-                            result[(tap * inner + i) * width + o] = data[(o * inner + i) * taps + tap];
+                            result[(tap * inner + i) * width + o] = at(o, i, tap);
                         }
                     }
                 }
@@ -82,10 +90,8 @@ impl WeightSpec {
                 let size = t + 2;
                 for o in 0..out {
                     for i in 0..inner {
-                        let g = &data[(o * inner + i) * 9..][..9];
-                        let at = |y: usize, x: usize| g[3 * y + x] as f64;
                         for (u, row) in transform.iter().enumerate() {
-                            let line = [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(y, x)).sum::<f64>());
+                            let line = [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
                             for (v, column) in transform.iter().enumerate() {
                                 let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
                                 result[((u * size + v) * inner + i) * width + o] = value as f32;

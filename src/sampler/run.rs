@@ -1,6 +1,7 @@
 //! One sampling run: the loop over the steps, its progress, previews and result.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use super::respace::Respacing;
 use super::schedule::{Method, Schedule, StepCoefficients};
@@ -55,6 +56,10 @@ pub struct SampleOptions {
     pub first_index: u32,
     /// Where noise comes from.
     pub noise: Noise,
+    /// The scale of the classifier's gradient, for a session with a classifier.
+    pub guidance_scale: f32,
+    /// Guide only where the full process's timestep lies here; elsewhere the classifier is not run.
+    pub guidance_interval: Option<RangeInclusive<u32>>,
     /// An upsampler's input, as many images as `count`.
     pub low_res: Option<Images>,
 }
@@ -70,6 +75,8 @@ impl Default for SampleOptions {
             seed: 0,
             first_index: 0,
             noise: Noise::Philox,
+            guidance_scale: 1.0,
+            guidance_interval: None,
             low_res: None,
         }
     }
@@ -100,7 +107,14 @@ impl<'a> Run<'a> {
     pub(crate) fn new(session: &'a mut Session, options: SampleOptions) -> Result<Self> {
         let shape = session.image_shape()?;
         let schedule = Schedule::new(&session.config().diffusion, &options.respacing)?;
-        let steps = schedule.steps(options.method, options.clip_denoised)?;
+        let mut steps = schedule.steps(options.method, options.clip_denoised)?;
+        if session.is_guided() {
+            if !options.guidance_scale.is_finite() {
+                return Err(Error::Options(format!("the guidance scale is {}", options.guidance_scale)));
+            }
+            let inside = |t: u32| options.guidance_interval.as_ref().is_none_or(|interval| interval.contains(&t));
+            steps.iter_mut().filter(|s| inside(s.timestep)).for_each(|s| s.guidance = options.guidance_scale);
+        }
         let (count, batch) = (options.count, session.batch());
         if count == 0 || count > batch {
             return Err(Error::Options(format!("{count} images asked for; this session makes 1 to {batch} at once")));
@@ -154,6 +168,9 @@ impl<'a> Run<'a> {
         program.write(ports::TIMESTEPS, &vec![step.model_timestep; self.shape.n])?;
         program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
         program.run(Segment::Network).await?;
+        if step.guidance != 0.0 {
+            program.run(Segment::Guidance).await?;
+        }
         program.run(Segment::Step).await?;
         self.done += 1;
         Ok(Some(StepInfo { done: self.done, total: self.steps.len(), timestep: step.timestep }))
@@ -228,7 +245,7 @@ impl<'a> Run<'a> {
 }
 
 fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {
-    let classes = session.config().classes();
+    let classes = session.classes();
     if classes == 0 {
         return if options.labels.is_empty() {
             Ok(())

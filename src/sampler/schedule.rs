@@ -144,6 +144,8 @@ pub struct StepCoefficients {
     pub ddim: u32,
     /// 1 where the predicted x_0 is clipped to [-1, 1] (`clip_denoised`).
     pub clip: u32,
+    /// The guidance scale; 0 where this step is not guided.
+    pub guidance: f32,
 }
 
 impl Schedule {
@@ -270,6 +272,7 @@ impl Schedule {
             timestep: self.timesteps[i] as u32,
             ddim: 0,
             clip: 0,
+            guidance: 0.0,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod gpu;
 pub mod synth;

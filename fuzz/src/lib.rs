@@ -1,0 +1,54 @@
+//! The library's readers, included as source: the stages before the graph need no GPU library, and building one with
+//! a fuzzer's instrumentation would take most of CI's minutes.
+
+#[path = "../../src/checkpoint/mod.rs"]
+pub mod checkpoint;
+#[path = "../../src/config/mod.rs"]
+pub mod config;
+#[path = "../../src/error.rs"]
+pub mod error;
+
+pub use error::{Error, Result};
+
+use checkpoint::Checkpoint;
+use config::Overrides;
+
+/// Everything that a program does with a file it was given. Errors are fine; panics and exhaustion are not.
+pub fn use_file(bytes: Vec<u8>) {
+    let len = bytes.len();
+    let Ok(file) = Checkpoint::from_bytes("fuzz", bytes) else { return };
+    let header = file.header();
+    // Hostile tables may point every tensor at the same bytes: reading them all is bounded work, not a defect.
+    for (name, info) in header.in_file_order().into_iter().take(64) {
+        assert!(info.range.start <= info.range.end && info.range.end <= len as u64, "{name} leaves the file");
+        assert!(info.byte_len() <= len, "{name} is larger than the file");
+        if let Ok(values) = file.tensor_f32(name) {
+            assert_eq!(values.len(), info.elements());
+            assert!(values.iter().all(|v| v.is_finite()));
+        }
+        let _ = file.tensor_f16(name);
+        file.release(name);
+    }
+    if let Ok(found) = file.config(&Overrides::default()) {
+        assert!(found.config.validate().is_ok());
+        let json = found.config.to_metadata().unwrap();
+        assert_eq!(config::ModelConfig::from_metadata(&json).unwrap(), found.config);
+    }
+}
+
+/// A zip file of stored entries, as torch.save writes it.
+pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let (size, len) = ((data.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
+        directory.extend([b"PK\x01\x02".as_slice(), &[0; 16], &size, &size, &len, &[0; 12]].concat());
+        directory.extend([&(out.len() as u32).to_le_bytes()[..], name.as_bytes()].concat());
+        out.extend([b"PK\x03\x04".as_slice(), &[0; 14], &size, &size, &len, &[0; 2]].concat());
+        out.extend([name.as_bytes(), data].concat());
+    }
+    let (at, count) = (out.len() as u32, (entries.len() as u16).to_le_bytes());
+    let size = (directory.len() as u32).to_le_bytes();
+    out.extend(directory);
+    out.extend([b"PK\x05\x06\0\0\0\0".as_slice(), &count, &count, &size, &at.to_le_bytes(), &[0; 2]].concat());
+    out
+}

@@ -1,0 +1,29 @@
+// Mean over pixels, and its adjoint: every pixel gets its share.
+struct Params {
+    elements: u32, // vec4s of the result
+    stride: u32, // elements a row of the dispatch's grid
+    pixels: u32, // of one sample, on the larger side
+    c4: u32,
+}
+@auto var<uniform> p: Params;
+@auto var<storage, read> x: array<vec4<f32>>;
+@auto var<storage, read_write> out: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let i = id.y * p.stride + id.x;
+    if (id.x >= p.stride || i >= p.elements) {
+        return;
+    }
+    let c = i % p.c4;
+#if GRAD
+    out[i] = x[i / (p.pixels * p.c4) * p.c4 + c] / f32(p.pixels);
+#else
+    let first = i / p.c4 * p.pixels * p.c4 + c;
+    var sum = vec4<f32>(0.0);
+    for (var pixel = 0u; pixel < p.pixels; pixel++) {
+        sum += x[first + pixel * p.c4];
+    }
+    out[i] = sum / f32(p.pixels);
+#end
+}

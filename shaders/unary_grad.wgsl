@@ -1,0 +1,25 @@
+// The gradient of SiLU or ReLU with respect to its input.
+struct Params {
+    elements: u32,
+    stride: u32, // elements a row of the dispatch's grid
+}
+#import math
+@auto var<uniform> p: Params;
+@auto var<storage, read> x: array<f32>;
+@auto var<storage, read> incoming: array<f32>;
+@auto var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let i = id.y * p.stride + id.x;
+    if (id.x >= p.stride || i >= p.elements) {
+        return;
+    }
+    let v = x[i];
+#if SILU
+    let s = 1.0 / (1.0 + exp4(vec4<f32>(min(-v, 80.0))).x);
+    out[i] = incoming[i] * s * (1.0 + v * (1.0 - s));
+#else
+    out[i] = select(0.0, incoming[i], v > 0.0);
+#end
+}

@@ -1,0 +1,86 @@
+//! The gradient of attention with respect to its queries, keys and values (Dao et al. 2022, backward pass): the
+//! softmax is recomputed, nothing of size T x T is stored.
+
+use super::attention::{Attention, WORKERS};
+use super::{Operator, ensure, operands};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::Lowering;
+use crate::shader::Kernel;
+
+/// Inputs: qkv [N, H, W, 3C], the forward result, the incoming gradient [N, H, W, C].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionGrad {
+    /// The forward op.
+    pub attention: Attention,
+}
+
+impl Operator for AttentionGrad {
+    fn name(&self) -> &'static str {
+        "attention_grad"
+    }
+
+    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
+        let [qkv, out, incoming] = operands(inputs)?;
+        let expected = self.attention.shape(&[qkv], params)?;
+        ensure(out == expected && incoming == expected, || format!("gradient {incoming} of {out} for {qkv}"))?;
+        Ok(qkv)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let s = lowering.input_shape(1);
+        let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
+        // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
+        let rows = lowering.temporary("rows", 4 * s.n * heads * s.pixels());
+        for stem in ["attention_grad_query", "attention_grad_key"] {
+            let kernel = Kernel::new(stem).with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
+            let mut step = lowering.step(kernel);
+            step.bind("qkv", lowering.input(0));
+            if stem == "attention_grad_query" {
+                step.bind("forward", lowering.input(1));
+            }
+            step.bind("incoming", lowering.input(2)).bind("rows", rows).bind("out", lowering.output());
+            self.attention.describe(&mut step, s);
+            lowering.emit(step)?;
+        }
+        Ok(())
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let (qkv, forward, incoming) = (inputs[0], inputs[1], inputs[2]);
+        let (s, heads) = (forward.shape, self.attention.heads);
+        let (tokens, size) = (s.pixels(), s.c / heads);
+        let (head, key, value) = self.attention.strides(s.c);
+        let scale = 1.0 / (size as f64).sqrt();
+        let mut result = vec![0.0f64; output.elements()];
+        for n in 0..s.n {
+            for h in 0..heads {
+                let at = |t: usize, part: usize| (n * tokens + t) * output.c + h * head + part;
+                let read = |t: usize, part: usize, d: usize| f64::from(qkv.data[at(t, part) + d]);
+                let row = |x: &Tensor, t: usize, d: usize| f64::from(x.data[(n * tokens + t) * s.c + h * size + d]);
+                for i in 0..tokens {
+                    let score = |j: usize| (0..size).map(|d| read(i, 0, d) * read(j, key, d)).sum::<f64>() * scale;
+                    let scores: Vec<f64> = (0..tokens).map(score).collect();
+                    let peak = scores.iter().copied().fold(f64::MIN, f64::max);
+                    let total: f64 = scores.iter().map(|v| (v - peak).exp()).sum();
+                    let correction: f64 = (0..size).map(|d| row(forward, i, d) * row(incoming, i, d)).sum();
+                    for (j, score) in scores.iter().enumerate() {
+                        let p = (score - peak).exp() / total;
+                        let dp: f64 = (0..size).map(|d| row(incoming, i, d) * read(j, value, d)).sum();
+                        let ds = p * (dp - correction) * scale;
+                        for d in 0..size {
+                            result[at(i, 0) + d] += ds * read(j, key, d);
+                            result[at(j, key) + d] += ds * read(i, 0, d);
+                            result[at(j, value) + d] += p * row(incoming, i, d);
+                        }
+                    }
+                }
+            }
+        }
+        Tensor { shape: output, data: result.into_iter().map(|v| v as f32).collect() }
+    }
+
+    fn flops(&self, inputs: &[Shape], _: Shape) -> u64 {
+        10 * (inputs[1].elements() * inputs[1].pixels()) as u64
+    }
+}

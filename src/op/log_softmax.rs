@@ -1,0 +1,48 @@
+//! The seed of guidance: the gradient of sum_n log softmax(logits_n)[label_n] with respect to the logits.
+
+use super::{Operator, ensure, operands};
+use crate::error::Result;
+use crate::graph::{Shape, Tensor};
+use crate::plan::lowering::Lowering;
+use crate::shader::Kernel;
+
+/// Invocations that share one sample.
+const WORKERS: usize = 64;
+
+/// Inputs: logits [N, 1, 1, K], labels [N, 1, 1, 1] (u32 on the device). Result: onehot(label) - softmax(logits).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogSoftmaxGrad;
+
+impl Operator for LogSoftmaxGrad {
+    fn name(&self) -> &'static str {
+        "log_softmax_grad"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [logits, labels] = operands(inputs)?;
+        ensure(logits.pixels() == 1 && labels == Shape::vector(logits.n, 1), || format!("labels {labels} for {logits}"))?;
+        Ok(logits)
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let out = lowering.output_shape();
+        let mut step = lowering.step(Kernel::new("log_softmax_grad").with("WORKERS", WORKERS as i64));
+        step.bind("logits", lowering.input(0))
+            .bind("labels", lowering.input(1))
+            .bind("out", lowering.output())
+            .word("classes", out.c)
+            .groups([out.n, 1, 1]);
+        lowering.emit(step)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let logits = inputs[0];
+        let row = |n: usize| (0..output.c).map(move |c| f64::from(logits.at(n, 0, 0, c)));
+        Tensor::from_fn(output, |n, _, _, c| {
+            let peak = row(n).fold(f64::MIN, f64::max);
+            let total: f64 = row(n).map(|v| (v - peak).exp()).sum();
+            let softmax = (f64::from(logits.at(n, 0, 0, c)) - peak).exp() / total;
+            (f64::from(inputs[1].data[n] as usize == c) - softmax) as f32
+        })
+    }
+}

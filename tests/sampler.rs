@@ -1,0 +1,299 @@
+//! The sampling loop through the public API: golden samples, and what a run promises about seeds, batches, shards,
+//! pipelines, cancelling, lost devices and wrong options. On every adapter under test.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::gpu::{adapters, gpus, open, relative_l2};
+use common::{cases_of, model_config, outputs, sizes, synth};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use guided_diffusion::sampler::{Method, Noise, Run, SampleOptions};
+use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
+use pollster::block_on;
+use serde_json::Value;
+
+/// Relative L2 error of a whole sample. A network may be 2e-5 off in a step; a sample adds up to 25 of them.
+const SAMPLE: f64 = 2e-4;
+/// Batches of different sizes take different kernels, whose sums have other orders.
+const BATCH: f64 = 2e-5;
+
+/// A network of one level, conditional on ten classes: a step costs little, and every segment is there.
+fn small(role: Role) -> ModelConfig {
+    let upsampler = role == Role::Upsampler;
+    ModelConfig {
+        role,
+        unet: UNetConfig {
+            image_size: 8,
+            in_channels: if upsampler { 6 } else { 3 },
+            model_channels: 32,
+            out_channels: 6,
+            num_res_blocks: 1,
+            channel_mult: vec![1.0, 1.0],
+            attention_resolutions: vec![4],
+            num_classes: 10,
+            num_heads: 2,
+            num_head_channels: 0,
+            resblock_updown: true,
+            use_scale_shift_norm: true,
+            use_new_attention_order: false,
+            pool: None,
+        },
+        diffusion: DiffusionConfig {
+            diffusion_steps: 1000,
+            noise_schedule: NoiseSchedule::Linear,
+            learn_sigma: true,
+            predict_xstart: false,
+            rescale_timesteps: false,
+            sigma_small: false,
+        },
+        class_names: Vec::new(),
+    }
+}
+
+fn load(gpu: &Arc<Gpu>, config: &ModelConfig, batch: usize) -> Session {
+    let checkpoint = Checkpoint::synthetic(config, 3).unwrap();
+    block_on(Session::load(gpu, &checkpoint, config, &SessionOptions { batch, ..SessionOptions::default() })).unwrap()
+}
+
+/// Four ancestral steps of images `first` to `first + count`.
+fn options(first: u32, count: usize) -> SampleOptions {
+    SampleOptions {
+        count,
+        labels: (0..count as u32).map(|i| (first + i) * 3 % 10).collect(),
+        respacing: "4".parse().unwrap(),
+        seed: 77,
+        first_index: first,
+        ..SampleOptions::default()
+    }
+}
+
+fn sample(session: &mut Session, options: SampleOptions) -> Images {
+    block_on(async { session.sample(options)?.finish().await }).unwrap()
+}
+
+/// A message of a run that must not start.
+fn refusal(session: &mut Session, options: SampleOptions) -> String {
+    match session.sample(options) {
+        Err(Error::Options(message)) => message,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("the run was accepted"),
+    }
+}
+
+fn golden_config(case: &Value) -> ModelConfig {
+    let options = &case["options"];
+    let truth = |key: &str, default: bool| options[key].as_bool().unwrap_or(default);
+    let mut config = model_config(&case["config"]);
+    config.diffusion = DiffusionConfig {
+        diffusion_steps: options["steps"].as_u64().unwrap_or(1000) as usize,
+        noise_schedule: options["schedule"].as_str().unwrap().parse().unwrap(),
+        learn_sigma: truth("learn_sigma", true),
+        predict_xstart: truth("predict_xstart", false),
+        rescale_timesteps: truth("rescale_timesteps", false),
+        sigma_small: truth("sigma_small", false),
+    };
+    config
+}
+
+fn golden_sample(gpu: &Arc<Gpu>, case: &Value) -> Vec<f32> {
+    let (config, seed, shape) = (golden_config(case), case["seed"].as_u64().unwrap(), sizes(&case["x"]));
+    let checkpoint = Checkpoint::synthetic(&config, seed).unwrap();
+    let session_options = SessionOptions { batch: shape[0], ..SessionOptions::default() };
+    let mut session = block_on(Session::load(gpu, &checkpoint, &config, &session_options)).unwrap();
+    let eta = case["eta"].as_f64().unwrap();
+    let draws = move |step: Option<u32>| {
+        let stream = step.map_or_else(|| "start".to_owned(), |i| format!("step/{i}"));
+        Ok(synth::noise_of(&stream, &shape, seed))
+    };
+    let labels = sizes(&case["labels"]).into_iter().map(|label| label as u32).collect();
+    let options = SampleOptions {
+        count: session.batch(),
+        labels,
+        method: if case["method"] == "ddim" { Method::Ddim { eta } } else { Method::Ancestral },
+        respacing: case["options"]["respacing"].as_str().unwrap().parse().unwrap(),
+        clip_denoised: case["clip"].as_bool().unwrap(),
+        noise: Noise::Given(Box::new(draws)),
+        ..SampleOptions::default()
+    };
+    sample(&mut session, options).to_nchw()
+}
+
+#[test]
+fn samples_equal_the_reference() {
+    let outputs = outputs();
+    let mut failures = Vec::new();
+    let cases: Vec<Value> = cases_of("sampler").into_iter().filter(|c| c.get("classifier").is_none()).collect();
+    assert_eq!(cases.len(), 6);
+    for gpu in gpus() {
+        for case in &cases {
+            let name = case["name"].as_str().unwrap();
+            let expected = outputs.tensor_f32(&format!("sampler/{name}/sample")).unwrap();
+            let error = relative_l2(&golden_sample(gpu, case), &expected);
+            println!("{:<50} {name:<28} {error:.2e}", gpu.summary().name);
+            if error.is_nan() || error > SAMPLE {
+                failures.push(format!("{} {name}: {error:.2e} > {SAMPLE:.0e}", gpu.summary().name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn an_image_depends_on_its_seed_and_index_alone() {
+    for gpu in gpus() {
+        let config = small(Role::Diffusion);
+        let mut eight = load(gpu, &config, 8);
+        let whole = sample(&mut eight, options(0, 8));
+        assert_eq!(whole.first_not_finite(), None);
+        assert_eq!(sample(&mut eight, options(0, 8)).data(), whole.data(), "the same seed twice");
+        let other = sample(&mut eight, SampleOptions { seed: 78, ..options(0, 8) });
+        assert!(relative_l2(other.data(), whole.data()) > 0.1, "another seed");
+        // A run that does not fill its batch.
+        let few = sample(&mut eight, options(2, 3));
+        assert_eq!(few.count(), 3);
+        assert_eq!(few.data(), &whole.data()[2 * 8 * 8 * 3..][..few.data().len()], "a part of a batch");
+
+        let mut four = load(gpu, &config, 4);
+        let mut shards = sample(&mut four, options(0, 4));
+        shards.append(&sample(&mut four, options(4, 4))).unwrap();
+        let shards = relative_l2(shards.data(), whole.data());
+
+        let mut one = load(gpu, &config, 1);
+        let singles: Vec<f32> = (0..8).flat_map(|i| sample(&mut one, options(i, 1)).data().to_vec()).collect();
+        let singles = relative_l2(&singles, whole.data());
+        println!("{:<50} two shards {shards:.2e}, eight singles {singles:.2e}", gpu.summary().name);
+        assert!(shards <= BATCH && singles <= BATCH);
+    }
+}
+
+#[test]
+fn a_second_run_compiles_nothing_and_a_dropped_one_does_no_harm() {
+    // A device of its own: other tests compile on the shared ones meanwhile.
+    let gpu = open(&adapters()[0]);
+    let mut session = load(&gpu, &small(Role::Diffusion), 2);
+    let created = gpu.pipelines_created();
+    let first = sample(&mut session, options(0, 2));
+
+    let mut run = session.sample(options(5, 2)).unwrap();
+    assert_eq!(run.total(), 4);
+    assert!(matches!(block_on(run.preview()), Err(Error::Options(_))), "no preview before the first step");
+    let info = block_on(run.step()).unwrap().unwrap();
+    assert_eq!((info.done, info.total, info.timestep), (1, 4, 999));
+    let preview = block_on(run.preview()).unwrap();
+    assert_eq!((preview.count(), preview.first_not_finite()), (2, None));
+    drop(run);
+
+    assert_eq!(sample(&mut session, options(0, 2)).data(), first.data(), "after a cancelled run");
+    let mut previewed = session.sample(options(0, 2)).unwrap();
+    while block_on(previewed.step()).unwrap().is_some() {
+        block_on(previewed.preview()).unwrap();
+    }
+    assert_eq!(block_on(previewed.finish()).unwrap().data(), first.data(), "previews change nothing");
+    assert_eq!(gpu.pipelines_created(), created, "runs compile nothing");
+    let mut second = load(&gpu, &small(Role::Diffusion), 2);
+    assert_eq!(sample(&mut second, options(0, 2)).data(), first.data());
+    assert_eq!(gpu.pipelines_created(), created, "nor does a second session of the same plan");
+}
+
+#[test]
+fn given_noise_may_replace_the_first_draw_alone() {
+    let gpu = &gpus()[0];
+    let mut session = load(gpu, &small(Role::Diffusion), 2);
+    let start = synth::noise_of("start", &[2, 3, 8, 8], 0);
+    let with = |labels: Vec<u32>, noise| SampleOptions { labels, noise, ..options(0, 2) };
+    let a = sample(&mut session, with(vec![1, 2], Noise::Start(start.clone())));
+    let b = sample(&mut session, with(vec![1, 2], Noise::Start(start)));
+    assert_eq!(a.data(), b.data());
+    assert!(relative_l2(sample(&mut session, with(vec![1, 2], Noise::Philox)).data(), a.data()) > 0.1);
+    // A source of draws that fails ends the run with its own error, and the session lives on.
+    let failing = Noise::Given(Box::new(|step| match step {
+        None => Ok(vec![0.0; 2 * 3 * 8 * 8]),
+        Some(_) => Err(Error::Options("the noise file ended".into())),
+    }));
+    let failed = block_on(session.sample(with(vec![1, 2], failing)).unwrap().finish()).unwrap_err();
+    assert_eq!(failed.to_string(), "the noise file ended");
+    let short = Noise::Given(Box::new(|_| Ok(vec![0.0; 5])));
+    let failed = block_on(session.sample(with(vec![1, 2], short)).unwrap().finish()).unwrap_err();
+    assert!(failed.to_string().contains("384"), "{failed}");
+    sample(&mut session, options(0, 2));
+}
+
+/// The error of a run whose device is destroyed after `steps` steps.
+fn lose(name: &str, steps: usize) -> Error {
+    let gpu = open(name);
+    let mut session = load(&gpu, &small(Role::Diffusion), 1);
+    let mut run: Run<'_> = session.sample(options(0, 1)).unwrap();
+    for _ in 0..steps {
+        block_on(run.step()).unwrap();
+    }
+    gpu.destroy();
+    let error = block_on(run.finish()).unwrap_err();
+    // Whatever is asked for afterwards says the same.
+    for again in [
+        block_on(session.sample(options(0, 1)).unwrap().finish()).unwrap_err(),
+        gpu.check().unwrap_err(),
+        block_on(gpu.finish()).unwrap_err(),
+        block_on(Session::prepare(&gpu, &small(Role::Diffusion), None, &SessionOptions::default())).unwrap_err(),
+    ] {
+        assert!(matches!(again, Error::DeviceLost(_)), "{again:?}");
+    }
+    error
+}
+
+#[test]
+fn a_lost_device_is_a_typed_error() {
+    for name in adapters() {
+        for steps in [0, 2, 4] {
+            let error = lose(&name, steps);
+            assert!(matches!(error, Error::DeviceLost(_)), "{name}, lost after {steps} steps: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn impossible_options_are_refused_before_any_work() {
+    let gpu = &gpus()[0];
+    let mut session = load(gpu, &small(Role::Diffusion), 4);
+    let ok = || options(0, 2);
+    for (wrong, said) in [
+        (SampleOptions { count: 0, ..ok() }, "1 to 4"),
+        (SampleOptions { count: 5, labels: vec![0; 5], ..ok() }, "1 to 4"),
+        (SampleOptions { labels: Vec::new(), ..ok() }, "0 classes given for 2"),
+        (SampleOptions { labels: vec![1], ..ok() }, "1 classes given for 2"),
+        (SampleOptions { labels: vec![1, 10], ..ok() }, "class 10"),
+        (SampleOptions { respacing: "1001".parse().unwrap(), ..ok() }, "1001"),
+        (SampleOptions { respacing: "ddim3".parse().unwrap(), ..ok() }, "3"),
+        (SampleOptions { respacing: "1".parse().unwrap(), ..ok() }, "2 steps"),
+        (SampleOptions { method: Method::Ddim { eta: 1.5 }, ..ok() }, "eta"),
+        (SampleOptions { method: Method::Ddim { eta: f64::NAN }, ..ok() }, "eta"),
+        (SampleOptions { first_index: u32::MAX - 1, ..ok() }, "index"),
+        (SampleOptions { noise: Noise::Start(vec![0.0; 7]), ..ok() }, "7 values; 384"),
+        (SampleOptions { low_res: Some(Images::new(2, 2, 2, 3, vec![0.0; 24]).unwrap()), ..ok() }, "low-resolution"),
+    ] {
+        let message = refusal(&mut session, wrong);
+        assert!(message.contains(said), "{message} does not say {said}");
+    }
+
+    let mut unconditional = small(Role::Diffusion);
+    unconditional.unet.num_classes = 0;
+    let mut session = load(gpu, &unconditional, 2);
+    assert!(refusal(&mut session, ok()).contains("unconditional"));
+
+    let mut upsampler = load(gpu, &small(Role::Upsampler), 2);
+    let low = |n, size, channels| Some(Images::new(n, size, size, channels, vec![0.1; n * size * size * channels]).unwrap());
+    for wrong in [None, low(1, 2, 3), low(2, 4, 3), low(2, 2, 1)] {
+        let message = refusal(&mut upsampler, SampleOptions { low_res: wrong, ..ok() });
+        assert!(message.contains("2 low-resolution images of 2x2 with 3 channels"), "{message}");
+    }
+    let images = sample(&mut upsampler, SampleOptions { low_res: low(2, 2, 3), ..ok() });
+    assert_eq!((images.count(), images.first_not_finite()), (2, None));
+
+    let prepare = |config: &ModelConfig, batch| {
+        block_on(Session::prepare(gpu, config, None, &SessionOptions { batch, ..SessionOptions::default() })).unwrap_err()
+    };
+    assert!(matches!(prepare(&small(Role::Diffusion), 0), Error::Options(_)), "an empty batch");
+    let mut classifier = model_config(&cases_of("classifier")[0]["config"]);
+    classifier.role = Role::Classifier;
+    assert!(matches!(prepare(&classifier, 1), Error::Options(_)), "a classifier makes no images");
+}
