@@ -23,7 +23,13 @@ use crate::op::{
 /// # Errors
 /// None for a graph whose nodes passed their shape rules; a rule that fails here is a defect.
 pub fn fuse(graph: &Graph) -> Result<Graph> {
-    let mut fuser = Fuser { graph, uses: graph.uses(), fused: Graph::default(), map: vec![None; graph.nodes.len()], affines: HashMap::new() };
+    let mut fuser = Fuser {
+        graph,
+        uses: graph.uses(),
+        fused: Graph::default(),
+        map: vec![None; graph.nodes.len()],
+        affines: HashMap::new(),
+    };
     fuser.fused.params.clone_from(&graph.params);
     fuser.fused.param_ids.clone_from(&graph.param_ids);
     // From the results backwards, so that what a chain absorbs is never emitted. What nobody reads runs for its

@@ -5,9 +5,7 @@ use super::blocks::{Blocks, convolution, embedding, group_norm, linear};
 use crate::config::{Pool, UNetConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, TensorId, grad};
-use crate::op::{
-    Attention, Concat, Conv2d, FirstToken, GlobalMean, LogSoftmaxGrad, PoolTokens, Unary,
-};
+use crate::op::{Attention, Concat, Conv2d, FirstToken, GlobalMean, LogSoftmaxGrad, PoolTokens, Unary};
 
 /// Width of the hidden layer of the spatial heads.
 const HIDDEN: usize = 2048;

@@ -125,7 +125,14 @@ pub struct Conv2d {
 impl Conv2d {
     /// A plain convolution.
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, flipped: false, prologue: Prologue::default(), epilogue: Epilogue::default() }
+        Self {
+            kernel,
+            stride,
+            padding: kernel / 2,
+            flipped: false,
+            prologue: Prologue::default(),
+            epilogue: Epilogue::default(),
+        }
     }
 
     /// A linear layer (of vectors or of every pixel).
@@ -278,13 +285,7 @@ impl Conv2d {
     }
 
     /// The transformed weights: made at load where that is allowed to cost memory, else each time.
-    fn winograd_weight(
-        &self,
-        lowering: &mut Lowering<'_>,
-        t: usize,
-        channels: usize,
-        n4: usize,
-    ) -> Result<Resource> {
+    fn winograd_weight(&self, lowering: &mut Lowering<'_>, t: usize, channels: usize, n4: usize) -> Result<Resource> {
         if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
             return Ok(resident);
         }

@@ -20,7 +20,9 @@ impl Operator for LogSoftmaxGrad {
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
         let [logits, labels] = operands(inputs)?;
-        ensure(logits.pixels() == 1 && labels == Shape::vector(logits.n, 1), || format!("labels {labels} for {logits}"))?;
+        ensure(logits.pixels() == 1 && labels == Shape::vector(logits.n, 1), || {
+            format!("labels {labels} for {logits}")
+        })?;
         Ok(logits)
     }
 

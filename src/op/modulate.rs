@@ -110,11 +110,7 @@ impl Operator for Modulate {
 }
 
 /// Emits the step that evaluates `prologue` over the lowered node's first inputs into `output`.
-pub(crate) fn materialize(
-    lowering: &mut Lowering<'_>,
-    prologue: &Prologue,
-    output: ValueId,
-) -> Result<()> {
+pub(crate) fn materialize(lowering: &mut Lowering<'_>, prologue: &Prologue, output: ValueId) -> Result<()> {
     materialize_scaled(lowering, prologue, output, 1.0)
 }
 

@@ -203,9 +203,6 @@ fn lower(lowering: &mut Lowering<'_>, stem: &'static str, full: Shape, invocatio
     if embeds {
         step.bind("w", lowering.weight(0, Layout::Taps));
     }
-    step.bind("out", lowering.output())
-        .word("pixels", full.pixels())
-        .word("c4", full.c / 4)
-        .elements(invocations);
+    step.bind("out", lowering.output()).word("pixels", full.pixels()).word("c4", full.c / 4).elements(invocations);
     lowering.emit(step)
 }
