@@ -10,7 +10,7 @@ use crate::shader::Kernel;
 /// Queries a workgroup.
 pub(crate) const WORKERS: usize = 64;
 
-/// Inputs: qkv [N, H, W, 3C].
+/// Inputs: qkv `[N, H, W, 3C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
     /// Heads.

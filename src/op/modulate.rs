@@ -35,7 +35,7 @@ impl Resample {
             None => Ok(s),
             Some(Self::Up) => Ok(Shape { h: 2 * s.h, w: 2 * s.w, ..s }),
             Some(Self::Down) => {
-                ensure(s.h % 2 == 0 && s.w % 2 == 0, || format!("{s} cannot be halved"))?;
+                ensure(s.h.is_multiple_of(2) && s.w.is_multiple_of(2), || format!("{s} cannot be halved"))?;
                 Ok(Shape { h: s.h / 2, w: s.w / 2, ..s })
             }
         }

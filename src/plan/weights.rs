@@ -25,9 +25,9 @@ pub enum Layout {
     Vector,
     /// As it is, in rows: embedding tables.
     Table,
-    /// [tap][in][out]: convolutions as matrix products, linear layers.
+    /// `[tap]``[in]``[out]`: convolutions as matrix products, linear layers.
     Taps,
-    /// [(t+2)^2][in][out]: G g G^T of Winograd F(t x t, 3 x 3).
+    /// `[(t+2)^2]``[in]``[out]`: G g G^T of Winograd F(t x t, 3 x 3).
     Winograd(usize),
 }
 
