@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod builtin;
 pub mod gpu;
+pub mod judge;
 pub mod networks;
 pub mod synth;
 
