@@ -234,7 +234,7 @@ fn lose(name: &str, steps: usize) -> Error {
         block_on(session.sample(options(0, 1)).unwrap().finish()).unwrap_err(),
         gpu.check().unwrap_err(),
         block_on(gpu.finish()).unwrap_err(),
-        block_on(Session::prepare(&gpu, &small(Role::Diffusion), &SessionOptions::default())).unwrap_err(),
+        block_on(Session::prepare(&gpu, &small(Role::Diffusion), None, &SessionOptions::default())).unwrap_err(),
     ] {
         assert!(matches!(again, Error::DeviceLost(_)), "{again:?}");
     }
@@ -291,7 +291,7 @@ fn impossible_options_are_refused_before_any_work() {
     assert_eq!((images.count(), images.first_not_finite()), (2, None));
 
     let prepare = |config: &ModelConfig, batch| {
-        block_on(Session::prepare(gpu, config, &SessionOptions { batch, ..SessionOptions::default() })).unwrap_err()
+        block_on(Session::prepare(gpu, config, None, &SessionOptions { batch, ..SessionOptions::default() })).unwrap_err()
     };
     assert!(matches!(prepare(&small(Role::Diffusion), 0), Error::Options(_)), "an empty batch");
     let mut classifier = model_config(&cases_of("classifier")[0]["config"]);

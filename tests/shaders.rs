@@ -32,7 +32,7 @@ fn kernels_of(config: &ModelConfig, batch: usize, low_size: usize, kernels: &mut
         for precision in PRECISIONS {
             let plan = PlanOptions { precision, ..PlanOptions::default() };
             let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
-            let plan = Session::plan(&ample(software), config, &options).unwrap();
+            let plan = Session::plan(&ample(software), config, None, &options).unwrap();
             kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
         }
     }
