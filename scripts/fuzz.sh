@@ -9,14 +9,7 @@ seconds=${1:-60}
 export RUSTC_BOOTSTRAP=1
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
-if ! command -v c++ >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -q && apt-get install -y -q --no-install-recommends g++
-    else
-        echo "fuzz.sh: a C++ compiler is needed to build libFuzzer (Debian: apt-get install g++)" >&2
-        exit 1
-    fi
-fi
+scripts/setup.sh rust cxx
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 # The address sanitizer's runtime comes with rustup's toolchains, not with every distribution's.

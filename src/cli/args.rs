@@ -117,6 +117,12 @@ pub struct DeviceArgs {
 pub struct InfoArgs {
     /// Checkpoint (.safetensors); the built-in model where it is left out
     pub file: Option<PathBuf>,
+    /// Print the plan of one step at WebGPU's default limits: ops, kernels, shapes, memory
+    #[arg(long, conflicts_with_all = ["json", "tensors"])]
+    pub plan: bool,
+    /// Images at a time, for the plan
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,

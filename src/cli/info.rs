@@ -9,7 +9,8 @@ use super::{open_model, print, print_json};
 use crate::Result;
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin};
-use crate::plan::mebibytes;
+use crate::plan::{Caps, mebibytes};
+use crate::session::{Session, SessionOptions};
 
 /// Describes a checkpoint.
 ///
@@ -20,6 +21,10 @@ pub fn run(args: &InfoArgs) -> Result<()> {
     let header = checkpoint.header();
     if args.json {
         return print_json(&object(checkpoint.name(), header, &found, args.tensors)?);
+    }
+    if args.plan {
+        let options = SessionOptions { batch: args.batch as usize, ..SessionOptions::default() };
+        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, None, &options)?.to_string());
     }
     let mut text = describe(checkpoint.name(), header, &found);
     if args.tensors {
@@ -148,7 +153,7 @@ fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

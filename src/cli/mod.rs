@@ -2,6 +2,7 @@
 
 mod adapters;
 pub mod args;
+mod bench;
 pub mod classes;
 mod info;
 pub mod input;
@@ -10,15 +11,19 @@ pub mod output;
 pub mod png;
 pub mod progress;
 pub mod request;
+mod sample;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Inferred, Overrides};
+use crate::gpu::{AdapterChoice, Gpu};
 use crate::{Error, Result};
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
@@ -26,6 +31,8 @@ pub const PARAMETERS: &str = "guided-diffusion";
 
 /// Exit code of impossible arguments, clap's own.
 const USAGE: u8 = 2;
+/// Exit code of a run that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
@@ -44,11 +51,38 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &args::Cli) -> Result<ExitCode> {
     match &cli.command {
+        args::Command::Sample(args) => {
+            if sample::run(args, stop_on_interrupt()).await? == sample::Outcome::Interrupted {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        }
         args::Command::Info(args) => info::run(args)?,
         args::Command::Adapters(args) => adapters::run(args).await?,
-        _ => return Err(Error::Options("not yet".into())),
+        args::Command::Bench(args) => bench::run(args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.
+fn stop_on_interrupt() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        note("stopping after this step; finished images are kept (Ctrl-C again: stop at once)");
+    };
+    if ctrlc::set_handler(handler).is_err() {
+        // Then Ctrl-C ends the program as it ends any other.
+        note("note: Ctrl-C cannot be caught here; an interrupted run keeps nothing");
+    }
+    &STOP
+}
+
+/// Opens the adapter that was asked for.
+async fn open_adapter(device: &args::DeviceArgs) -> Result<Arc<Gpu>> {
+    let choice = device.adapter.clone().map_or(AdapterChoice::Default, AdapterChoice::Named);
+    Gpu::open(&choice).await
 }
 
 /// Opens a checkpoint, or the built-in model, and finds its configuration.

@@ -1,6 +1,6 @@
 //! PNG pictures with their parameters as text, so that an image can be made again from itself.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use crate::image::Pixels;
 
@@ -34,7 +34,7 @@ pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Re
 }
 
 /// Reads any PNG as 8-bit gray or RGB (transparency is dropped), with its texts.
-pub fn read(from: impl Read + std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
+pub fn read(from: impl std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
     let mut decoder = png::Decoder::new_with_limits(from, png::Limits { bytes: MAX_BYTES });
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let (width, height) = decoder.read_header_info().map_err(|e| e.to_string())?.size();

@@ -134,7 +134,7 @@ impl Request {
             seed: args.seed,
             clip,
             precision,
-            batch: batch.min(indices.len() as u32),
+            batch: balanced(indices.len() as u32, batch),
             labels,
             indices,
             first: args.first,
@@ -255,12 +255,17 @@ impl Request {
     pub fn grid(&self) -> Grid {
         let (count, classes) = (self.indices.len(), self.labels.len());
         let gap = 2;
-        if (2..=MAX_ROWS).contains(&classes) && count % classes == 0 {
+        if (2..=MAX_ROWS).contains(&classes) && count.is_multiple_of(classes) {
             return Grid { rows: classes, columns: count / classes, by_column: true, gap };
         }
         let columns = (count as f64).sqrt().ceil().max(1.0) as usize;
         Grid { rows: count.div_ceil(columns), columns, by_column: false, gap }
     }
+}
+
+/// The batch that makes `count` images in as few runs as `most` at a time would, with the least padding.
+fn balanced(count: u32, most: u32) -> u32 {
+    count.div_ceil(count.div_ceil(most.max(1)).max(1))
 }
 
 /// A count that is an image index.
@@ -315,6 +320,13 @@ mod tests {
         assert_eq!((r.count, r.batch, r.steps, r.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
         assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
         assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
+    }
+
+    #[test]
+    fn batches_are_balanced() {
+        for (count, most, batch) in [(80, 16, 16), (17, 16, 9), (5, 16, 5), (1, 1, 1), (33, 16, 11)] {
+            assert_eq!(request(&format!("--count {count} --batch {most}")).expect("possible").batch, batch);
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub enum Variance {
 /// # Errors
 /// [`Error::Config`] for an impossible number of steps.
 pub fn betas(schedule: NoiseSchedule, steps: usize) -> Result<Vec<f64>> {
-    if steps < 2 || steps > MAX_STEPS {
+    if !(2..=MAX_STEPS).contains(&steps) {
         return Err(Error::Config(format!("diffusion_steps is {steps}; it must be between 2 and {MAX_STEPS}")));
     }
     match schedule {

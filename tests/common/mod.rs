@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod gpu;
+pub mod networks;
 pub mod synth;
 
 use std::path::PathBuf;

@@ -1,0 +1,31 @@
+# Every target works alone on a fresh machine: it installs what it lacks first (scripts/setup.sh).
+
+# Where rustup puts cargo, which a root shell's path may lack.
+export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+# Mesa's device selection layer looks for a display server, and complains where there is none.
+export NODEVICE_SELECT := 1
+
+.PHONY: help demo test test-native bench fuzz
+
+help:
+	@echo 'make demo         build, and write samples.png with the built-in model'
+	@echo 'make test         all tests that this machine can run'
+	@echo 'make test-native  the tests on both software GPU drivers'
+	@echo 'make bench        time the built-in model on this machine'
+	@echo 'make fuzz         fuzz what reads files, a minute a target'
+
+demo:
+	scripts/setup.sh rust gpu
+	cargo run --release --locked -- sample --out samples.png
+
+test: test-native
+
+test-native:
+	scripts/test-native.sh --locked
+
+bench:
+	scripts/setup.sh rust gpu
+	cargo run --release --locked -- bench
+
+fuzz:
+	scripts/fuzz.sh

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and a machine lacks, and says what it installs.
+#
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx]
+#
+#   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
+#   lints        rustfmt and clippy for it
+#   gpu          any Vulkan driver: Mesa's, with the software one, where there is none
+#   lavapipe     Mesa's software driver
+#   swiftshader  the second software driver, which comes with Chromium
+#   cxx          a C++ compiler, for the fuzzer's runtime
+#
+# It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else fail "this needs root: run as root, or install sudo: $*"; fi
+}
+
+updated=
+apt() {
+    command -v apt-get >/dev/null || fail "no apt-get here; please install what these Debian packages hold: $*"
+    if [ -z "$updated" ]; then
+        as_root apt-get update -qq || say "apt-get update failed; going on with the lists there are"
+        updated=yes
+    fi
+    say "installing $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "apt-get could not install: $*"
+}
+
+# at_least VERSION WANTED
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1)" = "$2" ]; }
+
+wanted_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml"; }
+
+rust_is_new_enough() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 1
+    at_least "$(rustc --version | cut -d' ' -f2)" "$(wanted_rust)"
+}
+
+setup_rust() {
+    command -v cc >/dev/null || apt gcc libc6-dev
+    rust_is_new_enough && return
+    if command -v rustup >/dev/null; then
+        say "installing the stable toolchain through rustup"
+        rustup toolchain install stable --profile minimal && rustup default stable
+    elif command -v apt-get >/dev/null; then
+        # Debian keeps a second, recent Rust for browsers; the ordinary one is as old as the release.
+        [ -n "$updated" ] || { as_root apt-get update -qq || true; updated=yes; }
+        for pair in "rustc cargo" "rustc-web cargo-web"; do
+            read -r compiler cargo <<<"$pair"
+            candidate=$(apt-cache policy "$compiler" | sed -n 's/^ *Candidate: //p')
+            if [ -n "$candidate" ] && at_least "$candidate" "$(wanted_rust)"; then
+                apt "$compiler" "$cargo"
+                break
+            fi
+        done
+    fi
+    rust_is_new_enough || fail "Rust $(wanted_rust) or newer is needed: install it from https://rustup.rs and try again"
+}
+
+setup_lints() {
+    setup_rust
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        if command -v rustup >/dev/null; then rustup component add rustfmt clippy
+        elif dpkg -s rustc-web >/dev/null 2>&1; then apt rustfmt-web rust-web-clippy
+        else apt rustfmt rust-clippy; fi
+    fi
+}
+
+setup_gpu() {
+    # A real GPU's driver serves too, but the tests name the software one.
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
+        [ "$(uname)" = Darwin ] || apt libvulkan1 mesa-vulkan-drivers
+}
+
+setup_lavapipe() {
+    compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null || apt libvulkan1 mesa-vulkan-drivers
+}
+
+setup_swiftshader() {
+    [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] || apt libvulkan1 chromium
+    [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] ||
+        fail "chromium is installed, but without SwiftShader's /usr/lib/chromium/vk_swiftshader_icd.json"
+}
+
+setup_cxx() {
+    command -v c++ >/dev/null || apt g++
+}
+
+for part in "${@:-rust}"; do
+    case $part in
+        rust | lints | gpu | lavapipe | swiftshader | cxx) "setup_$part" ;;
+        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx)" ;;
+    esac
+done

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs the whole test suite on both software GPU drivers, lavapipe and SwiftShader.
+#
+# Two independent drivers catch what one forgives, and both give every machine the same result whatever its GPU is.
+# Arguments go to `cargo test`. To test a real GPU instead: TEST_ADAPTERS=NAME cargo test --release
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh rust lavapipe swiftshader
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+drivers=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':'):/usr/lib/chromium/vk_swiftshader_icd.json
+# The loader's variable has a new name; old loaders know the old one. Mesa's device selection layer looks for a
+# display server, and complains where there is none.
+export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
+cargo test --release "$@"

@@ -1,0 +1,207 @@
+//! `bench`: how fast the network runs here, op by op, and how that compares with a plain matrix product.
+//!
+//! The matrix product is what the adapter reaches with our own best kernel for it: a network cannot be expected to beat
+//! it by much, and the ratio of the two tells good kernels from a fast adapter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::args::BenchArgs;
+use super::{open_adapter, open_model, print, print_json};
+use crate::checkpoint::{Checkpoint, synthetic};
+use crate::config::{ModelConfig, Overrides, presets};
+use crate::gpu::profile::median;
+use crate::gpu::{Gpu, Program};
+use crate::graph::{Graph, Segment, Shape};
+use crate::model::blocks::convolution;
+use crate::model::sampling::ports;
+use crate::op::Conv2d;
+use crate::plan::{Plan, PlanOptions, mebibytes, select};
+use crate::session::{Session, SessionOptions};
+use crate::{Error, Result};
+
+/// Sides of the matrix product: the first that takes long enough to time counts.
+const SIDES: [usize; 3] = [1024, 2048, 4096];
+const LONG_ENOUGH: Duration = Duration::from_millis(30);
+
+/// One op's part of the network.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+struct OpTime {
+    op: String,
+    dispatches: usize,
+    ms: f64,
+    share: f64,
+    gflops: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What opening the model or the adapter gives; the device's errors.
+pub async fn run(args: &BenchArgs) -> Result<()> {
+    let (work, checkpoint, config) = subject(args)?;
+    let gpu = open_adapter(&args.device).await?;
+    let plan =
+        PlanOptions { precision: args.device.precision.map(Into::into).unwrap_or_default(), ..PlanOptions::default() };
+    let batch = args.batch.unwrap_or(if args.arch.is_some() { 1 } else { 16 }) as usize;
+    let options = SessionOptions { batch, plan, ..SessionOptions::default() };
+    let mut session = Session::load(&gpu, &checkpoint, &config, &options).await?;
+    drop(checkpoint);
+
+    let program = session.program_mut();
+    program.write(ports::TIMESTEPS, &vec![500.0f32; batch])?;
+    let seconds = time(program, args.runs).await?;
+    let flops = segment_flops(program.plan(), Segment::Network) as f64;
+    let ops = match program.profile(args.runs.min(5) as usize).await {
+        Ok(times) => by_op(program.plan(), &times),
+        // No timestamps on this adapter: the whole is known all the same.
+        Err(Error::Options(_)) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let dispatches = program.plan().steps.iter().filter(|s| s.segment == Segment::Network).count();
+    let (bytes, activations) = (program.bytes(), program.plan().activation_bytes());
+    drop(session);
+    let (matmul, side) = matmul(&gpu, args.runs).await?;
+    let gflops = flops / seconds / 1e9;
+    let ratio = gflops / matmul;
+    if args.json {
+        return print_json(&json!({
+            "adapter": gpu.summary().name,
+            "backend": gpu.summary().backend,
+            "driver": gpu.summary().driver,
+            "work": work,
+            "batch": batch,
+            "ms": seconds * 1e3,
+            "gflops": gflops,
+            "matmul_gflops": matmul,
+            "matmul_side": side,
+            "ratio": ratio,
+            "dispatches": dispatches,
+            "peak_bytes": bytes,
+            "activation_bytes": activations,
+            "ops": ops,
+        }));
+    }
+    let mut text = format!("adapter      {} ({})\n", gpu.summary().name, gpu.summary().driver);
+    text += &format!("work         {work}, batch {batch}: {:.2} GFLOP, {dispatches} dispatches\n", flops / 1e9);
+    text += &format!("one step     {:.1} ms, {gflops:.1} GFLOP/s\n", seconds * 1e3);
+    text +=
+        &format!("matrices     {matmul:.1} GFLOP/s ({side} x {side} x {side}); the network reaches {ratio:.2} of it\n");
+    text += &format!("memory       {}, of which {} activations\n", mebibytes(bytes), mebibytes(activations));
+    if ops.is_empty() {
+        text += "ops          this adapter has no timestamps to time them with\n";
+    } else {
+        text += &format!("\n{:<18} {:>10} {:>10} {:>7} {:>9}\n", "op", "dispatches", "ms", "share", "GFLOP/s");
+        for op in &ops {
+            text += &format!(
+                "{:<18} {:>10} {:>10.2} {:>6.1}% {:>9.1}\n",
+                op.op,
+                op.dispatches,
+                op.ms,
+                op.share * 100.0,
+                op.gflops
+            );
+        }
+    }
+    print(&text)
+}
+
+/// What to time: its name, its weights and its configuration.
+fn subject(args: &BenchArgs) -> Result<(String, Checkpoint, ModelConfig)> {
+    let Some(name) = &args.arch else {
+        let (checkpoint, found) = open_model(args.model.as_deref(), &Overrides::default())?;
+        return Ok((checkpoint.name().to_string(), checkpoint, found.config));
+    };
+    let preset = presets::by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).collect();
+        let shown: String = name.chars().take(40).collect();
+        Error::Options(format!("architecture {shown:?} is unknown; there are {}", known.join(", ")))
+    })?;
+    let config = preset.config();
+    Ok((name.clone(), Checkpoint::synthetic(&config, 0)?, config))
+}
+
+/// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.
+async fn time(program: &mut Program, runs: u32) -> Result<f64> {
+    let mut times = Vec::new();
+    for run in 0..=runs {
+        let start = Instant::now();
+        program.run(Segment::Network).await?;
+        program.gpu().finish().await?;
+        if run > 0 {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(median(times).max(1e-9))
+}
+
+fn segment_flops(plan: &Plan, segment: Segment) -> u64 {
+    plan.steps.iter().filter(|step| step.segment == segment).map(|step| step.flops).sum()
+}
+
+/// The network's dispatches by op, the slowest first.
+fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
+    let mut ops: HashMap<&str, (OpTime, u64)> = HashMap::new();
+    let network = plan.steps.iter().zip(nanoseconds).filter(|(step, _)| step.segment == Segment::Network);
+    for (step, ns) in network {
+        let (time, flops) = ops.entry(step.op).or_default();
+        time.dispatches += 1;
+        time.ms += ns / 1e6;
+        *flops += step.flops;
+    }
+    let total: f64 = ops.values().map(|(time, _)| time.ms).sum();
+    let mut out: Vec<OpTime> = ops
+        .into_iter()
+        .map(|(op, (time, flops))| OpTime {
+            op: op.into(),
+            share: if total > 0.0 { time.ms / total } else { 0.0 },
+            gflops: if time.ms > 0.0 { flops as f64 / time.ms / 1e6 } else { 0.0 },
+            ..time
+        })
+        .collect();
+    out.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| a.op.cmp(&b.op)));
+    out
+}
+
+/// GFLOP/s of a large square matrix product by our fastest kernel for it, and its side.
+async fn matmul(gpu: &Arc<Gpu>, runs: u32) -> Result<(f64, usize)> {
+    let mut best = (0.0, SIDES[0]);
+    for side in SIDES {
+        // A matrix is an image whose pixels are its rows; a 1x1 convolution multiplies it.
+        let mut graph = Graph::default();
+        graph.begin(Segment::Network);
+        let x = graph.input("x", Shape::new(1, 32, side / 32, side));
+        let y = convolution(&mut graph, "y", Conv2d::linear(), x, side, &[])?;
+        graph.output("out", y);
+        let inputs = [graph.shape(x)];
+        let node = graph.node(y);
+        let mut fastest = f64::INFINITY;
+        for variant in node.op.operator().variants(&inputs, node.shape, gpu.caps()) {
+            if variant == select::Variant::Only && fastest.is_finite() {
+                // The general kernel is slow, and only there for what no other takes.
+                continue;
+            }
+            let overrides = HashMap::from([(select::problem(node, &inputs), variant)]);
+            let plan = match Plan::new(&graph, gpu.caps(), &PlanOptions { overrides, ..PlanOptions::default() }) {
+                Err(Error::Limit { .. }) => continue,
+                plan => plan?,
+            };
+            let mut program = Program::new(gpu, plan).await?;
+            for param in &graph.params {
+                program.upload(&param.name, &synthetic::weight(&param.name, &param.shape, 0)).await?;
+            }
+            program.seal()?;
+            fastest = fastest.min(time(&mut program, runs.min(3)).await?);
+        }
+        if fastest.is_finite() {
+            best = (2.0 * (side as f64).powi(3) / fastest / 1e9, side);
+        }
+        if fastest >= LONG_ENOUGH.as_secs_f64() {
+            break;
+        }
+    }
+    Ok(best)
+}

@@ -1,0 +1,213 @@
+//! The program as a user runs it: images, exit codes, and what bad input gets.
+#![cfg(feature = "cli")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use guided_diffusion::cli::{input, png};
+use serde_json::Value;
+
+/// Two steps are enough to tell runs apart, and quick on a software adapter.
+const QUICK: [&str; 2] = ["--steps", "ddim2"];
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("guided-diffusion-cli-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
+        command.args(arguments).current_dir(&self.0).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    /// A quick sampling run, which must succeed.
+    fn sample(&self, arguments: &[&str]) -> String {
+        let all: Vec<&str> = ["sample"].iter().chain(&QUICK).chain(arguments).copied().collect();
+        let output = self.run(&all);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{all:?}: {text}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The message of a run that must fail with `code` and leave nothing behind.
+    fn refused(&self, code: i32, arguments: &[&str]) -> String {
+        let before = self.names();
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+        assert_eq!(self.names(), before, "{arguments:?} left something behind");
+        text
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("readable");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).expect(name)
+    }
+
+    fn floats(&self, name: &str, count: usize) -> Vec<f32> {
+        input::noise(&self.0.join(name), [count, 1, 32, 32]).expect(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_seed_decides_the_image_whatever_batch_and_shard() {
+    let folder = Folder::new("seed");
+    folder.sample(&["--count", "4", "--batch", "4", "--out", "a.npy"]);
+    folder.sample(&["--count", "4", "--batch", "4", "--out", "b.npy"]);
+    assert_eq!(folder.bytes("a.npy"), folder.bytes("b.npy"), "the same run twice");
+    let whole = folder.floats("a.npy", 4);
+
+    folder.sample(&["--count", "4", "--batch", "1", "--out", "singles.npy"]);
+    assert!(largest_difference(&folder.floats("singles.npy", 4), &whole) < 1e-4, "batch 1 x 4 equals batch 4");
+
+    folder.sample(&["--count", "4", "--shard", "0/2", "--out", "first.npy"]);
+    folder.sample(&["--count", "4", "--shard", "1/2", "--out", "second.npy"]);
+    let shards = [folder.floats("first.npy", 2), folder.floats("second.npy", 2)].concat();
+    assert!(largest_difference(&shards, &whole) < 1e-4, "the shards together equal the whole");
+
+    folder.sample(&["--count", "4", "--seed", "1", "--out", "other.npy"]);
+    assert!(largest_difference(&folder.floats("other.npy", 4), &whole) > 0.1, "another seed, other images");
+}
+
+#[test]
+fn a_picture_can_be_made_again_from_itself() {
+    let folder = Folder::new("again");
+    folder.sample(&["--class", "bag,ankle boot", "--count", "3", "--seed", "9", "--out", "all"]);
+    let name = "all/000001-ankle-boot.png";
+    let read = |name: &str| png::read(std::io::Cursor::new(folder.bytes(name))).expect(name);
+    let (picture, texts) = read(name);
+    let comment = texts.iter().find(|(k, _)| k == "Comment").map(|(_, text)| text.clone()).expect("a command");
+    let mut words: Vec<&str> = comment.split(' ').skip(1).collect();
+    words.extend(["--out", "again.png"]);
+    assert!(folder.run(&words).status.success(), "{comment}");
+    let (again, _) = read("again.png");
+    let close = picture.bytes.iter().zip(&again.bytes).all(|(a, b)| a.abs_diff(*b) <= 1);
+    assert!(close && picture.bytes.len() == again.bytes.len());
+    assert_eq!(input::images(&folder.0.join("all")).expect("the folder").labels, Some(vec![8, 9, 8]));
+}
+
+#[test]
+fn noise_from_a_file_is_the_first_draw() {
+    let folder = Folder::new("noise");
+    folder.sample(&["--count", "2", "--out", "drawn.npy"]);
+    // What the seed would have drawn, written as a file, gives the same images.
+    let noise: Vec<f32> =
+        (0..2).flat_map(|sample| guided_diffusion::sampler::philox::normals(0, sample, 0, 1024)).collect();
+    let header = guided_diffusion::cli::npy::Header::new(guided_diffusion::cli::npy::Dtype::F32, &[2, 1, 32, 32]);
+    let mut file = header.to_bytes(0);
+    file.extend(noise.iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(folder.0.join("noise.npy"), file).expect("written");
+    let report = folder.sample(&["--noise", "noise.npy", "--out", "given.npy", "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["images"], &report["interrupted"]), (&Value::from(2), &Value::from(false)));
+    assert!(largest_difference(&folder.floats("drawn.npy", 2), &folder.floats("given.npy", 2)) < 1e-3);
+    let message = folder.refused(2, &["sample", "--noise", "noise.npy", "--count", "3"]);
+    assert!(message.contains("[3, 1, 32, 32]"), "{message}");
+}
+
+#[test]
+fn bad_input_gets_a_clear_error() {
+    let folder = Folder::new("bad");
+    std::fs::write(folder.0.join("junk.safetensors"), b"not a checkpoint").expect("written");
+    std::fs::write(folder.0.join("junk.npy"), b"not an array").expect("written");
+    for (code, arguments, words) in [
+        (2, &["sample", "--class", "snaeker"][..], "Sneaker"),
+        (2, &["sample", "--class", "10"], "0 to 9"),
+        (2, &["sample", "--steps", "ddim60"], "ddim59"),
+        (2, &["sample", "--steps", "0"], "zero"),
+        (2, &["sample", "--steps", "-5"], "negative"),
+        (2, &["sample", "--eta", "2", "--sampler", "ddim"], "between 0"),
+        (2, &["sample", "--count", "0"], "count"),
+        (2, &["sample", "--shard", "2/2"], "I/N"),
+        (2, &["sample", "--out", "a.jpg"], ".npz"),
+        (2, &["sample", "--noise", "junk.npy"], "not a .npy"),
+        (2, &["sample", "--no-such-flag"], "--no-such-flag"),
+        (1, &["sample", "--out", "missing/a.png"], "missing/a.png"),
+        (1, &["sample", "--noise", "none.npy"], "none.npy"),
+        (1, &["sample", "--model", "none.safetensors"], "none.safetensors"),
+        (1, &["sample", "--model", "junk.safetensors"], "junk.safetensors"),
+        (1, &["sample", "--adapter", "no such adapter", "--out", "a.png"], "no such adapter"),
+        (1, &["info", "junk.safetensors"], "junk.safetensors"),
+        (2, &["bench", "--arch", "65x65_diffusion"], "64x64_diffusion"),
+    ] {
+        let message = folder.refused(code, arguments);
+        assert!(message.contains(words), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn reports_are_json() {
+    let folder = Folder::new("json");
+    let json = |arguments: &[&str]| -> Value {
+        let output = folder.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one JSON value")
+    };
+    let info = json(&["info", "--json", "--tensors"]);
+    assert_eq!((&info["role"], &info["config"]["image_size"]), (&"diffusion".into(), &32.into()));
+    assert_eq!(info["tensors"].as_object().map(|t| t.len() as u64), info["tensor_count"].as_u64());
+    let adapters = json(&["adapters", "--json"]);
+    assert!(adapters[0]["name"].is_string());
+    let bench = json(&["bench", "--json", "--runs", "1", "--batch", "1"]);
+    for key in ["ms", "gflops", "matmul_gflops", "ratio", "dispatches", "peak_bytes"] {
+        assert!(bench[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {bench}");
+    }
+    assert_eq!((&bench["work"], &bench["batch"]), (&"fashion32".into(), &1.into()));
+    let plan = folder.run(&["info", "--plan"]);
+    assert!(String::from_utf8_lossy(&plan.stdout).contains("conv2d"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_finished_images() {
+    let folder = Folder::new("interrupt");
+    let arguments = ["sample", "--count", "4000", "--batch", "1", "--steps", "ddim2", "--out", "images"];
+    let mut child = folder.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+    let images = folder.0.join("images");
+    let finished = || std::fs::read_dir(&images).map_or(0, |entries| entries.filter(is_picture).count());
+    let start = std::time::Instant::now();
+    while finished() == 0 && start.elapsed().as_secs() < 120 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(finished() > 0);
+    assert_eq!(std::fs::read_dir(&images).expect("there").count(), finished(), "no temporary file is left");
+    assert!(input::images(&images).is_ok());
+
+    fn is_picture(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name();
+        Path::new(&name).extension().is_some_and(|e| e == "png") && !name.to_string_lossy().starts_with('.')
+    }
+}
