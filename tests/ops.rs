@@ -40,7 +40,6 @@ fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
     let adapter = &gpu.summary().name;
     let (mut failures, mut runs) = (Vec::new(), 0);
     let mut worst: BTreeMap<String, f64> = BTreeMap::new();
-    let mut slow: Vec<(f64, String)> = Vec::new();
     for case in cases {
         for precision in [Precision::F32, Precision::F16Weights] {
             if precision == Precision::F16Weights && !case.has_matrices() {
@@ -48,7 +47,6 @@ fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
             }
             let expected = case.expected(precision).unwrap();
             for variant in case.variants(gpu.caps()) {
-                let began = Instant::now();
                 let error = match block_on(selftest::run(gpu, case, variant, precision)) {
                     Ok(result) => relative_l2(&result, &expected),
                     Err(error) => {
@@ -57,7 +55,6 @@ fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
                     }
                 };
                 runs += 1;
-                slow.push((began.elapsed().as_secs_f64(), format!("{} {} {variant:?} {precision:?}", subject(case), case.name)));
                 let kind = format!("{} {variant:?} {precision:?}", subject(case));
                 let entry = worst.entry(kind).or_default();
                 *entry = entry.max(error);
@@ -75,8 +72,6 @@ fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
         start.elapsed().as_secs_f64(),
         lines.join("\n")
     );
-    slow.sort_by(|a, b| b.0.total_cmp(&a.0));
-    slow.iter().take(40).for_each(|(t, n)| println!("SLOW {t:.2} {n}"));
     failures
 }
 
@@ -127,6 +122,7 @@ fn the_table_covers_every_op_and_every_kernel() {
 
     let mut names = BTreeSet::new();
     for case in &cases {
-        assert!(names.insert(format!("{} {}", subject(case), case.key())), "{} is there twice", case.name);
+        let name = format!("{} {}", subject(case), case.name);
+        assert!(names.insert(name.clone()), "{name} is there twice");
     }
 }

@@ -34,9 +34,8 @@ pub fn run_unet(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> Vec<f32>
         block_on(program.upload(&param.name, &data)).unwrap();
     }
     program.seal().unwrap();
-    let image = |name: &str, s: &[usize]| {
-        nchw_to_nhwc(&synth::noise_of(name, s, seed), Shape::new(s[0], s[2], s[3], s[1]))
-    };
+    let image =
+        |name: &str, s: &[usize]| nchw_to_nhwc(&synth::noise_of(name, s, seed), Shape::new(s[0], s[2], s[3], s[1]));
     program.write("x", &image("x", &x)).unwrap();
     if let Some(low) = low {
         program.write("low_res", &image("low_res", &low)).unwrap();
@@ -80,4 +79,3 @@ pub fn run_classifier(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> (V
     let gradient = block_on(program.read("gradient")).unwrap();
     (block_on(program.read("logits")).unwrap(), nhwc_to_nchw(&gradient, shape))
 }
-

@@ -106,7 +106,12 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         Problem::new("residual doubled", conv(3, plain.clone(), add(false, Some(Some(Up)))), &[s(2, 6, 10, 8)], 20),
         Problem::new("residual halved", conv(3, plain.clone(), add(false, Some(Some(Down)))), &[s(2, 5, 7, 8)], 20),
         // No network adds to a count of channels that is no multiple of 4, but a kernel must not be wrong if one does.
-        Problem::new("embedding and residual, to 10", conv(3, plain.clone(), add(true, Some(None))), &[s(2, 7, 5, 8)], 10),
+        Problem::new(
+            "embedding and residual, to 10",
+            conv(3, plain.clone(), add(true, Some(None))),
+            &[s(2, 7, 5, 8)],
+            10,
+        ),
         Problem::new("embedding and residual", conv(3, plain.clone(), add(true, Some(None))), &[s(3, 5, 7, 8)], 20),
         Problem::new("1x1", Conv2d::new(1, 1), &[s(2, 7, 5, 36)], 20),
         Problem::new("1x1, to 10", Conv2d::new(1, 1), &[s(2, 9, 9, 20)], 10),

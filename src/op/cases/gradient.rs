@@ -30,7 +30,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     ];
     for unary in [Unary::Silu, Unary::Relu] {
         let operands = vec![spread(s(1, 5, 27, 1), 6.0, 0.0), noise(s(1, 5, 27, 1))];
-        cases.push(Case::new("slopes near and far", UnaryGrad { unary }, operands, &[])?);
+        cases.push(Case::new(format!("slopes of {unary:?}"), UnaryGrad { unary }, operands, &[])?);
     }
     for (name, heads, new_order, tokens, channels) in [
         ("three heads of 4", 3, false, [7, 5], 12),
