@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
@@ -9,6 +9,7 @@
 #   lavapipe     Mesa's software driver
 #   swiftshader  the second software driver, which comes with Chromium
 #   cxx          a C++ compiler, for the fuzzer's runtime
+#   web-rust     Debian's Rust for the web with its sources, which builds a standard library for any target
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -97,9 +98,14 @@ setup_cxx() {
     command -v c++ >/dev/null || apt g++
 }
 
+setup_web_rust() {
+    [ -x /usr/bin/rustc ] && [ -d /usr/lib/rustlib/src/rust/library ] || apt rustc-web cargo-web rust-web-src lld-22
+}
+
 for part in "${@:-rust}"; do
     case $part in
         rust | lints | gpu | lavapipe | swiftshader | cxx) "setup_$part" ;;
-        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx)" ;;
+        web-rust) setup_web_rust ;;
+        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust)" ;;
     esac
 done

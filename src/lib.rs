@@ -4,6 +4,8 @@
 //!
 //! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

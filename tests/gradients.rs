@@ -117,7 +117,8 @@ fn rules_equal_finite_differences() {
         let gradient = &evaluate(&x)[case.gradient.0].data;
         for seed in 0..3 {
             let direction = synth::noise_of("direction", &[x.len()], seed);
-            let moved = |sign: f32| -> Vec<f32> { x.iter().zip(&direction).map(|(x, d)| x + sign * STEP * d).collect() };
+            let moved =
+                |sign: f32| -> Vec<f32> { x.iter().zip(&direction).map(|(x, d)| x + sign * STEP * d).collect() };
             let [up, down] = [1.0, -1.0].map(|sign| dot(&evaluate(&moved(sign))[case.result.0].data, &incoming));
             let (expected, actual) = ((up - down) / (2.0 * f64::from(STEP)), dot(gradient, &direction));
             // A direction may be nearly orthogonal to the gradient: the error is relative to their lengths.

@@ -2,11 +2,11 @@
 //!
 //! | chain | becomes |
 //! |---|---|
-//! | group norm, [scale-shift] | `GroupNormAffine`, applied by whoever reads it |
-//! | [concat], [affine], [SiLU], [resample], convolution | the convolution's prologue |
-//! | convolution, [add embedding], [add, one side perhaps resampled] | the convolution's epilogue |
+//! | group norm, `[scale-shift]` | `GroupNormAffine`, applied by whoever reads it |
+//! | `[concat]`, `[affine]`, `[SiLU]`, `[resample]`, convolution | the convolution's prologue |
+//! | convolution, `[add embedding]`, `[add, one side perhaps resampled]` | the convolution's epilogue |
 //! | the same chains without a convolution | `Modulate` |
-//! | gradient of SiLU, [of scale-shift], of group norm | one `GroupNormGrad` |
+//! | gradient of SiLU, `[of scale-shift]`, of group norm | one `GroupNormGrad` |
 //!
 //! A chain's inner values must have one reader, except concatenations and norms, which are cheap to repeat.
 
@@ -23,7 +23,13 @@ use crate::op::{
 /// # Errors
 /// None for a graph whose nodes passed their shape rules; a rule that fails here is a defect.
 pub fn fuse(graph: &Graph) -> Result<Graph> {
-    let mut fuser = Fuser { graph, uses: graph.uses(), fused: Graph::default(), map: vec![None; graph.nodes.len()], affines: HashMap::new() };
+    let mut fuser = Fuser {
+        graph,
+        uses: graph.uses(),
+        fused: Graph::default(),
+        map: vec![None; graph.nodes.len()],
+        affines: HashMap::new(),
+    };
     fuser.fused.params.clone_from(&graph.params);
     fuser.fused.param_ids.clone_from(&graph.param_ids);
     // From the results backwards, so that what a chain absorbs is never emitted. What nobody reads runs for its
@@ -176,7 +182,7 @@ impl<'a> Fuser<'a> {
     /// One tensor, or the two that a concatenation joins (where kernels can read two: whole vec4s of channels).
     fn sources(&mut self, id: TensorId) -> Result<Vec<TensorId>> {
         let node = self.node(id);
-        if node.op == Op::Concat(Concat) && node.inputs.iter().all(|i| self.graph.shape(*i).c % 4 == 0) {
+        if node.op == Op::Concat(Concat) && node.inputs.iter().all(|i| self.graph.shape(*i).c.is_multiple_of(4)) {
             return node.inputs.iter().map(|input| self.emit(*input)).collect();
         }
         Ok(vec![self.emit(id)?])

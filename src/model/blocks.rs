@@ -15,11 +15,11 @@ pub struct Blocks<'a> {
     pub config: &'a UNetConfig,
     /// Before every parameter's name, where two networks share a graph.
     pub prefix: &'a str,
-    /// SiLU of the timestep (and class) embedding [N, 1, 1, 4 * model_channels], which every block projects.
+    /// SiLU of the timestep (and class) embedding `[N, 1, 1, 4 * model_channels]`, which every block projects.
     pub embedding: TensorId,
 }
 
-/// A convolution or linear layer `name` with `out` channels; `trailing` is the weight's shape after [out, in].
+/// A convolution or linear layer `name` with `out` channels; `trailing` is the weight's shape after `[out, in]`.
 pub fn convolution(
     graph: &mut Graph,
     name: &str,
@@ -48,7 +48,7 @@ pub fn group_norm(graph: &mut Graph, name: &str, x: TensorId) -> Result<TensorId
     graph.push(name, GroupNorm, &[x], &[weight, bias])
 }
 
-/// The embedding of timesteps [N, 1, 1, 1] and, where the network is conditional, labels [N, 1, 1, 1]; activated.
+/// The embedding of timesteps `[N, 1, 1, 1]` and, where the network is conditional, labels `[N, 1, 1, 1]`; activated.
 pub fn embedding(
     graph: &mut Graph,
     config: &UNetConfig,
@@ -76,7 +76,7 @@ impl Blocks<'_> {
         convolution(self.graph, &name, Conv2d::new(3, 1), x, out, &[3, 3])
     }
 
-    /// GroupNorm, SiLU, [up/down], conv; + timestep embedding; GroupNorm, SiLU, conv; + skip.
+    /// GroupNorm, SiLU, `[up/down]`, conv; + timestep embedding; GroupNorm, SiLU, conv; + skip.
     pub fn residual(&mut self, name: &str, x: TensorId, out: usize, resample: Option<Resample>) -> Result<TensorId> {
         let g = &mut *self.graph;
         let name = format!("{}{name}", self.prefix);

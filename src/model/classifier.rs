@@ -5,14 +5,12 @@ use super::blocks::{Blocks, convolution, embedding, group_norm, linear};
 use crate::config::{Pool, UNetConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, TensorId, grad};
-use crate::op::{
-    Attention, Concat, Conv2d, FirstToken, GlobalMean, LogSoftmaxGrad, PoolTokens, Unary,
-};
+use crate::op::{Attention, Concat, Conv2d, FirstToken, GlobalMean, LogSoftmaxGrad, PoolTokens, Unary};
 
 /// Width of the hidden layer of the spatial heads.
 const HIDDEN: usize = 2048;
 
-/// Appends the classifier of x [N, H, W, C] at timesteps [N, 1, 1, 1]; returns its logits [N, 1, 1, classes].
+/// Appends the classifier of x `[N, H, W, C]` at timesteps `[N, 1, 1, 1]`; returns its logits `[N, 1, 1, classes]`.
 /// `prefix` goes before every parameter's name, for a graph that also holds a UNet.
 ///
 /// # Errors
@@ -58,7 +56,7 @@ pub fn classifier(
     }
 }
 
-/// Appends d sum_n log softmax(logits_n)[label_n] / d x.
+/// Appends d sum_n log `softmax(logits_n)[label_n]` / d x.
 ///
 /// # Errors
 /// None for a classifier's logits.

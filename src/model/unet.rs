@@ -10,13 +10,13 @@ use crate::op::{Concat, ConcatLowRes, Conv2d, Unary};
 /// What a UNet reads.
 #[derive(Debug, Clone, Copy)]
 pub struct UNetInputs {
-    /// x_t [N, H, W, C].
+    /// x_t `[N, H, W, C]`.
     pub x: TensorId,
-    /// Original timesteps [N, 1, 1, 1].
+    /// Original timesteps `[N, 1, 1, 1]`.
     pub timesteps: TensorId,
-    /// Classes [N, 1, 1, 1], for a conditional model.
+    /// Classes `[N, 1, 1, 1]`, for a conditional model.
     pub labels: Option<TensorId>,
-    /// The low-resolution image [N, h, w, C], for an upsampler.
+    /// The low-resolution image `[N, h, w, C]`, for an upsampler.
     pub low_res: Option<TensorId>,
 }
 
@@ -34,7 +34,7 @@ impl UNetInputs {
     }
 }
 
-/// Appends the UNet; returns its output [N, H, W, out_channels].
+/// Appends the UNet; returns its output `[N, H, W, out_channels]`.
 ///
 /// # Errors
 /// [`Error::Config`] where the configuration's sizes do not fit together.

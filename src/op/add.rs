@@ -36,7 +36,7 @@ impl Operator for Add {
     }
 }
 
-/// Inputs: x, a vector [N, 1, 1, C].
+/// Inputs: x, a vector `[N, 1, 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddEmbedding;
 

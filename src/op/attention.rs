@@ -10,7 +10,7 @@ use crate::shader::Kernel;
 /// Queries a workgroup.
 pub(crate) const WORKERS: usize = 64;
 
-/// Inputs: qkv [N, H, W, 3C].
+/// Inputs: qkv `[N, H, W, 3C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
     /// Heads.
@@ -67,8 +67,7 @@ impl Operator for Attention {
         let size = out.c / self.heads;
         let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
         let mut step = lowering.step(kernel);
-        step.bind("qkv", lowering.input(0))
-            .bind("out", lowering.output());
+        step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
         self.describe(&mut step, out);
         lowering.emit(step)
     }

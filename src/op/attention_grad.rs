@@ -8,7 +8,7 @@ use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
-/// Inputs: qkv [N, H, W, 3C], the forward result, the incoming gradient [N, H, W, C].
+/// Inputs: qkv `[N, H, W, 3C]`, the forward result, the incoming gradient `[N, H, W, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionGrad {
     /// The forward op.

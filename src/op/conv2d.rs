@@ -104,8 +104,8 @@ pub struct Epilogue {
     pub residual: Option<Option<Resample>>,
 }
 
-/// Inputs: the prologue's, then the epilogue's. Parameters: weight [out, in, k, k] (or [out, in], [out, in, 1]),
-/// bias [out].
+/// Inputs: the prologue's, then the epilogue's. Parameters: weight `[out, in, k, k]` (or `[out, in]`, `[out, in, 1]`),
+/// bias `[out]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Height and width of the kernel.
@@ -125,7 +125,14 @@ pub struct Conv2d {
 impl Conv2d {
     /// A plain convolution.
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, flipped: false, prologue: Prologue::default(), epilogue: Epilogue::default() }
+        Self {
+            kernel,
+            stride,
+            padding: kernel / 2,
+            flipped: false,
+            prologue: Prologue::default(),
+            epilogue: Epilogue::default(),
+        }
     }
 
     /// A linear layer (of vectors or of every pixel).
@@ -168,7 +175,7 @@ impl Conv2d {
             .with("BIAS", (lowering.params() > 1) as i64)
             .with("EMBEDDING", self.epilogue.embedding)
             .with("RESIDUAL", self.epilogue.residual.map_or(0, |r| 1 + Resample::code(r)))
-            .with("TAIL", (lowering.output_shape().c % 4 != 0) as i64)
+            .with("TAIL", !lowering.output_shape().c.is_multiple_of(4))
     }
 
     fn lower_matrix_product(&self, lowering: &mut Lowering<'_>, tile: GemmTile) -> Result<()> {
@@ -278,13 +285,7 @@ impl Conv2d {
     }
 
     /// The transformed weights: made at load where that is allowed to cost memory, else each time.
-    fn winograd_weight(
-        &self,
-        lowering: &mut Lowering<'_>,
-        t: usize,
-        channels: usize,
-        n4: usize,
-    ) -> Result<Resource> {
+    fn winograd_weight(&self, lowering: &mut Lowering<'_>, t: usize, channels: usize, n4: usize) -> Result<Resource> {
         if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
             return Ok(resident);
         }

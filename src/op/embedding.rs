@@ -1,4 +1,4 @@
-//! Class embeddings: row label[n] of a table, added to the timestep embedding.
+//! Class embeddings: row `label[n]` of a table, added to the timestep embedding.
 
 use super::{Operator, ensure, operands};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::plan::lowering::Lowering;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 
-/// Inputs: x [N, 1, 1, C], labels [N, 1, 1, 1] (u32 on the device). Parameters: the table [classes, C].
+/// Inputs: x `[N, 1, 1, C]`, labels `[N, 1, 1, 1]` (u32 on the device). Parameters: the table `[classes, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelEmbedding;
 

@@ -15,7 +15,7 @@ pub const EPSILON: f32 = 1e-5;
 /// Invocations that fold one group's statistics.
 const WORKERS: usize = 32;
 
-/// Inputs: x. Parameters: weight [C], bias [C].
+/// Inputs: x. Parameters: weight `[C]`, bias `[C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupNorm;
 
@@ -48,8 +48,8 @@ impl Operator for GroupNorm {
     }
 }
 
-/// y = x * scale + shift, as [N, 1, 1, scale C | shift C]. Inputs: x, the second source, the embedding
-/// [N, scale C | shift C] of adaptive group normalization. Parameters: weight [C], bias [C].
+/// y = x * scale + shift, as `[N, 1, 1, scale C | shift C]`. Inputs: x, the second source, the embedding
+/// `[N, scale C | shift C]` of adaptive group normalization. Parameters: weight `[C]`, bias `[C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupNormAffine {
     /// A skip connection follows x along the channels.
@@ -124,7 +124,7 @@ impl Operator for GroupNormAffine {
 }
 
 pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {
-    ensure(x.c % GROUPS == 0, || format!("{} channels cannot form {GROUPS} groups", x.c))?;
+    ensure(x.c.is_multiple_of(GROUPS), || format!("{} channels cannot form {GROUPS} groups", x.c))?;
     let [weight, bias] = super::operands(params)?;
     ensure(*weight == [x.c] && *bias == [x.c], || format!("weight {weight:?}, bias {bias:?} for {} channels", x.c))
 }

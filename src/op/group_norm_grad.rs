@@ -12,7 +12,7 @@ use crate::shader::Kernel;
 /// Invocations that share one group.
 const WORKERS: usize = 64;
 
-/// Inputs: x, the incoming gradient, the embedding where `scale_shift`. Parameters: weight [C], bias [C].
+/// Inputs: x, the incoming gradient, the embedding where `scale_shift`. Parameters: weight `[C]`, bias `[C]`.
 ///
 /// With g the incoming gradient times everything that follows the normalization, and x' the normalized input,
 /// the result is g - mean(g) - x' mean(g x'), the means over a group.

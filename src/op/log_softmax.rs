@@ -1,4 +1,4 @@
-//! The seed of guidance: the gradient of sum_n log softmax(logits_n)[label_n] with respect to the logits.
+//! The seed of guidance: the gradient of sum_n log `softmax(logits_n)[label_n]` with respect to the logits.
 
 use super::{Operator, ensure, operands};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::shader::Kernel;
 /// Invocations that share one sample.
 const WORKERS: usize = 64;
 
-/// Inputs: logits [N, 1, 1, K], labels [N, 1, 1, 1] (u32 on the device). Result: onehot(label) - softmax(logits).
+/// Inputs: logits `[N, 1, 1, K]`, labels `[N, 1, 1, 1]` (u32 on the device). Result: onehot(label) - softmax(logits).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogSoftmaxGrad;
 
@@ -20,7 +20,9 @@ impl Operator for LogSoftmaxGrad {
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
         let [logits, labels] = operands(inputs)?;
-        ensure(logits.pixels() == 1 && labels == Shape::vector(logits.n, 1), || format!("labels {labels} for {logits}"))?;
+        ensure(logits.pixels() == 1 && labels == Shape::vector(logits.n, 1), || {
+            format!("labels {labels} for {logits}")
+        })?;
         Ok(logits)
     }
 

@@ -7,7 +7,7 @@ use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
-/// Inputs: x [N, H, W, C], low_res [N, h, w, C]. Result: [N, H, W, 2C].
+/// Inputs: x `[N, H, W, C]`, low_res `[N, h, w, C]`. Result: `[N, H, W, 2C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConcatLowRes;
 

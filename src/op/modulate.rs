@@ -35,7 +35,7 @@ impl Resample {
             None => Ok(s),
             Some(Self::Up) => Ok(Shape { h: 2 * s.h, w: 2 * s.w, ..s }),
             Some(Self::Down) => {
-                ensure(s.h % 2 == 0 && s.w % 2 == 0, || format!("{s} cannot be halved"))?;
+                ensure(s.h.is_multiple_of(2) && s.w.is_multiple_of(2), || format!("{s} cannot be halved"))?;
                 Ok(Shape { h: s.h / 2, w: s.w / 2, ..s })
             }
         }
@@ -110,11 +110,7 @@ impl Operator for Modulate {
 }
 
 /// Emits the step that evaluates `prologue` over the lowered node's first inputs into `output`.
-pub(crate) fn materialize(
-    lowering: &mut Lowering<'_>,
-    prologue: &Prologue,
-    output: ValueId,
-) -> Result<()> {
+pub(crate) fn materialize(lowering: &mut Lowering<'_>, prologue: &Prologue, output: ValueId) -> Result<()> {
     materialize_scaled(lowering, prologue, output, 1.0)
 }
 

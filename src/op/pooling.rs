@@ -8,7 +8,7 @@ use crate::plan::lowering::Lowering;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 
-/// Mean over pixels. Inputs: x [N, H, W, C]. Result: [N, 1, 1, C].
+/// Mean over pixels. Inputs: x `[N, H, W, C]`. Result: `[N, 1, 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlobalMean;
 
@@ -37,7 +37,7 @@ impl Operator for GlobalMean {
     }
 }
 
-/// Inputs: the incoming gradient [N, 1, 1, C]. Result: each pixel's share.
+/// Inputs: the incoming gradient `[N, 1, 1, C]`. Result: each pixel's share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlobalMeanGrad {
     /// Shape of the forward input.
@@ -64,8 +64,8 @@ impl Operator for GlobalMeanGrad {
     }
 }
 
-/// The mean pixel and then every pixel, each plus its positional embedding. Inputs: x [N, H, W, C]. Parameters:
-/// [C, H W + 1]. Result: [N, 1, H W + 1, C].
+/// The mean pixel and then every pixel, each plus its positional embedding. Inputs: x `[N, H, W, C]`. Parameters:
+/// `[C, H W + 1]`. Result: `[N, 1, H W + 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolTokens;
 
@@ -99,7 +99,7 @@ impl Operator for PoolTokens {
     }
 }
 
-/// Inputs: the incoming gradient [N, 1, H W + 1, C].
+/// Inputs: the incoming gradient `[N, 1, H W + 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolTokensGrad {
     /// Shape of the forward input.
@@ -129,7 +129,7 @@ impl Operator for PoolTokensGrad {
     }
 }
 
-/// The first token, the pool's result. Inputs: [N, 1, T, C]. Result: [N, 1, 1, C].
+/// The first token, the pool's result. Inputs: `[N, 1, T, C]`. Result: `[N, 1, 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FirstToken;
 
@@ -158,7 +158,7 @@ impl Operator for FirstToken {
     }
 }
 
-/// Inputs: the incoming gradient [N, 1, 1, C]. Result: zero but for the first token.
+/// Inputs: the incoming gradient `[N, 1, 1, C]`. Result: zero but for the first token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FirstTokenGrad {
     /// Shape of the forward input.
@@ -203,9 +203,6 @@ fn lower(lowering: &mut Lowering<'_>, stem: &'static str, full: Shape, invocatio
     if embeds {
         step.bind("w", lowering.weight(0, Layout::Taps));
     }
-    step.bind("out", lowering.output())
-        .word("pixels", full.pixels())
-        .word("c4", full.c / 4)
-        .elements(invocations);
+    step.bind("out", lowering.output()).word("pixels", full.pixels()).word("c4", full.c / 4).elements(invocations);
     lowering.emit(step)
 }

@@ -79,8 +79,11 @@ impl Operator for Dilate {
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        Tensor::from_fn(output, |n, y, x, c| {
-            if y % 2 == 0 && x % 2 == 0 { inputs[0].at(n, y / 2, x / 2, c) } else { 0.0 }
-        })
+        Tensor::from_fn(
+            output,
+            |n, y, x, c| {
+                if y % 2 == 0 && x % 2 == 0 { inputs[0].at(n, y / 2, x / 2, c) } else { 0.0 }
+            },
+        )
     }
 }

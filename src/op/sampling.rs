@@ -16,7 +16,7 @@ pub const COEFFICIENTS: usize = size_of::<StepCoefficients>() / 4;
 /// 32-bit words of the noise key: seed (low, high), index of the first sample, step.
 pub const NOISE_KEY: usize = 4;
 
-/// Standard normal noise. Inputs: the key [1, 1, 1, 4].
+/// Standard normal noise. Inputs: the key `[1, 1, 1, 4]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrawNoise {
     /// Shape of the noise.

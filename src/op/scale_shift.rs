@@ -6,7 +6,7 @@ use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::lowering::Lowering;
 
-/// Inputs: x, the embedding [N, 1, 1, scale C | shift C].
+/// Inputs: x, the embedding `[N, 1, 1, scale C | shift C]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaleShift;
 

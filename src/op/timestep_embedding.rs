@@ -6,7 +6,7 @@ use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
 
-/// Inputs: timesteps [N, 1, 1, 1], which may be fractional. Result: [N, 1, 1, width], cosines first.
+/// Inputs: timesteps `[N, 1, 1, 1]`, which may be fractional. Result: `[N, 1, 1, width]`, cosines first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TimestepEmbedding {
     /// Width of the embedding.

@@ -77,7 +77,7 @@ pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &Overrides)
 pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, _caps: &Caps) -> Vec<Variant> {
     let channels = conv.prologue.shape(inputs).map_or(0, |s| s.c);
     let first = inputs.first().map_or(0, |s| s.c);
-    if channels % 4 != 0 || first % 4 != 0 {
+    if !channels.is_multiple_of(4) || !first.is_multiple_of(4) {
         return vec![Variant::Only];
     }
     let few_rows = output.rows() < 32;

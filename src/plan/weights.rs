@@ -25,9 +25,9 @@ pub enum Layout {
     Vector,
     /// As it is, in rows: embedding tables.
     Table,
-    /// [tap][in][out]: convolutions as matrix products, linear layers.
+    /// `[tap]``[in]``[out]`: convolutions as matrix products, linear layers.
     Taps,
-    /// [(t+2)^2][in][out]: G g G^T of Winograd F(t x t, 3 x 3).
+    /// `[(t+2)^2]``[in]``[out]`: G g G^T of Winograd F(t x t, 3 x 3).
     Winograd(usize),
 }
 
@@ -91,7 +91,8 @@ impl WeightSpec {
                 for o in 0..out {
                     for i in 0..inner {
                         for (u, row) in transform.iter().enumerate() {
-                            let line = [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
+                            let line =
+                                [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
                             for (v, column) in transform.iter().enumerate() {
                                 let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
                                 result[((u * size + v) * inner + i) * width + o] = value as f32;

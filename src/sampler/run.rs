@@ -48,7 +48,7 @@ pub struct SampleOptions {
     pub method: Method,
     /// Which steps of the process to take.
     pub respacing: Respacing,
-    /// Clip the predicted x_0 to [-1, 1], as the public scripts do.
+    /// Clip the predicted x_0 to `[-1, 1]`, as the public scripts do.
     pub clip_denoised: bool,
     /// Seed of the noise.
     pub seed: u64,

@@ -142,7 +142,7 @@ pub struct StepCoefficients {
     pub timestep: u32,
     /// 1 for DDIM.
     pub ddim: u32,
-    /// 1 where the predicted x_0 is clipped to [-1, 1] (`clip_denoised`).
+    /// 1 where the predicted x_0 is clipped to `[-1, 1]` (`clip_denoised`).
     pub clip: u32,
     /// The guidance scale; 0 where this step is not guided.
     pub guidance: f32,
