@@ -46,7 +46,7 @@ pub(crate) struct Verdicts {
 pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Result<Report> {
     let mut report = Report { overrides: options.overrides.clone(), warnings: Vec::new() };
     let mut chosen = Overrides::new();
-    let mut seen = HashSet::new();
+    let (mut seen, mut told) = (HashSet::new(), HashSet::new());
     for node in &graph.nodes {
         let Some(case) = cases::shrunken(graph, node)? else { continue };
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
@@ -59,7 +59,7 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         let others = node.op.operator().variants(&shapes, node.shape, gpu.caps());
         let candidates = std::iter::once(first).chain(others.into_iter().filter(|v| *v != first));
         let op = node.op.operator().name();
-        let mut reasons: Vec<String> = Vec::new();
+        let mut wrong: Vec<(String, String)> = Vec::new();
         let mut right = None;
         for variant in candidates {
             match verdict(gpu, &case, op, variant, options.precision).await? {
@@ -67,19 +67,19 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
                     right = Some(variant);
                     break;
                 }
-                Some(reason) => reasons.push(format!("{op} by {} {reason}", describe(variant))),
+                Some(reason) => wrong.push((format!("{op} by {}", describe(variant)), reason)),
             }
         }
         let adapter = &gpu.summary().name;
+        let reasons: Vec<String> = wrong.iter().map(|(kernel, reason)| format!("{kernel} {reason}")).collect();
+        let reasons = reasons.join("; ");
         let Some(right) = right else {
-            return Err(Error::SelfTest(format!("{} on {adapter}, and there is no other kernel", reasons.join("; "))));
+            return Err(Error::SelfTest(format!("{reasons} on {adapter}, and there is no other kernel")));
         };
-        if right != first {
-            let warning =
-                format!("self-test: {} on {adapter}; {} is used instead", reasons.join("; "), describe(right));
-            if !report.warnings.contains(&warning) {
-                report.warnings.push(warning);
-            }
+        // Nodes differ in how far off they are: one line for all that lose the same kernels.
+        let lost: Vec<String> = wrong.into_iter().map(|(kernel, _)| kernel).collect();
+        if right != first && told.insert((lost, right)) {
+            report.warnings.push(format!("self-test: {reasons} on {adapter}; {} is used instead", describe(right)));
         }
         chosen.insert(problem, right);
     }
