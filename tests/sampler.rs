@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::gpu::{adapters, gpus, open, relative_l2};
-use common::{cases_of, model_config, outputs, sizes, synth};
+use common::{cases_of, fixture, model_config, outputs, sizes, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use guided_diffusion::sampler::{Method, Noise, Run, SampleOptions};
 use guided_diffusion::session::Source;
@@ -18,6 +18,11 @@ use serde_json::Value;
 const SAMPLE: f64 = 2e-4;
 /// The same where a classifier's gradient, through a network of its own, adds to each step.
 const GUIDED: f64 = 5e-4;
+/// The scale at which the case `ancestral_guided` is compared, and the fixture of that. At its own scale, 300, it is
+/// chaotic: the reference in float32 is 6e-2 from itself in float64, and a start moved by 1e-7 ends 1e-1 away. At 30 the
+/// reference's float32 is within 1e-6, while guidance still moves the sample by a quarter of its size.
+const CHAOTIC: &str = "ancestral_guided";
+const CALM: (f32, &str) = (30.0, "guided.safetensors");
 /// Batches of different sizes take different kernels, whose sums have other orders.
 const BATCH: f64 = 2e-5;
 
@@ -125,14 +130,18 @@ fn golden_sample(gpu: &Arc<Gpu>, case: &Value) -> Vec<f32> {
         respacing: case["options"]["respacing"].as_str().unwrap().parse().unwrap(),
         clip_denoised: case["clip"].as_bool().unwrap(),
         noise: Noise::Given(Box::new(draws)),
-        guidance_scale: case.get("guidance_scale").map_or(1.0, |scale| scale.as_f64().unwrap() as f32),
+        guidance_scale: match case.get("guidance_scale") {
+            Some(_) if case["name"] == CHAOTIC => CALM.0,
+            Some(scale) => scale.as_f64().unwrap() as f32,
+            None => 1.0,
+        },
         ..SampleOptions::default()
     };
     sample(&mut session, options).to_nchw()
 }
 
 fn compare(guided: bool, tolerance: f64) {
-    let outputs = outputs();
+    let (outputs, calm) = (outputs(), Checkpoint::open(fixture(CALM.1)).unwrap());
     let mut failures = Vec::new();
     let cases: Vec<Value> =
         cases_of("sampler").into_iter().filter(|c| c.get("classifier").is_some() == guided).collect();
@@ -140,7 +149,8 @@ fn compare(guided: bool, tolerance: f64) {
     for gpu in gpus() {
         for case in &cases {
             let name = case["name"].as_str().unwrap();
-            let expected = outputs.tensor_f32(&format!("sampler/{name}/sample")).unwrap();
+            let file = if name == CHAOTIC { &calm } else { &outputs };
+            let expected = file.tensor_f32(&format!("sampler/{name}/sample")).unwrap();
             let error = relative_l2(&golden_sample(gpu, case), &expected);
             println!("{:<50} {name:<28} {error:.2e}", gpu.summary().name);
             if error.is_nan() || error > tolerance {

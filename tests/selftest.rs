@@ -54,7 +54,12 @@ fn a_sound_driver_is_tested_once() {
         let (count, pipelines) = (selftest::count(&gpu), gpu.pipelines_created());
         println!("{name}: {count} kinds of kernel, loaded in {:.2} s", start.elapsed().as_secs_f64());
         assert!(count > 10);
-        // The same again compiles and tests nothing, nor does the plan need other kernels than the tests.
+        assert_eq!(
+            pipelines,
+            kernels(session.program().plan()).len(),
+            "the test compiles what the plan needs, no more"
+        );
+        // The same again compiles and tests nothing.
         let start = Instant::now();
         let mut second = load(&gpu, true).unwrap();
         println!("{name}: again in {:.3} s", start.elapsed().as_secs_f64());
