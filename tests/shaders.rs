@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{cases_of, model_config, sizes};
 use guided_diffusion::config::{ModelConfig, Role, presets};
+use guided_diffusion::op::cases;
 use guided_diffusion::plan::{Caps, PlanOptions, Precision};
 use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
 use guided_diffusion::{Session, SessionOptions};
@@ -48,6 +49,33 @@ fn kernels() -> BTreeSet<Kernel> {
     for preset in presets::PRESETS.iter().filter(|p| p.role != Role::Classifier) {
         for batch in [1, 4] {
             kernels_of(&preset.config(), batch, 0, &mut kernels);
+        }
+    }
+    // Guidance: the gradients of every head.
+    let classifiers = cases_of("classifier");
+    for classifier in classifiers.iter().filter(|c| c.get("stride").is_none()) {
+        let guide = model_config(&classifier["config"]);
+        let mut config = model_config(&cases_of("unet")[0]["config"]);
+        config.unet.image_size = guide.unet.image_size;
+        for precision in PRECISIONS {
+            let plan = PlanOptions { precision, ..PlanOptions::default() };
+            let options = SessionOptions { batch: 2, plan, ..SessionOptions::default() };
+            let plan = Session::plan(&ample(false), &config, Some(&guide), &options).unwrap();
+            kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+        }
+    }
+    for preset in presets::PRESETS.iter().filter(|p| p.role == Role::Classifier) {
+        let size = preset.config().unet.image_size;
+        let model = presets::by_name(&format!("{size}x{size}_diffusion")).unwrap().config();
+        let plan = Session::plan(&ample(false), &model, Some(&preset.config()), &SessionOptions::default()).unwrap();
+        kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+    }
+    for case in cases::table().unwrap() {
+        for precision in PRECISIONS {
+            for variant in case.variants(&ample(false)) {
+                let plan = case.plan(&ample(false), variant, precision).unwrap();
+                kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+            }
         }
     }
     kernels

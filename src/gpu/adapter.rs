@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::pipeline::Pipelines;
+use super::selftest::Verdicts;
 use super::signal::{lock, signal};
 use crate::error::{Error, Result};
 use crate::plan::Caps;
@@ -44,6 +45,7 @@ pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) pipelines: Pipelines,
+    pub(crate) verdicts: Verdicts,
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -106,7 +108,7 @@ impl Gpu {
         });
         let caps = caps(&summary, &device.limits());
         let pipelines = Pipelines::new(checked);
-        Ok(Arc::new(Self { device, queue, pipelines, caps, summary, failure }))
+        Ok(Arc::new(Self { device, queue, pipelines, verdicts: Verdicts::default(), caps, summary, failure }))
     }
 
     /// What plans need to know.

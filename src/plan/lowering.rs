@@ -169,12 +169,12 @@ impl<'a> Lowering<'a> {
     /// A weight that is larger than the device allows.
     pub fn finish(self) -> Result<Recording> {
         for weight in &self.recording.weights {
-            let limit = self.caps.max_binding_size.min(self.caps.max_buffer_size);
+            let (name, limit) = self.caps.largest_buffer();
             if weight.bytes() > limit {
                 return Err(Error::Limit {
                     what: weight.name.clone(),
                     adapter: self.caps.adapter.clone(),
-                    name: "maxStorageBufferBindingSize",
+                    name,
                     needed: super::mebibytes(weight.bytes()),
                     limit: super::mebibytes(limit),
                     advice: "float16 weights (--precision f16) or an adapter with larger bindings would fit".into(),

@@ -49,6 +49,15 @@ impl Caps {
             software: false,
         }
     }
+
+    /// The limit on one storage buffer, and its WebGPU name.
+    pub(crate) fn largest_buffer(&self) -> (&'static str, u64) {
+        if self.max_binding_size < self.max_buffer_size {
+            ("maxStorageBufferBindingSize", self.max_binding_size)
+        } else {
+            ("maxBufferSize", self.max_buffer_size)
+        }
+    }
 }
 
 /// How weights are stored on the device.
@@ -222,11 +231,7 @@ impl Plan {
 }
 
 fn check_slots(recording: &lowering::Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
-    let (name, limit) = if caps.max_binding_size < caps.max_buffer_size {
-        ("maxStorageBufferBindingSize", caps.max_binding_size)
-    } else {
-        ("maxBufferSize", caps.max_buffer_size)
-    };
+    let (name, limit) = caps.largest_buffer();
     let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
     let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
     let largest = values.map(|(v, _)| v).max_by_key(|v| v.bytes);
