@@ -1,13 +1,12 @@
 //! The command line's grammar. What the arguments mean is decided where they are used.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use super::values::{Interval, PrecisionArg, Sampler, Shard};
+use crate::checkpoint::DType;
 use crate::config::Overrides;
-use crate::plan::Precision;
-use crate::sampler::respace::Respacing;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
@@ -22,7 +21,9 @@ const EXAMPLES: &str = "\
 Examples:
   guided-diffusion sample                                   a grid of the built-in model's images, samples.png
   guided-diffusion sample --class boot,bag --count 8 --seed 7 --out clothes.png
-  guided-diffusion sample --model 64x64_diffusion.safetensors --count 50000 --shard 0/4 --out part0.npz
+  guided-diffusion sample --model 64x64_diffusion.pt --classifier 64x64_classifier.pt --upsampler 64_256_upsampler.pt
+  guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
+  guided-diffusion convert 64x64_diffusion.pt --dtype f16
   guided-diffusion info 64x64_diffusion.safetensors
   guided-diffusion bench --json
 
@@ -30,9 +31,14 @@ Exit codes: 0 done, 1 failed, 2 impossible arguments, 130 stopped by Ctrl-C (fin
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a process")]
 pub enum Command {
     /// Generate images
     Sample(SampleArgs),
+    /// Enlarge images with an upsampler
+    Upsample(UpsampleArgs),
+    /// Turn a .pt file into a .safetensors file that carries its configuration
+    Convert(ConvertArgs),
     /// Show what a checkpoint holds
     Info(InfoArgs),
     /// List the GPU adapters
@@ -44,13 +50,100 @@ pub enum Command {
 /// `sample`'s arguments.
 #[derive(Debug, Args)]
 pub struct SampleArgs {
-    /// Checkpoint (.safetensors); the built-in model where it is left out
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// Classes to take in turn: names, parts of names, indices, lists of them, or all [default: all]
+    /// What `upsample` has as well.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Seed of all noise: the same seed gives the same images, whatever the batch or the shard
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Guidance by a noisy-image classifier: its checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
+    /// Scale of the guidance [default: the published one of a public file, else 1]
+    #[arg(long, value_name = "SCALE", allow_hyphen_values = true)]
+    pub guidance: Option<f64>,
+    /// Guide only at these timesteps of the full process, LO to HI; the classifier does not run at others
+    #[arg(long, value_name = "LO:HI", allow_hyphen_values = true)]
+    pub guidance_interval: Option<Interval>,
+    /// A second stage: the upsampler's checkpoint, which enlarges the images
+    #[arg(long, value_name = "FILE", help_heading = UPSAMPLER)]
+    pub upsampler: Option<PathBuf>,
+    /// The upsampler's --sampler
+    #[arg(long, value_enum, requires = "upsampler", help_heading = UPSAMPLER)]
+    pub upsampler_sampler: Option<Sampler>,
+    /// The upsampler's --steps
+    #[arg(long, value_name = "SPEC", requires = "upsampler", allow_hyphen_values = true, help_heading = UPSAMPLER)]
+    pub upsampler_steps: Option<String>,
+    /// The upsampler's --eta
+    #[arg(long, value_name = "ETA", requires = "upsampler", allow_hyphen_values = true, help_heading = UPSAMPLER)]
+    pub upsampler_eta: Option<f64>,
+    /// The upsampler's --seed [default: the next after --seed]
+    #[arg(long, value_name = "N", requires = "upsampler", help_heading = UPSAMPLER)]
+    pub upsampler_seed: Option<u64>,
+    /// The upsampler's --batch
+    #[arg(long, value_name = "N", requires = "upsampler", help_heading = UPSAMPLER,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub upsampler_batch: Option<u32>,
+    /// Keep the small images as well, in any form that --out has
+    #[arg(long, value_name = "PATH", requires = "upsampler", help_heading = UPSAMPLER)]
+    pub small_out: Option<PathBuf>,
+}
+
+const UPSAMPLER: &str = "Upsampling (a second stage)";
+
+impl SampleArgs {
+    /// The checkpoint, under either name; None for the built-in model.
+    pub fn model(&self) -> Option<&Path> {
+        self.model.as_deref().or(self.run.flags.model_path.as_deref())
+    }
+
+    /// The classifier's checkpoint, under either name.
+    pub fn classifier(&self) -> Option<&Path> {
+        self.classifier.as_deref().or(self.run.flags.classifier_path.as_deref())
+    }
+}
+
+/// `upsample`'s arguments.
+#[derive(Debug, Args)]
+pub struct UpsampleArgs {
+    /// The upsampler's checkpoint (.safetensors or .pt)
+    #[arg(long, value_name = "FILE", required_unless_present = "model_path")]
+    pub model: Option<PathBuf>,
+    /// Images to enlarge: .npz (arr_0 uint8 N,H,W,C, arr_1 labels), .npy, a PNG, or a folder of PNGs
+    #[arg(long, value_name = "PATH", required_unless_present = "base_samples")]
+    pub input: Option<PathBuf>,
+    /// What `sample` has as well.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Seed of all noise [default 1: then `sample` and `upsample` make what `sample --upsampler` makes]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    pub seed: u64,
+}
+
+impl UpsampleArgs {
+    /// The checkpoint, under either name.
+    pub fn model(&self) -> Option<&Path> {
+        self.model.as_deref().or(self.run.flags.model_path.as_deref())
+    }
+
+    /// The images, under either name.
+    pub fn input(&self) -> Option<&Path> {
+        self.input.as_deref().or(self.run.flags.base_samples.as_deref())
+    }
+}
+
+/// What `sample` and `upsample` share.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Classes to take in turn: names, parts of names, indices, synset ids, lists of them, or all
+    /// [default: the input's own, else all]
     #[arg(long, value_name = "CLASS,...")]
     pub class: Vec<String>,
-    /// Images in all [default: the noise file's, else eight a class for the built-in model, else one batch]
+    /// Images in all [default: the noise file's or the input's, else eight a class for the built-in model, else one
+    /// batch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
     /// Images at a time [default: as many as fit a 64x64 batch of four]
@@ -65,10 +158,7 @@ pub struct SampleArgs {
     /// Randomness of the DDIM sampler, 0 to 1 [default: 0]
     #[arg(long, value_name = "ETA", allow_hyphen_values = true)]
     pub eta: Option<f64>,
-    /// Seed of all noise: the same seed gives the same images, whatever the batch or the shard
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// First draw from a file: .npy, float32, N,C,H,W for all images of the run
+    /// First draw from a file: .npy, float32, N,C,H,W for all images of the run (of its first stage)
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
     /// Index of the first image (image K of a run depends on the seed and K alone)
@@ -94,13 +184,6 @@ pub struct SampleArgs {
     pub flags: Overrides,
 }
 
-impl SampleArgs {
-    /// The checkpoint, under either name; None for the built-in model.
-    pub fn model(&self) -> Option<&Path> {
-        self.model.as_deref().or(self.flags.model_path.as_deref())
-    }
-}
-
 /// Which adapter, and how it computes.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
@@ -112,10 +195,41 @@ pub struct DeviceArgs {
     pub precision: Option<PrecisionArg>,
 }
 
+/// `convert`'s arguments.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Checkpoints (.pt or .safetensors)
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Type of the weights: f32, f16 or bf16; biases and norms keep theirs [default: as they are]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<DType>,
+    /// The new file [default: the old one's name with .safetensors, which must not exist yet]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which of a .pt file's state dicts to take, where it holds several
+    #[arg(long, value_name = "KEY")]
+    pub state_dict: Option<String>,
+    /// Print a JSON list
+    #[arg(long)]
+    pub json: bool,
+    /// The public scripts' flags.
+    #[command(flatten)]
+    pub flags: Overrides,
+}
+
+impl ConvertArgs {
+    /// The checkpoints, under either name.
+    pub fn files(&self) -> Vec<&Path> {
+        let flags = [&self.flags.model_path, &self.flags.classifier_path];
+        self.files.iter().chain(flags.into_iter().flatten()).map(PathBuf::as_path).collect()
+    }
+}
+
 /// `info`'s arguments.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// Checkpoint (.safetensors); the built-in model where it is left out
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     pub file: Option<PathBuf>,
     /// Print the plan of one step at WebGPU's default limits: ops, kernels, shapes, memory
     #[arg(long, conflicts_with_all = ["json", "tensors"])]
@@ -123,6 +237,12 @@ pub struct InfoArgs {
     /// Images at a time, for the plan
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: u32,
+    /// How weights are stored, for the plan [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
+    /// A classifier that guides, for the plan
+    #[arg(long, value_name = "FILE")]
+    pub classifier: Option<PathBuf>,
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,
@@ -145,7 +265,7 @@ pub struct AdaptersArgs {
 /// `bench`'s arguments.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Checkpoint (.safetensors); the built-in model where it is left out
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     #[arg(long, value_name = "FILE", conflicts_with = "arch")]
     pub model: Option<PathBuf>,
     /// A public architecture with synthetic weights, such as 64x64_diffusion
@@ -165,86 +285,6 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
-/// `--sampler`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sampler {
-    /// DDPM: draws from the learned posterior
-    Ancestral,
-    /// DDIM: deterministic at eta 0
-    Ddim,
-}
-
-/// `--precision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// float32 throughout
-    F32,
-    /// Weights stored as float16, float32 arithmetic
-    F16Weights,
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::F32 => Self::F32,
-            PrecisionArg::F16Weights => Self::F16Weights,
-        }
-    }
-}
-
-/// `--shard`: part `index` of `of`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// From 0.
-    pub index: u32,
-    /// The number of parts.
-    pub of: u32,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-        match parts {
-            Some((index, of)) if index < of => Ok(Self { index, of }),
-            _ => Err("write I/N with I from 0 to N-1, such as 0/4".into()),
-        }
-    }
-}
-
-impl Shard {
-    /// The images of this part: contiguous, so that parts put together in order are the whole.
-    pub fn range(self, count: u32) -> std::ops::Range<u32> {
-        // A part of count never exceeds it, so the casts lose nothing.
-        let start = |i: u32| (u64::from(count) * u64::from(i) / u64::from(self.of.max(1))) as u32;
-        start(self.index)..start(self.index + 1)
-    }
-}
-
-impl Sampler {
-    /// The sampler and steps that the arguments mean, with the defaults of the model.
-    ///
-    /// # Errors
-    /// [`crate::Error::Options`] for an impossible spec.
-    pub fn resolve(
-        sampler: Option<Self>,
-        steps: Option<&str>,
-        built_in: bool,
-        diffusion_steps: usize,
-    ) -> crate::Result<(Self, Respacing)> {
-        let respacing = match (steps, sampler) {
-            (Some(spec), _) => spec.parse()?,
-            (None, Some(Self::Ddim)) => Respacing::Ddim(25),
-            (None, None) if built_in => Respacing::Ddim(25),
-            // The public scripts' choice.
-            (None, _) => Respacing::Sections(vec![diffusion_steps.min(250)]),
-        };
-        let implied = if matches!(respacing, Respacing::Ddim(_)) { Self::Ddim } else { Self::Ancestral };
-        Ok((sampler.unwrap_or(implied), respacing))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,37 +293,5 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn shards_cover_the_whole() {
-        for (count, of) in [(1, 1), (10, 3), (2, 5), (50_000, 7), (u32::MAX, 3)] {
-            let mut next = 0;
-            for index in 0..of {
-                let range = Shard { index, of }.range(count);
-                assert_eq!(range.start, next);
-                next = range.end;
-            }
-            assert_eq!(next, count);
-        }
-        assert_eq!("1/4".parse::<Shard>(), Ok(Shard { index: 1, of: 4 }));
-        for text in ["", "4", "4/4", "-1/4", "a/b", "0/0", "1/99999999999"] {
-            assert!(text.parse::<Shard>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn sampler_and_steps_follow_each_other() {
-        let resolve = |sampler, steps, built_in| {
-            let (sampler, respacing) = Sampler::resolve(sampler, steps, built_in, 1000).expect("possible");
-            (sampler, respacing.to_string())
-        };
-        assert_eq!(resolve(None, None, true), (Sampler::Ddim, "ddim25".into()));
-        assert_eq!(resolve(None, None, false), (Sampler::Ancestral, "250".into()));
-        assert_eq!(resolve(None, Some("ddim50"), false), (Sampler::Ddim, "ddim50".into()));
-        assert_eq!(resolve(None, Some("100"), true), (Sampler::Ancestral, "100".into()));
-        assert_eq!(resolve(Some(Sampler::Ddim), Some("100"), true), (Sampler::Ddim, "100".into()));
-        assert_eq!(resolve(Some(Sampler::Ancestral), None, true), (Sampler::Ancestral, "250".into()));
-        assert!(Sampler::resolve(None, Some("x"), true, 1000).is_err());
     }
 }

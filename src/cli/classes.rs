@@ -1,7 +1,8 @@
 //! Which classes to sample: names as people type them, indices, lists, `all`.
 //!
-//! A name matches whatever its case and punctuation ("ankle-boot" is "Ankle boot"), and so does a part of a name that
-//! only one class has. What matches nothing is answered with the nearest names.
+//! A name matches whatever its case and punctuation ("ankle-boot" is "Ankle boot"). So does one of a class's several
+//! names ("goldfish" of "goldfish, Carassius auratus"), and a part of a name that only one class has, whole words
+//! first. What matches nothing is answered with the nearest names.
 
 use crate::{Error, Result};
 
@@ -15,6 +16,8 @@ pub struct Classes<'a> {
     pub count: usize,
     /// Their names, or empty.
     pub names: &'a [String],
+    /// Their WordNet synset ids (n01440764), or empty.
+    pub ids: &'a [String],
 }
 
 impl Classes<'_> {
@@ -60,17 +63,30 @@ impl Classes<'_> {
         self.names.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
     }
 
+    /// The one class of this whole name, id or, among several, name.
     fn exact(&self, text: &str) -> Option<u32> {
         let wanted = plain(text);
-        let at = self.names.iter().take(self.count).position(|name| plain(name) == wanted && !wanted.is_empty())?;
-        Some(at as u32)
+        if let Some(at) = self.ids.iter().take(self.count).position(|id| *id == wanted) {
+            return Some(at as u32);
+        }
+        let one = |matches: &dyn Fn(&str) -> bool| match self.matching(matches)[..] {
+            [one] => Some(one as u32),
+            _ => None,
+        };
+        one(&|name| plain(name) == wanted).or_else(|| one(&|name| name.split(',').any(|part| plain(part) == wanted)))
+    }
+
+    fn matching(&self, matches: &dyn Fn(&str) -> bool) -> Vec<usize> {
+        (0..self.count.min(self.names.len())).filter(|&i| matches(&self.names[i])).collect()
     }
 
     fn find(&self, text: &str) -> Result<u32> {
-        if let Some(label) = self.exact(text) {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        // No class of ImageNet is called by a number, and a thousand numbers may be given.
+        if let Some(label) = (self.ids.is_empty() || !digits).then(|| self.exact(text)).flatten() {
             return Ok(label);
         }
-        if text.bytes().all(|b| b.is_ascii_digit()) {
+        if digits {
             return match text.parse::<u32>() {
                 Ok(label) if (label as usize) < self.count => Ok(label),
                 _ => Err(Error::Options(format!(
@@ -89,48 +105,63 @@ impl Classes<'_> {
             )));
         }
         let wanted = plain(text);
-        let parts: Vec<usize> = (0..self.count.min(self.names.len()))
-            .filter(|&i| !wanted.is_empty() && plain(&self.names[i]).contains(&wanted))
-            .collect();
-        match parts[..] {
-            [one] => Ok(one as u32),
-            [] => Err(Error::Options(format!("class {:?}: no such class; {}", shorten(text), self.nearest(&wanted)))),
-            _ => Err(Error::Options(format!(
+        let tiers: [&dyn Fn(&str) -> bool; 3] = [
+            &|name| name.split(',').any(|part| plain(part) == wanted),
+            &|name| format!(" {} ", plain(name)).contains(&format!(" {wanted} ")),
+            &|name| plain(name).contains(&wanted),
+        ];
+        let found = tiers.into_iter().map(|tier| self.matching(tier)).find(|found| !found.is_empty());
+        match found.filter(|_| !wanted.is_empty()).as_deref() {
+            Some([one]) => Ok(*one as u32),
+            Some(several) => Err(Error::Options(format!(
                 "class {:?} is part of several names: {}",
                 shorten(text),
-                list(parts.iter().map(|&i| self.names[i].as_str()))
+                list(several.iter().map(|&i| self.shown(i)))
             ))),
+            None => Err(Error::Options(format!("class {:?}: no such class; {}", shorten(text), self.nearest(&wanted)))),
         }
+    }
+
+    /// A class as messages name it: with its number where names are many and some alike.
+    fn shown(&self, index: usize) -> String {
+        let name = self.names.get(index).map_or("", String::as_str);
+        if self.ids.is_empty() {
+            return name.into();
+        }
+        format!("{} ({index})", name.split(',').next().unwrap_or(name))
     }
 
     /// The names nearest to a wrong one, or all of them where none is near.
     fn nearest(&self, wanted: &str) -> String {
         // A shortened text is enough to find what was meant, and bounds the work.
         let wanted: String = wanted.chars().take(60).collect();
-        let mut near: Vec<(usize, &str)> = self
+        let mut near: Vec<(usize, usize)> = self
             .names
             .iter()
-            .map(|name| {
+            .enumerate()
+            .map(|(index, name)| {
+                let parts = name.split(',').map(|part| distance(&wanted, &plain(part)));
                 let whole = plain(name);
                 // One word of a name counts as well: "boots" is near "Ankle boot".
                 let words = whole.split(' ').map(|word| distance(&wanted, word) + 1);
-                (words.chain([distance(&wanted, &whole)]).min().unwrap_or(usize::MAX), name.as_str())
+                (words.chain(parts).min().unwrap_or(usize::MAX), index)
             })
             .collect();
-        near.sort();
+        near.sort_unstable();
         let limit = wanted.chars().count().div_ceil(2);
-        let close: Vec<&str> = near.iter().filter(|(d, _)| *d <= limit).take(3).map(|(_, name)| *name).collect();
+        let close: Vec<String> =
+            near.iter().filter(|(d, _)| *d <= limit).take(3).map(|(_, index)| self.shown(*index)).collect();
         if close.is_empty() {
-            format!("it knows {}", list(self.names.iter().map(String::as_str)))
+            format!("it knows {}", list((0..self.names.len()).map(|i| self.shown(i))))
         } else {
             format!("nearest: {}", list(close.into_iter()))
         }
     }
 }
 
-fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+fn list(names: impl ExactSizeIterator<Item = String>) -> String {
     let total = names.len();
-    let shown: Vec<&str> = names.take(SHOWN).collect();
+    let shown: Vec<String> = names.take(SHOWN).collect();
     let more = if total > SHOWN { format!(" and {} more (see `info`)", total - SHOWN) } else { String::new() };
     format!("{}{more}", shown.join(", "))
 }
@@ -174,7 +205,7 @@ mod tests {
 
     fn select(asked: &[&str]) -> Result<Vec<u32>> {
         let names = fashion();
-        Classes { count: 10, names: &names }.select(&asked.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        Classes { count: 10, names: &names, ids: &[] }.select(&asked.iter().map(|s| s.to_string()).collect::<Vec<_>>())
     }
 
     fn message(asked: &str) -> String {
@@ -191,7 +222,7 @@ mod tests {
         assert_eq!(select(&["7,7"]).expect("repeated"), [7, 7]);
         assert_eq!(select(&["top"]).expect("a part"), [0]);
         let names = ["tench, Tinca tinca".to_string(), "great white shark".to_string()];
-        let classes = Classes { count: 2, names: &names };
+        let classes = Classes { count: 2, names: &names, ids: &[] };
         assert_eq!(classes.select(&["Tench, tinca TINCA".into()]).expect("a name with a comma"), [0]);
     }
 
@@ -212,12 +243,31 @@ mod tests {
 
     #[test]
     fn models_without_names_or_classes() {
-        let numbered = Classes { count: 1000, names: &[] };
+        let numbered = Classes { count: 1000, names: &[], ids: &[] };
         assert_eq!(numbered.select(&["7,999".into()]).expect("indices"), [7, 999]);
         assert!(numbered.select(&["cat".into()]).expect_err("no names").to_string().contains("no names"));
         assert_eq!(numbered.name(12), "12");
-        let none = Classes { count: 0, names: &[] };
+        let none = Classes { count: 0, names: &[], ids: &[] };
         assert!(none.select(&[]).expect("nothing to choose").is_empty());
         assert!(none.select(&["0".into()]).is_err());
+    }
+
+    #[test]
+    fn imagenet_by_name_part_index_and_synset() {
+        let names = crate::cli::imagenet::names(1000);
+        let classes = Classes { count: 1000, names, ids: crate::cli::imagenet::ids(names) };
+        let select = |text: &str| classes.select(&[text.into()]);
+        assert_eq!(select("goldfish, Carassius auratus").expect("all its names"), [1]);
+        assert_eq!(select("Goldfish, n02099601,999").expect("a name, a synset, an index"), [1, 207, 999]);
+        assert_eq!(select("carassius auratus").expect("its second name"), [1]);
+        assert_eq!(select("bald eagle").expect("a name"), [22]);
+        assert_eq!(select("retriever, golden").err().map(|e| e.to_string().contains("several names")), Some(true));
+        assert_eq!(select("volcan").expect("a part"), [980]);
+        let message = |text: &str| select(text).expect_err(text).to_string();
+        assert!(message("crane").contains("crane (134), crane (517)"), "{}", message("crane"));
+        assert!(message("tabby kat").contains("tabby (281)"), "{}", message("tabby kat"));
+        assert!(message("n99999999").contains("no such class"));
+        assert!(message("shark").contains("great white shark (2)"));
+        assert!(message("1000").contains("0 to 999"));
     }
 }

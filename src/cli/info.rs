@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
-use super::{open_model, print, print_json};
+use super::{imagenet, open_model, print, print_json};
 use crate::Result;
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin};
-use crate::plan::{Caps, mebibytes};
+use crate::plan::{Caps, PlanOptions, Precision, mebibytes};
 use crate::session::{Session, SessionOptions};
 
 /// Describes a checkpoint.
@@ -23,8 +23,19 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         return print_json(&object(checkpoint.name(), header, &found, args.tensors)?);
     }
     if args.plan {
-        let options = SessionOptions { batch: args.batch as usize, ..SessionOptions::default() };
-        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, None, &options)?.to_string());
+        let precision = match args.precision {
+            Some(precision) => precision.into(),
+            None if args.flags.use_fp16 == Some(true) => Precision::F16Weights,
+            None => Precision::F32,
+        };
+        let plan = PlanOptions { precision, ..PlanOptions::default() };
+        let low_size = args.flags.small_size.unwrap_or(0);
+        let options = SessionOptions { batch: args.batch as usize, low_size, plan };
+        let guide = match args.classifier.as_deref().or(args.flags.classifier_path.as_deref()) {
+            Some(path) => Some(open_model(Some(path), &args.flags)?.1.config),
+            None => None,
+        };
+        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, guide.as_ref(), &options)?.to_string());
     }
     let mut text = describe(checkpoint.name(), header, &found);
     if args.tensors {
@@ -108,11 +119,16 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
             ),
         ),
     ];
-    let classes = match (config.classes(), config.class_names.len()) {
+    let classes = match (config.classes(), &config.class_names[..]) {
         (0, _) => "none".into(),
-        (n, 0) => format!("{n}"),
-        (n, _) if n <= 20 => config.class_names.join(", "),
-        (n, _) => format!("{n}: {}, ...", config.class_names[..10.min(config.class_names.len())].join(", ")),
+        (n, names) if n <= 20 && !names.is_empty() => names.join(", "),
+        (n, []) if imagenet::names(n).is_empty() => format!("{n}"),
+        // The first of each class's names.
+        (n, names) => {
+            let names = if names.is_empty() { imagenet::names(n) } else { names };
+            let shown: Vec<&str> = names.iter().take(8).filter_map(|name| name.split(',').next()).collect();
+            format!("{n}: {}, ...", shown.join(", "))
+        }
     };
     lines.push(("classes", classes));
     let mut text: String = lines.iter().map(|(key, value)| format!("{key:<14} {value}\n")).collect();

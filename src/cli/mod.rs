@@ -4,14 +4,20 @@ mod adapters;
 pub mod args;
 mod bench;
 pub mod classes;
+mod convert;
+pub mod imagenet;
 mod info;
 pub mod input;
+mod low;
+mod models;
 pub mod npy;
 pub mod output;
 pub mod png;
 pub mod progress;
 pub mod request;
 mod sample;
+mod stage;
+pub mod values;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -51,11 +57,9 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &args::Cli) -> Result<ExitCode> {
     match &cli.command {
-        args::Command::Sample(args) => {
-            if sample::run(args, stop_on_interrupt()).await? == sample::Outcome::Interrupted {
-                return Ok(ExitCode::from(INTERRUPTED));
-            }
-        }
+        args::Command::Sample(args) => return Ok(code(sample::sample(args, stop_on_interrupt(KEPT)).await?)),
+        args::Command::Upsample(args) => return Ok(code(sample::upsample(args, stop_on_interrupt(KEPT)).await?)),
+        args::Command::Convert(args) => return Ok(code(convert::run(args, stop_on_interrupt(NOTHING))?)),
         args::Command::Info(args) => info::run(args)?,
         args::Command::Adapters(args) => adapters::run(args).await?,
         args::Command::Bench(args) => bench::run(args).await?,
@@ -63,14 +67,33 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a command that can be stopped ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is there.
+    Done,
+    /// Ctrl-C ended it; what was finished is there.
+    Interrupted,
+}
+
+fn code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+    }
+}
+
+const KEPT: &str = "stopping after this step; finished images are kept (Ctrl-C again: stop at once)";
+const NOTHING: &str = "stopping; the unfinished file is removed";
+
 /// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.
-fn stop_on_interrupt() -> &'static AtomicBool {
+fn stop_on_interrupt(said: &'static str) -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = || {
+    let handler = move || {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
         }
-        note("stopping after this step; finished images are kept (Ctrl-C again: stop at once)");
+        note(said);
     };
     if ctrlc::set_handler(handler).is_err() {
         // Then Ctrl-C ends the program as it ends any other.

@@ -1,43 +1,41 @@
-//! What a sampling command means: arguments, the model's configuration and the defaults, settled before any GPU work.
+//! What a sampling command means: arguments, the models' configurations and the defaults, settled before any GPU work.
 
 use std::ops::Range;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::args::{SampleArgs, Sampler};
+use super::args::{RunArgs, SampleArgs, UpsampleArgs};
 use super::classes::Classes;
+use super::input::Labeled;
+use super::models::Models;
 use super::output::Record;
-use super::{PARAMETERS, input};
-use crate::config::{ModelConfig, Role};
+use super::stage::{Stage, Wishes};
+use super::values::Sampler;
+use super::{PARAMETERS, imagenet, input};
 use crate::image::Grid;
 use crate::plan::Precision;
-use crate::sampler::respace::Respacing;
-use crate::sampler::schedule::{Method, Schedule};
 use crate::{Error, Result};
 
 /// Images a class where the built-in model is asked for nothing in particular.
 const BUILT_IN_COLUMNS: u32 = 8;
-/// Images at a time that keep a GPU busy: sixteen of 32x32, or as many pixels of another size.
-const BATCH_PIXELS: usize = 16 * 32 * 32;
-/// Classes that a grid gives a row each; more would be a tower.
+/// Classes that a grid gives a row each, and a grid's parameters list; more would be a tower.
 const MAX_ROWS: usize = 64;
+
+/// Images to enlarge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The file's name.
+    pub name: String,
+    /// How many it holds; image k of the run is made from number k modulo this.
+    pub count: u32,
+}
 
 /// A settled run.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The model as messages and files name it.
-    pub model: String,
-    /// How to step.
-    pub method: Method,
-    /// Which steps.
-    pub respacing: Respacing,
-    /// How many those are.
-    pub steps: usize,
-    /// Seed of all noise.
-    pub seed: u64,
-    /// Clip the predicted image at each step.
-    pub clip: bool,
+    /// One stage, or a model and its upsampler.
+    pub stages: Vec<Stage>,
     /// How weights are stored.
     pub precision: Precision,
     /// Classes to take in turn, or empty.
@@ -48,72 +46,108 @@ pub struct Request {
     pub first: u32,
     /// Images of the whole run.
     pub count: u32,
-    /// Images at a time.
-    pub batch: u32,
     /// The noise file's name, where there is one.
     pub noise: Option<String>,
+    /// Images that `upsample` starts from.
+    pub input: Option<Input>,
     class_names: Vec<String>,
-    /// Arguments that make these images again, but for the ones that choose images and outputs.
-    command: Vec<String>,
+    /// `--class` of the whole run's command, where it is not what the command would take anyway.
+    class_words: Option<String>,
 }
 
 impl Request {
-    /// Settles `args` for a model.
+    /// Settles the arguments of `sample`.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for what these models cannot do.
+    pub fn sample(args: &SampleArgs, models: &Models) -> Result<Self> {
+        let run = &args.run;
+        let mut stages = vec![Stage::new(&models.first, wishes(run, args.seed))?];
+        let scale = args.guidance.or(run.flags.classifier_scale);
+        match &models.classifier {
+            Some(classifier) => stages[0].guide(&models.first, classifier, scale, args.guidance_interval)?,
+            None if scale.is_some() || args.guidance_interval.is_some() => {
+                return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
+            }
+            None => {}
+        }
+        if let Some(upsampler) = &models.upsampler {
+            let wishes = Wishes {
+                sampler: args.upsampler_sampler,
+                steps: args.upsampler_steps.as_deref(),
+                eta: args.upsampler_eta,
+                seed: args.upsampler_seed.unwrap_or(args.seed.wrapping_add(1)),
+                batch: args.upsampler_batch.map(|n| n as usize),
+                ..wishes(run, args.seed)
+            };
+            let mut stage = Stage::new(upsampler, wishes)?;
+            let given = [stages[0].size, stages[0].size, stages[0].channels];
+            stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
+            stages.push(stage);
+        }
+        let (classes, class_names) = models.classes()?;
+        let labels = classes_of(classes, &class_names).select(&run.class)?;
+        let usual = match &run.noise {
+            Some(file) => small(input::noise_count(file)?, "a noise file")?,
+            None if models.first.built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
+            None => stages[0].batch,
+        };
+        Ok(Self { stages, labels, class_names, ..Self::of_run(run, usual)? }.with_class_words(classes))
+    }
+
+    /// Settles the arguments of `upsample` for the images in `input`.
     ///
     /// # Errors
     /// [`Error::Options`] for what this model cannot do.
-    pub fn new(args: &SampleArgs, model: &str, config: &ModelConfig) -> Result<Self> {
-        let flags = &args.flags;
-        match config.role {
-            Role::Diffusion => {}
-            Role::Upsampler => {
+    pub fn upsample(args: &UpsampleArgs, models: &Models, input: &Labeled) -> Result<Self> {
+        let (run, upsampler, images) = (&args.run, &models.first, &input.images);
+        let mut stage = Stage::new(upsampler, wishes(run, args.seed))?;
+        let given = [images.height(), images.width(), images.channels()];
+        stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
+        let name = args.input().map(file_name).unwrap_or_default();
+        let count = small(images.count(), "an input")?;
+        let (classes, class_names) = models.classes()?;
+        let labels = match &input.labels {
+            _ if !run.class.is_empty() => classes_of(classes, &class_names).select(&run.class)?,
+            // They travel on to the output, though this model does not look at them.
+            Some(labels) if classes == 0 => labels.clone(),
+            Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
+                None => labels.clone(),
+                Some(label) => {
+                    return Err(Error::Options(format!(
+                        "{name}: class {label}; this model has classes 0 to {}",
+                        classes - 1
+                    )));
+                }
+            },
+            None if classes == 0 => Vec::new(),
+            None => {
                 return Err(Error::Options(format!(
-                    "{model} is an upsampler: it enlarges images and makes none by itself"
+                    "{name} does not say its images' classes, which this model needs; give --class, one or one an image"
                 )));
             }
-            Role::Classifier => {
-                return Err(Error::Options(format!("{model} is a classifier: it judges images and makes none")));
-            }
-        }
-        let built_in = args.model().is_none();
-        let asked = args.sampler.or(flags.use_ddim.map(|ddim| if ddim { Sampler::Ddim } else { Sampler::Ancestral }));
-        let spec = args.steps.as_deref().or(flags.timestep_respacing.as_deref());
-        let (sampler, respacing) = Sampler::resolve(asked, spec, built_in, config.diffusion.diffusion_steps)?;
-        let method = match (sampler, args.eta) {
-            (Sampler::Ddim, eta) => Method::Ddim { eta: eta.unwrap_or(0.0) },
-            (Sampler::Ancestral, None) => Method::Ancestral,
-            (Sampler::Ancestral, Some(_)) => {
-                return Err(Error::Options("--eta belongs to the DDIM sampler; add --sampler ddim".into()));
-            }
         };
-        let clip = !args.no_clip && flags.clip_denoised != Some(false);
-        let schedule = Schedule::new(&config.diffusion, &respacing)?;
-        // Refuses an impossible eta here, before anything is opened.
-        schedule.steps(method, clip)?;
+        let rest = count.saturating_sub(run.first);
+        let request = Self::of_run(run, if rest == 0 { count } else { rest })?;
+        let input = Some(Input { name, count });
+        let request = Self { stages: vec![stage], labels, class_names, input, ..request };
+        Ok(if run.class.is_empty() { request } else { request.with_class_words(classes) })
+    }
 
-        let labels = Classes { count: config.classes(), names: &config.class_names }.select(&args.class)?;
-        let size = config.unet.image_size.max(1);
-        let usual = (BATCH_PIXELS / size.saturating_mul(size)).clamp(1, 16) as u32;
-        let batch = match args.batch.map(|n| n as usize).or(flags.batch_size) {
+    /// What is the same for every command; `usual` is the number of images where the arguments give none.
+    fn of_run(run: &RunArgs, usual: u32) -> Result<Self> {
+        let flags = &run.flags;
+        let count = match run.count.map(|n| n as usize).or(flags.num_samples) {
+            Some(n) => small(n, "a run")?,
             None => usual,
-            Some(n) => small(n, "a batch").and_then(|n| match n {
-                1..=4096 => Ok(n),
-                _ => Err(Error::Options(format!("a batch of {n} images; give 1 to 4096"))),
-            })?,
         };
-        let count = match (args.count.map(|n| n as usize).or(flags.num_samples), &args.noise) {
-            (Some(n), _) => small(n, "a run")?,
-            (None, Some(file)) => small(input::noise_count(file)?, "a noise file")?,
-            (None, None) if built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
-            (None, None) => batch,
-        };
-        let end = args.first.checked_add(count).ok_or_else(|| {
-            Error::Options(format!("images {} to {} + {count}: indices end at {}", args.first, args.first, u32::MAX))
+        let end = run.first.checked_add(count).ok_or_else(|| {
+            Error::Options(format!("images {} to {} + {count}: indices end at {}", run.first, run.first, u32::MAX))
         })?;
-        let part = args.shard.map_or(0..count, |shard| shard.range(count));
-        let indices = args.first + part.start..args.first + part.end;
+        let part = run.shard.map_or(0..count, |shard| shard.range(count));
+        let indices = run.first + part.start..run.first + part.end;
         if count == 0 || indices.is_empty() {
-            return Err(Error::Options(match args.shard {
+            return Err(Error::Options(match run.shard {
                 Some(shard) if count > 0 => {
                     format!("shard {}/{} of {count} images is empty; use fewer shards", shard.index, shard.of)
                 }
@@ -121,56 +155,62 @@ impl Request {
             }));
         }
         debug_assert!(indices.end <= end, "a shard lies within the run");
-        let precision = match args.device.precision {
+        let precision = match run.device.precision {
             Some(precision) => precision.into(),
             None if flags.use_fp16 == Some(true) => Precision::F16Weights,
             None => Precision::F32,
         };
-        let mut request = Self {
-            model: model.into(),
-            method,
-            steps: schedule.len(),
-            respacing,
-            seed: args.seed,
-            clip,
+        Ok(Self {
+            stages: Vec::new(),
             precision,
-            batch: balanced(indices.len() as u32, batch),
-            labels,
+            labels: Vec::new(),
             indices,
-            first: args.first,
+            first: run.first,
             count,
-            noise: args.noise.as_deref().map(file_name),
-            class_names: config.class_names.clone(),
-            command: Vec::new(),
-        };
-        request.command = request.arguments(args.model());
-        Ok(request)
+            noise: run.noise.as_deref().map(file_name),
+            input: None,
+            class_names: Vec::new(),
+            class_words: None,
+        })
     }
 
-    fn arguments(&self, model: Option<&Path>) -> Vec<String> {
-        let mut out: Vec<String> = ["guided-diffusion", "sample"].map(String::from).to_vec();
-        let mut add = |name: &str, value: String| out.extend([name.to_string(), value]);
-        if let Some(path) = model {
-            add("--model", file_name(path));
+    /// Notes the `--class` that chooses these labels.
+    fn with_class_words(mut self, classes: usize) -> Self {
+        let all = self.labels.len() == classes && self.labels.iter().zip(0..).all(|(a, b)| *a == b);
+        let words: Vec<String> = self.labels.iter().map(u32::to_string).collect();
+        // Upsampling takes the input's own classes where none are given.
+        self.class_words = (!words.is_empty() && (!all || self.input.is_some())).then(|| words.join(","));
+        self
+    }
+
+    /// The run of the first stage alone.
+    pub fn first_stage(&self) -> Self {
+        Self { stages: self.stages.iter().take(1).cloned().collect(), ..self.clone() }
+    }
+
+    /// Images at a time in a stage: as many runs as its batch needs, with the least padding.
+    pub fn batch(&self, stage: &Stage) -> u32 {
+        balanced(self.indices.len() as u32, stage.batch)
+    }
+
+    /// Arguments that make these images again, but for the ones that choose images and outputs.
+    fn command(&self) -> Vec<String> {
+        let mut out: Vec<String> = vec!["guided-diffusion".into()];
+        out.push(if self.input.is_some() { "upsample" } else { "sample" }.into());
+        for (stage, prefix) in self.stages.iter().zip(["", "upsampler-"]) {
+            out.extend(stage.arguments(prefix));
         }
-        match self.method {
-            Method::Ancestral => add("--sampler", "ancestral".into()),
-            Method::Ddim { eta } => {
-                add("--sampler", "ddim".into());
-                if eta != 0.0 {
-                    add("--eta", eta.to_string());
-                }
-            }
+        let mut add = |name: &str, value: &str| out.extend([name.to_string(), value.to_string()]);
+        if let Some(input) = &self.input {
+            add("--input", &input.name);
         }
-        add("--steps", self.respacing.to_string());
-        add("--seed", self.seed.to_string());
         if self.precision == Precision::F16Weights {
-            add("--precision", "f16-weights".into());
+            add("--precision", "f16-weights");
         }
         if let Some(noise) = &self.noise {
-            add("--noise", noise.clone());
+            add("--noise", noise);
         }
-        if !self.clip {
+        if self.stages.iter().any(|stage| !stage.clip) {
             out.push("--no-clip".into());
         }
         out
@@ -184,22 +224,24 @@ impl Request {
 
     /// A class's name, or its number.
     pub fn class(&self, label: u32) -> String {
-        Classes { count: self.class_names.len(), names: &self.class_names }.name(label)
+        classes_of(self.class_names.len(), &self.class_names).name(label)
     }
 
-    /// The run's parameters, as files and reports hold them.
+    /// The run's parameters, as files and reports hold them: the first stage's, and the upsampler's within.
     pub fn parameters(&self) -> Value {
         let mut out = json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "model": self.model,
-            "sampler": match self.method { Method::Ancestral => "ancestral", Method::Ddim { .. } => "ddim" },
-            "steps": self.respacing.to_string(),
-            "seed": self.seed,
-            "clip_denoised": self.clip,
             "precision": match self.precision { Precision::F32 => "f32", Precision::F16Weights => "f16-weights" },
         });
-        if let Method::Ddim { eta } = self.method {
-            out["eta"] = json!(eta);
+        for (k, stage) in self.stages.iter().enumerate() {
+            let own = stage.parameters();
+            match (k, own) {
+                (0, Value::Object(own)) => own.into_iter().for_each(|(key, value)| out[key] = value),
+                (_, own) => out["upsampler"] = own,
+            }
+        }
+        if let Some(input) = &self.input {
+            out["input"] = json!(input.name);
         }
         if let Some(noise) = &self.noise {
             out["noise"] = json!(noise);
@@ -212,7 +254,7 @@ impl Request {
         let label = self.label(index);
         let mut parameters = self.parameters();
         parameters["index"] = json!(index);
-        let mut command = self.command.clone();
+        let mut command = self.command();
         if let Some(label) = label {
             parameters["label"] = json!(label);
             if !self.class_names.is_empty() {
@@ -236,11 +278,12 @@ impl Request {
         let mut parameters = self.parameters();
         parameters["first"] = json!(self.indices.start);
         parameters["count"] = json!(self.indices.len());
-        let mut command = self.command.clone();
-        if !self.labels.is_empty() {
+        let mut command = self.command();
+        if (1..=MAX_ROWS).contains(&self.labels.len()) {
             parameters["labels"] = json!(self.labels);
-            let labels: Vec<String> = self.labels.iter().map(u32::to_string).collect();
-            command.extend(["--class".into(), labels.join(",")]);
+        }
+        if let Some(words) = &self.class_words {
+            command.extend(["--class".into(), words.clone()]);
         }
         let (first, count) = if self.noise.is_some() {
             (self.first, self.count)
@@ -253,8 +296,9 @@ impl Request {
 
     /// A row a class where that gives a full grid, else nearly a square.
     pub fn grid(&self) -> Grid {
-        let (count, classes) = (self.indices.len(), self.labels.len());
-        let gap = 2;
+        // An input's labels are one an image, not one a row.
+        let classes = if self.input.is_none() { self.labels.len() } else { 0 };
+        let (count, gap) = (self.indices.len(), 2);
         if (2..=MAX_ROWS).contains(&classes) && count.is_multiple_of(classes) {
             return Grid { rows: classes, columns: count / classes, by_column: true, gap };
         }
@@ -263,17 +307,34 @@ impl Request {
     }
 }
 
+/// What the arguments say of the first stage.
+fn wishes(run: &RunArgs, seed: u64) -> Wishes<'_> {
+    let flags = &run.flags;
+    Wishes {
+        sampler: run.sampler.or(flags.use_ddim.map(|ddim| if ddim { Sampler::Ddim } else { Sampler::Ancestral })),
+        steps: run.steps.as_deref().or(flags.timestep_respacing.as_deref()),
+        eta: run.eta,
+        seed,
+        clip: !run.no_clip && flags.clip_denoised != Some(false),
+        batch: run.batch.map(|n| n as usize).or(flags.batch_size),
+    }
+}
+
+fn classes_of(count: usize, names: &[String]) -> Classes<'_> {
+    Classes { count, names, ids: imagenet::ids(names) }
+}
+
 /// The batch that makes `count` images in as few runs as `most` at a time would, with the least padding.
 fn balanced(count: u32, most: u32) -> u32 {
     count.div_ceil(count.div_ceil(most.max(1)).max(1))
 }
 
 /// A count that is an image index.
-fn small(n: usize, what: &str) -> Result<u32> {
+pub(super) fn small(n: usize, what: &str) -> Result<u32> {
     u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; {} is the most", u32::MAX)))
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     // Without the folder: pictures are published, and paths tell about their maker.
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
@@ -297,14 +358,14 @@ fn quote(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command};
-    use crate::cli::open_model;
+    use crate::sampler::respace::Respacing;
+    use crate::sampler::schedule::Method;
     use clap::Parser;
 
     fn request(line: &str) -> Result<Request> {
         let words = ["guided-diffusion", "sample"].into_iter().chain(line.split_whitespace());
         let Command::Sample(args) = Cli::try_parse_from(words).expect(line).command else { panic!("{line}") };
-        let (_, found) = open_model(None, &args.flags).expect("the built-in model");
-        Request::new(&args, "fashion32", &found.config)
+        Request::sample(&args, &Models::of_sample(&args)?)
     }
 
     fn message(line: &str) -> String {
@@ -317,7 +378,8 @@ mod tests {
     #[test]
     fn the_built_in_defaults() {
         let r = request("").expect("the defaults");
-        assert_eq!((r.count, r.batch, r.steps, r.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
+        let stage = &r.stages[0];
+        assert_eq!((r.count, r.batch(stage), stage.steps, stage.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
         assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
         assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
     }
@@ -325,7 +387,8 @@ mod tests {
     #[test]
     fn batches_are_balanced() {
         for (count, most, batch) in [(80, 16, 16), (17, 16, 9), (5, 16, 5), (1, 1, 1), (33, 16, 11)] {
-            assert_eq!(request(&format!("--count {count} --batch {most}")).expect("possible").batch, batch);
+            let r = request(&format!("--count {count} --batch {most}")).expect("possible");
+            assert_eq!(r.batch(&r.stages[0]), batch);
         }
     }
 
@@ -361,8 +424,9 @@ mod tests {
     fn the_public_scripts_flags_mean_the_same() {
         let line = "--batch_size 4 --num_samples 100 --timestep_respacing ddim25 --use_ddim True --clip_denoised False";
         let r = request(line).expect("accepted");
-        assert_eq!((r.batch, r.count, r.clip), (4, 100, false));
-        assert_eq!((r.method, r.respacing), (Method::Ddim { eta: 0.0 }, Respacing::Ddim(25)));
+        let stage = &r.stages[0];
+        assert_eq!((r.batch(stage), r.count, stage.clip), (4, 100, false));
+        assert_eq!((stage.method, &stage.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
     }
 
     #[test]
@@ -375,6 +439,9 @@ mod tests {
         assert!(message("--batch_size 0").contains("1 to 4096"));
         assert!(message("--num_samples 0").contains("at least 1"));
         assert!(message("--num_samples 99999999999").contains("the most"));
+        assert!(message("--guidance 2").contains("--classifier"));
+        assert!(message("--guidance-interval 0:9").contains("--classifier"));
+        assert!(message("--classifier_scale 2").contains("--classifier"));
     }
 
     #[test]

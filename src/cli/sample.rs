@@ -1,138 +1,266 @@
-//! `sample`: batches of images from a model, one after the other, into an output.
+//! `sample` and `upsample`: batches of images through one model or two, one after the other, into an output.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::args::SampleArgs;
+use super::args::{RunArgs, SampleArgs, UpsampleArgs};
+use super::low::Low;
+use super::models::{Models, Opened};
 use super::output::{Layout, Output};
 use super::progress::Progress;
 use super::request::Request;
-use super::{input, note, open_adapter, open_model, print, print_json};
+use super::stage::Stage;
+use super::{Outcome, input, note, open_adapter, print, print_json};
+use crate::gpu::Gpu;
 use crate::image::Images;
 use crate::plan::PlanOptions;
 use crate::sampler::{Noise, SampleOptions};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All images are there.
-    Done,
-    /// Ctrl-C: the finished batches are there.
-    Interrupted,
-}
-
-/// Runs the command. `stop` ends it after the current step.
+/// Runs `sample`. `stop` ends it after the current step.
 ///
 /// # Errors
 /// [`Error::Options`] for what cannot be asked for, before any work; later the device's errors.
-pub async fn run(args: &SampleArgs, stop: &AtomicBool) -> Result<Outcome> {
-    let (checkpoint, found) = open_model(args.model(), &args.flags)?;
-    let config = &found.config;
-    for remark in &found.remarks {
-        note(&format!("note: {remark}"));
-    }
-    let request = Request::new(args, checkpoint.name(), config)?;
-    let (channels, size) = (config.image_channels(), config.unet.image_size);
-    let noise = match &args.noise {
-        Some(path) => Some(input::noise(path, [request.count as usize, channels, size, size])?),
-        None => None,
-    };
-    let layout = Layout {
-        count: request.indices.len(),
-        height: size,
-        width: size,
-        channels,
-        grid: request.grid(),
-        texts: request.texts(),
-    };
-    let mut output = Output::create(&args.out, layout)?;
+pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Outcome> {
+    let models = Models::of_sample(args)?;
+    let request = Request::sample(args, &models)?;
+    Job { run: &args.run, small_out: args.small_out.as_deref(), request, stop }.work(models, None).await
+}
 
-    let started = Instant::now();
-    let gpu = open_adapter(&args.device).await?;
-    let plan = PlanOptions { precision: request.precision, ..PlanOptions::default() };
-    let options = SessionOptions { batch: request.batch as usize, plan, ..SessionOptions::default() };
-    let mut session = Session::load(&gpu, &checkpoint, config, &options).await?;
-    // The file's pages are no longer needed.
-    drop(checkpoint);
+/// Runs `upsample`. `stop` ends it after the current step.
+///
+/// # Errors
+/// As [`sample`]; files that hold no images.
+pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Outcome> {
+    let Some(path) = args.input() else {
+        return Err(Error::Options("give the images to enlarge as --input".into()));
+    };
+    let models = Models::of_upsample(args)?;
+    let labeled = input::images(path)?;
+    let request = Request::upsample(args, &models, &labeled)?;
+    Job { run: &args.run, small_out: None, request, stop }.work(models, Some(Low::Input(labeled.images))).await
+}
 
-    let batches = request.indices.len().div_ceil(request.batch as usize);
-    let mut progress = Progress::new(batches as u64 * request.steps as u64, request.indices.len());
-    let mut first_step = None;
-    let mut interrupted = false;
-    for start in request.indices.clone().step_by(request.batch as usize) {
-        let end = request.indices.end.min(start.saturating_add(request.batch));
-        let rows = noise.as_deref().map(|all| rows(all, &request, start..end));
-        match batch(&mut session, &request, start..end, rows, &progress, stop).await? {
-            Some((images, first)) => {
-                first_step.get_or_insert(first.duration_since(started));
+/// A settled run with what it writes to.
+struct Job<'a> {
+    run: &'a RunArgs,
+    small_out: Option<&'a Path>,
+    request: Request,
+    stop: &'a AtomicBool,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+struct Done {
+    written: usize,
+    sampling: Duration,
+    first_step: Option<Duration>,
+}
+
+impl Job<'_> {
+    async fn work(&self, models: Models, input: Option<Low>) -> Result<Outcome> {
+        let request = &self.request;
+        let Some(last) = request.stages.last() else { return Ok(Outcome::Done) };
+        let noise = self.noise()?;
+        let started = Instant::now();
+        let gpu = open_adapter(&self.run.device).await?;
+        let Models { first, classifier, upsampler } = models;
+        // A stack that would fail at its second stage fails here.
+        for (stage, (model, guide)) in request.stages.iter().zip(pairs(&first, classifier.as_ref(), upsampler.as_ref()))
+        {
+            Session::plan(gpu.caps(), model.config(), guide.map(Opened::config), &self.options(stage))?;
+        }
+        let mut output = Output::create(&self.run.out, layout(request, last))?;
+        let mut small = match (self.small_out, request.stages.first()) {
+            (Some(path), Some(stage)) => Some((Output::create(path, layout(&request.first_stage(), stage))?, path)),
+            _ => None,
+        };
+
+        let runs = |stage: &Stage| request.indices.len().div_ceil(request.batch(stage) as usize);
+        let steps: usize = request.stages.iter().map(|stage| runs(stage) * stage.steps).sum();
+        let mut progress = Progress::new(steps as u64, request.indices.len());
+        let mut done = Done::default();
+        let mut low = input;
+        let mut files = [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten();
+        let mut interrupted = false;
+        for (k, stage) in request.stages.iter().enumerate() {
+            let Some((model, guide)) = files.next() else { break };
+            progress.stage(k + 1, request.stages.len());
+            let is_last = k + 1 == request.stages.len();
+            let mut session =
+                Session::load_guided(&gpu, model.source(), guide.as_ref().map(Opened::source), &self.options(stage))
+                    .await?;
+            // The files' pages are no longer needed.
+            drop((model, guide));
+            let mut made = Low::made(stage, request.indices.start);
+            for start in request.indices.clone().step_by(request.batch(stage) as usize) {
+                let indices = start..request.indices.end.min(start.saturating_add(request.batch(stage)));
+                let low = low.as_ref().map(|low| low.rows(indices.clone())).transpose()?;
+                let rows = noise.as_deref().filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
+                let Some((images, first)) =
+                    self.batch(&mut session, stage, indices.clone(), low, rows, &progress).await?
+                else {
+                    interrupted = true;
+                    break;
+                };
+                done.first_step.get_or_insert(first.duration_since(started));
                 if let Some(broken) = images.first_not_finite() {
                     return Err(Error::SelfTest(format!(
-                        "image {} holds values that are not numbers: the model or {}'s driver is broken",
+                        "image {} holds values that are not numbers: {} or {}'s driver is broken",
                         start + broken as u32,
+                        stage.model,
                         gpu.summary().name
                     )));
                 }
-                let records: Vec<_> = (start..end).map(|index| request.record(index)).collect();
-                output.push(&images, &records)?;
-                progress.finished(images.count());
+                if is_last {
+                    let records: Vec<_> = indices.map(|index| request.record(index)).collect();
+                    output.push(&images, &records)?;
+                    progress.finished(images.count());
+                } else {
+                    if let Some((small, _)) = &mut small {
+                        let alone = request.first_stage();
+                        let records: Vec<_> = indices.map(|index| alone.record(index)).collect();
+                        small.push(&images, &records)?;
+                    }
+                    made.push(&images);
+                }
             }
-            None => {
-                interrupted = true;
+            if interrupted {
                 break;
             }
+            low = Some(made);
+            // Its memory is free before the next stage takes its own.
+            drop(session);
+            gpu.finish().await?;
         }
+        (done.written, done.sampling) = (output.written(), progress.elapsed());
+        progress.end();
+        if let Some((small, path)) = small {
+            let count = small.written();
+            if small.finish()?.is_some() && !self.run.json {
+                note(&format!("{}: {count} small images", path.display()));
+            }
+        }
+        let path = output.finish()?;
+        self.report(&gpu, path.is_some(), &done)?;
+        Ok(if interrupted { Outcome::Interrupted } else { Outcome::Done })
     }
-    let (sampling, written) = (progress.elapsed(), output.written());
-    progress.end();
-    let path = output.finish()?;
-    report(args, &request, &gpu.summary().name, path.is_some(), written, sampling, first_step)?;
-    Ok(if interrupted { Outcome::Interrupted } else { Outcome::Done })
+
+    /// The noise file's values, checked against the first stage.
+    fn noise(&self) -> Result<Option<Vec<f32>>> {
+        let (Some(path), Some(stage)) = (&self.run.noise, self.request.stages.first()) else { return Ok(None) };
+        input::noise(path, [self.request.count as usize, stage.channels, stage.size, stage.size]).map(Some)
+    }
+
+    fn options(&self, stage: &Stage) -> SessionOptions {
+        let plan = PlanOptions { precision: self.request.precision, ..PlanOptions::default() };
+        SessionOptions { batch: self.request.batch(stage) as usize, low_size: stage.low_size, plan }
+    }
+
+    /// One batch, and when its first step was done; None where it was stopped.
+    async fn batch(
+        &self,
+        session: &mut Session,
+        stage: &Stage,
+        indices: Range<u32>,
+        low_res: Option<Images>,
+        noise: Option<Vec<f32>>,
+        progress: &Progress,
+    ) -> Result<Option<(Images, Instant)>> {
+        let gpu = Arc::clone(session.program().gpu());
+        let guidance = stage.guidance.as_ref();
+        let labels = indices.clone().filter_map(|index| self.request.label(index));
+        let mut run = session.sample(SampleOptions {
+            count: indices.len(),
+            labels: labels.filter(|_| stage.conditional).collect(),
+            method: stage.method,
+            respacing: stage.respacing.clone(),
+            clip_denoised: stage.clip,
+            seed: stage.seed,
+            first_index: indices.start,
+            noise: noise.map_or(Noise::Philox, Noise::Start),
+            guidance_scale: guidance.map_or(1.0, |guidance| guidance.scale as f32),
+            guidance_interval: guidance.and_then(|guidance| guidance.interval).map(|i| i.low..=i.high),
+            low_res,
+        })?;
+        let mut first = None;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if run.step().await?.is_none() {
+                break;
+            }
+            if first.is_none() {
+                // A step is only submitted so far; its time is known once the device has done it.
+                gpu.finish().await?;
+                first = Some(Instant::now());
+            }
+            progress.step();
+        }
+        let images = run.finish().await?;
+        Ok(Some((images, first.unwrap_or_else(Instant::now))))
+    }
+
+    fn report(&self, gpu: &Gpu, exists: bool, done: &Done) -> Result<()> {
+        let (request, adapter) = (&self.request, &gpu.summary().name);
+        let Done { written, first_step, .. } = *done;
+        let (wanted, seconds) = (request.indices.len(), done.sampling.as_secs_f64());
+        let rate = written as f64 / seconds.max(1e-9);
+        let out = self.run.out.display().to_string();
+        if self.run.json {
+            let mut object = request.parameters();
+            object["output"] = if exists { json!(out) } else { json!(null) };
+            object["adapter"] = json!(adapter);
+            object["first"] = json!(request.indices.start);
+            object["images"] = json!(written);
+            object["wanted"] = json!(wanted);
+            object["batch"] = json!(request.stages.first().map(|stage| request.batch(stage)));
+            object["seconds"] = json!(seconds);
+            object["images_per_second"] = json!(rate);
+            object["first_step_seconds"] = json!(first_step.map(|t| t.as_secs_f64()));
+            object["interrupted"] = json!(written < wanted);
+            if let Some(path) = self.small_out {
+                object["small_output"] = json!(path.display().to_string());
+            }
+            return print_json(&object);
+        }
+        if written < wanted {
+            note(&format!("stopped: {written} of {wanted} images are finished"));
+        }
+        if !exists {
+            return Ok(());
+        }
+        let first = first_step.map_or_else(String::new, |t| format!("; first step after {:.1} s", t.as_secs_f64()));
+        let plural = if written == 1 { "" } else { "s" };
+        print(&format!("{out}: {written} image{plural} in {seconds:.1} s ({rate:.2} a second) on {adapter}{first}\n"))
+    }
 }
 
-/// One batch, and when its first step was done; None where it was stopped.
-async fn batch(
-    session: &mut Session,
-    request: &Request,
-    indices: Range<u32>,
-    noise: Option<Vec<f32>>,
-    progress: &Progress,
-    stop: &AtomicBool,
-) -> Result<Option<(Images, Instant)>> {
-    let gpu = Arc::clone(session.program().gpu());
-    let mut run = session.sample(SampleOptions {
-        count: indices.len(),
-        labels: indices.clone().filter_map(|index| request.label(index)).collect(),
-        method: request.method,
-        respacing: request.respacing.clone(),
-        clip_denoised: request.clip,
-        seed: request.seed,
-        first_index: indices.start,
-        noise: noise.map_or(Noise::Philox, Noise::Start),
-        ..SampleOptions::default()
-    })?;
-    let mut first = None;
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        if run.step().await?.is_none() {
-            break;
-        }
-        if first.is_none() {
-            // A step is only submitted so far; its time is known once the device has done it.
-            gpu.finish().await?;
-            first = Some(Instant::now());
-        }
-        progress.step();
+/// Each stage's model and classifier.
+fn pairs<'a>(
+    first: &'a Opened,
+    classifier: Option<&'a Opened>,
+    upsampler: Option<&'a Opened>,
+) -> impl Iterator<Item = (&'a Opened, Option<&'a Opened>)> {
+    [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten()
+}
+
+fn layout(request: &Request, stage: &Stage) -> Layout {
+    Layout {
+        count: request.indices.len(),
+        height: stage.size,
+        width: stage.size,
+        channels: stage.channels,
+        grid: request.grid(),
+        texts: request.texts(),
     }
-    let images = run.finish().await?;
-    Ok(Some((images, first.unwrap_or_else(Instant::now))))
 }
 
 /// The noise file's values for images `indices`; its first row is the whole run's first image.
@@ -140,41 +268,4 @@ fn rows(all: &[f32], request: &Request, indices: Range<u32>) -> Vec<f32> {
     let size = all.len() / request.count.max(1) as usize;
     let at = |index: u32| (index - request.first) as usize * size;
     all.get(at(indices.start)..at(indices.end)).unwrap_or(&[]).to_vec()
-}
-
-fn report(
-    args: &SampleArgs,
-    request: &Request,
-    adapter: &str,
-    exists: bool,
-    written: usize,
-    sampling: Duration,
-    first_step: Option<Duration>,
-) -> Result<()> {
-    let (wanted, seconds) = (request.indices.len(), sampling.as_secs_f64());
-    let rate = written as f64 / seconds.max(1e-9);
-    let out = args.out.display().to_string();
-    if args.json {
-        let mut object = request.parameters();
-        object["output"] = if exists { json!(out) } else { json!(null) };
-        object["adapter"] = json!(adapter);
-        object["first"] = json!(request.indices.start);
-        object["images"] = json!(written);
-        object["wanted"] = json!(wanted);
-        object["batch"] = json!(request.batch);
-        object["seconds"] = json!(seconds);
-        object["images_per_second"] = json!(rate);
-        object["first_step_seconds"] = json!(first_step.map(|t| t.as_secs_f64()));
-        object["interrupted"] = json!(written < wanted);
-        return print_json(&object);
-    }
-    if written < wanted {
-        note(&format!("stopped: {written} of {wanted} images are finished"));
-    }
-    if !exists {
-        return Ok(());
-    }
-    let first = first_step.map_or_else(String::new, |t| format!("; first step after {:.1} s", t.as_secs_f64()));
-    let plural = if written == 1 { "" } else { "s" };
-    print(&format!("{out}: {written} image{plural} in {seconds:.1} s ({rate:.2} a second) on {adapter}{first}\n"))
 }

@@ -1,0 +1,83 @@
+//! The small images that an upsampler enlarges, by their index in the run.
+
+use std::ops::Range;
+
+use super::stage::Stage;
+use crate::image::Images;
+use crate::{Error, Result};
+
+/// Small images.
+#[derive(Debug)]
+pub enum Low {
+    /// Given ones: image k of the run is made from number k modulo their count, as the public script repeats them.
+    Input(Images),
+    /// Those of the run's first stage. The public scripts hand them on as 8-bit files, and upsamplers saw such in
+    /// training, so that they are rounded here too: a stack makes what its two commands make.
+    Made {
+        /// Index of the first one.
+        first: u32,
+        /// Height and width.
+        size: usize,
+        /// Values a pixel.
+        channels: usize,
+        /// All pixels.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Low {
+    /// Room for the images of `stage`, the first one being number `first` of the run.
+    pub fn made(stage: &Stage, first: u32) -> Self {
+        Self::Made { first, size: stage.size, channels: stage.channels, bytes: Vec::new() }
+    }
+
+    /// Takes the next images of the first stage.
+    pub fn push(&mut self, images: &Images) {
+        if let Self::Made { bytes, .. } = self {
+            bytes.extend(images.to_u8());
+        }
+    }
+
+    /// What the images `indices` of the run are made from, in the range -1 to 1.
+    ///
+    /// # Errors
+    /// [`Error::Options`] where there are none.
+    pub fn rows(&self, indices: Range<u32>) -> Result<Images> {
+        match self {
+            Self::Input(images) => {
+                let of = |index: u32| (index as usize).checked_rem(images.count()).map_or(&[][..], |i| images.image(i));
+                let data = indices.clone().flat_map(|index| of(index).iter().copied()).collect();
+                Images::new(indices.len(), images.height(), images.width(), images.channels(), data)
+            }
+            Self::Made { first, size, channels, bytes } => {
+                let values = size * size * channels;
+                let at = |index: u32| index.saturating_sub(*first) as usize * values;
+                let own = bytes
+                    .get(at(indices.start)..at(indices.end))
+                    .ok_or_else(|| Error::Options(format!("the first stage made no images {indices:?}")))?;
+                Images::from_u8(indices.len(), *size, *size, *channels, own)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_images_repeat() {
+        let two = Images::from_u8(2, 1, 1, 1, &[0, 255]).expect("two pixels");
+        let rows = Low::Input(two).rows(1..4).expect("three");
+        assert_eq!(rows.data(), [1.0, -1.0, 1.0]);
+    }
+
+    #[test]
+    fn made_images_are_those_of_their_indices() {
+        let mut low = Low::Made { first: 5, size: 1, channels: 1, bytes: Vec::new() };
+        low.push(&Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels"));
+        let rows = low.rows(6..8).expect("two");
+        assert_eq!(rows.data(), [127.0 / 127.5 - 1.0, 254.0 / 127.5 - 1.0], "rounded as a file rounds");
+        assert!(low.rows(7..9).is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! The files that a command names: opened, their configurations found, checked for their roles, before any GPU work.
+
+use std::path::Path;
+
+use super::args::{SampleArgs, UpsampleArgs};
+use super::{imagenet, note, open_model};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Inferred, ModelConfig, Origin, Overrides, Role};
+use crate::session::Source;
+use crate::{Error, Result};
+
+/// An open file and what is in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file.
+    pub checkpoint: Checkpoint,
+    /// Its configuration.
+    pub found: Inferred,
+    /// The built-in model, which no file holds.
+    pub built_in: bool,
+}
+
+/// The models of a run: one or two that make images, the first perhaps guided.
+#[derive(Debug)]
+pub struct Models {
+    /// The model that works from noise, or `upsample`'s upsampler.
+    pub first: Opened,
+    /// The classifier that guides it.
+    pub classifier: Option<Opened>,
+    /// The upsampler of a stack.
+    pub upsampler: Option<Opened>,
+}
+
+impl Opened {
+    fn open(path: Option<&Path>, flags: &Overrides) -> Result<Self> {
+        let (checkpoint, found) = open_model(path, flags)?;
+        for remark in &found.remarks {
+            note(&format!("note: {}: {remark}", checkpoint.name()));
+        }
+        Ok(Self { checkpoint, found, built_in: path.is_none() })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.found.config
+    }
+
+    /// File and configuration, as a session takes them.
+    pub fn source(&self) -> Source<'_> {
+        Source { checkpoint: &self.checkpoint, config: &self.found.config }
+    }
+
+    /// Refuses a file that cannot play `role`.
+    fn expect(self, role: Role) -> Result<Self> {
+        let (name, is) = (self.checkpoint.name(), self.config().role);
+        let why = match (role, is) {
+            _ if role == is => return Ok(self),
+            (_, Role::Upsampler) => format!(
+                "{name} is an upsampler: it enlarges images and makes none by itself; use `upsample`, or give it as \
+                 --upsampler"
+            ),
+            (_, Role::Classifier) => {
+                format!("{name} is a classifier: it judges images and makes none; give it as --classifier")
+            }
+            (Role::Upsampler, _) => format!("{name} is a diffusion model: it makes images and enlarges none"),
+            (_, Role::Diffusion) => format!("{name} is a diffusion model, not a {role}"),
+        };
+        Err(Error::Options(why))
+    }
+}
+
+impl Models {
+    /// The models of `sample`.
+    ///
+    /// # Errors
+    /// What opening them gives; [`Error::Options`] for files of other roles.
+    pub fn of_sample(args: &SampleArgs) -> Result<Self> {
+        let flags = &args.run.flags;
+        let first = Opened::open(args.model(), flags)?.expect(Role::Diffusion)?;
+        let classifier = match args.classifier() {
+            None => None,
+            Some(path) => Some(classifier(path, flags, first.config())?),
+        };
+        let upsampler = match &args.upsampler {
+            None => None,
+            Some(path) => {
+                // The network's flags are those of the first model, as in the public scripts.
+                let own =
+                    Overrides { large_size: flags.large_size, small_size: flags.small_size, ..Overrides::default() };
+                Some(Opened::open(Some(path), &own).map_err(advise)?.expect(Role::Upsampler)?)
+            }
+        };
+        Ok(Self { first, classifier, upsampler })
+    }
+
+    /// The model of `upsample`.
+    ///
+    /// # Errors
+    /// What opening it gives; [`Error::Options`] for a file of another role.
+    pub fn of_upsample(args: &UpsampleArgs) -> Result<Self> {
+        let Some(path) = args.model() else {
+            return Err(Error::Options("give the upsampler's file as --model".into()));
+        };
+        let first = Opened::open(Some(path), &args.run.flags)?.expect(Role::Upsampler)?;
+        Ok(Self { first, classifier: None, upsampler: None })
+    }
+
+    /// The number of classes that a run chooses from, and their names: the first model's, else the classifier's, else
+    /// the upsampler's.
+    ///
+    /// # Errors
+    /// [`Error::Options`] where two of them know different numbers of classes.
+    pub fn classes(&self) -> Result<(usize, Vec<String>)> {
+        let all: Vec<&Opened> = [Some(&self.first), self.classifier.as_ref(), self.upsampler.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|m| m.config().classes() > 0)
+            .collect();
+        let Some(count) = all.first().map(|m| m.config().classes()) else { return Ok((0, Vec::new())) };
+        if let Some(other) = all.iter().find(|m| m.config().classes() != count) {
+            return Err(Error::Options(format!(
+                "{} knows {} classes, {} {count}: they do not go together",
+                other.checkpoint.name(),
+                other.config().classes(),
+                self.first.checkpoint.name()
+            )));
+        }
+        let named = all.iter().find(|m| m.config().class_names.len() == count);
+        let names = named.map_or_else(|| imagenet::names(count).to_vec(), |m| m.config().class_names.clone());
+        Ok((count, names))
+    }
+}
+
+/// Opens a classifier for `model`.
+fn classifier(path: &Path, flags: &Overrides, model: &ModelConfig) -> Result<Opened> {
+    let opened = Opened::open(Some(path), flags)?;
+    if opened.found.origin != Origin::Shapes {
+        return Ok(opened);
+    }
+    // Nothing but the flags tells this file's process, and a classifier is trained for its model's.
+    let process = &model.diffusion;
+    let mut flags = flags.clone();
+    flags.noise_schedule.get_or_insert(process.noise_schedule);
+    flags.diffusion_steps.get_or_insert(process.diffusion_steps);
+    let found = opened.checkpoint.config(&flags)?;
+    Ok(Opened { found, ..opened })
+}
+
+/// In a stack no flag reaches the upsampler's network.
+fn advise(error: Error) -> Error {
+    match error {
+        Error::Config(message) => Error::Config(format!(
+            "{message}\nin a stack these flags are the first model's; turn the upsampler into a file that carries its \
+             configuration: guided-diffusion convert FILE --large_size ..."
+        )),
+        other => other,
+    }
+}
+
+impl Opened {
+    /// The input size of this upsampler for images of `given` (height, width, channels): `small_size` or, for a public
+    /// file, a quarter of its output; any that divides the output for others, which say nothing of it.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for images that it does not take.
+    pub fn low_size(&self, small_size: Option<usize>, given: [usize; 3]) -> Result<usize> {
+        let (name, size) = (self.checkpoint.name(), self.config().unet.image_size);
+        let wanted = small_size.or_else(|| self.found.public.map(|_| size / 4));
+        let [height, width, channels] = given;
+        let refuse = |wants: String| {
+            Err(Error::Options(format!("images of {width}x{height} with {channels} channels: {name} enlarges {wants}")))
+        };
+        let own = self.config().image_channels();
+        match wanted {
+            Some(low) if [low, low, own] != given => refuse(format!("{low}x{low} with {own} channels")),
+            None if height != width || channels != own || height >= size || !size.is_multiple_of(height.max(1)) => {
+                refuse(format!("squares with {own} channels to {size}x{size}, by a whole factor"))
+            }
+            _ => Ok(height),
+        }
+    }
+}
