@@ -262,6 +262,7 @@ const MISSING: &str =
 const MISSING: &str = "install a Vulkan driver (on Debian and Ubuntu: `apt install mesa-vulkan-drivers` for Intel, AMD \
     and software rendering, or NVIDIA's driver package), or check that the GPU's driver is loaded";
 
+#[cfg(not(target_arch = "wasm32"))]
 fn rank(kind: wgpu::DeviceType) -> u8 {
     match kind {
         wgpu::DeviceType::DiscreteGpu => 0,
