@@ -61,3 +61,14 @@ fn unets_equal_the_reference() {
 fn unets_with_float16_weights_stay_close_to_the_reference() {
     check(&PlanOptions { precision: Precision::F16Weights, ..PlanOptions::default() }, F16_WEIGHTS);
 }
+
+#[test]
+fn winograd_weights_made_at_each_step_change_nothing() {
+    let case = cases_of("unet").into_iter().find(|c| c["name"] == "plain").unwrap();
+    let expected = outputs().tensor_f32("unet/plain/out").unwrap();
+    for gpu in gpus() {
+        let out = run_unet(gpu, &case, &PlanOptions { transform_budget: 0, ..PlanOptions::default() });
+        let error = relative_l2(&out, &expected);
+        assert!(error < NETWORK, "{}: {error:.2e}", gpu.summary().name);
+    }
+}

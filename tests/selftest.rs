@@ -181,7 +181,7 @@ fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
             for variant in node.op.operator().variants(&shapes, node.shape, &caps) {
                 for precision in [Precision::F32, Precision::F16Weights] {
                     let overrides = Overrides::from([("*".into(), variant)]);
-                    let options = PlanOptions { precision, overrides };
+                    let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
                     let real = kernels(&Plan::new(&alone(&graph, node), &caps, &options).unwrap());
                     let mut tiny = kernels(&case.plan(&caps, variant, precision).unwrap());
                     // The backward kernel's case computes the forward result first.

@@ -15,10 +15,6 @@ use crate::shader::{Access, Kernel, Shader};
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of one plan that weights transformed at load may take: enough for small models, for which the transform each
-/// step would cost most.
-const EXPANSION: u64 = 256 << 20;
-
 /// A tensor in device memory before slots are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -134,7 +130,7 @@ impl<'a> Lowering<'a> {
             first_step: 0,
             input_shapes: Vec::new(),
             variant: Variant::Only,
-            expansion: EXPANSION,
+            expansion: options.transform_budget,
         }
     }
 

@@ -71,12 +71,21 @@ pub enum Precision {
 }
 
 /// Choices that are not the device's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PlanOptions {
     /// How weights are stored.
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: select::Overrides,
+    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step.
+    pub transform_budget: u64,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        // Enough for small models, for which the transform at each step would cost most.
+        Self { precision: Precision::F32, overrides: select::Overrides::new(), transform_budget: 256 << 20 }
+    }
 }
 
 /// A buffer of a planned step.

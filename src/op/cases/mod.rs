@@ -166,7 +166,7 @@ impl Case {
     /// A device that is too small.
     pub fn plan(&self, caps: &Caps, variant: Variant, precision: Precision) -> Result<Plan> {
         let overrides = Overrides::from([("*".to_owned(), variant)]);
-        Plan::new(&self.fused, caps, &PlanOptions { precision, overrides })
+        Plan::new(&self.fused, caps, &PlanOptions { precision, overrides, ..PlanOptions::default() })
     }
 
     /// What the host writes: names, and elements as the device has them.
