@@ -145,7 +145,7 @@ fn alone(graph: &Graph, node: &Node) -> Graph {
 }
 
 fn kernels(plan: &Plan) -> BTreeSet<Kernel> {
-    plan.steps.iter().map(|step| step.kernel.clone()).collect()
+    plan.steps().iter().map(|step| step.kernel.clone()).collect()
 }
 
 #[test]
