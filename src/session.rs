@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ModelConfig, Role};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Program};
-use crate::graph::{Shape, fuse};
+use crate::gpu::{Gpu, Program, selftest};
+use crate::graph::{Graph, Shape, fuse};
 pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
 use crate::plan::{Caps, Plan, PlanOptions};
@@ -21,11 +21,13 @@ pub struct SessionOptions {
     pub low_size: usize,
     /// Precision and kernels.
     pub plan: PlanOptions,
+    /// Check the kernels on the device first, and replace those that compute wrong values.
+    pub self_test: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, low_size: 0, plan: PlanOptions::default() }
+        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), self_test: true }
     }
 }
 
@@ -36,6 +38,7 @@ pub struct Session {
     config: ModelConfig,
     guide: Option<ModelConfig>,
     batch: usize,
+    warnings: Vec<String>,
 }
 
 /// A network's file and its configuration.
@@ -98,9 +101,19 @@ impl Session {
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let plan = Self::plan(gpu.caps(), config, guide, options)?;
+        let graph = Self::graph(config, guide, options)?;
+        // What does not fit is refused before anything is compiled.
+        let mut plan = Plan::new(&graph, gpu.caps(), &options.plan)?;
+        let mut warnings = Vec::new();
+        if options.self_test {
+            let report = selftest::verify(gpu, &graph, &options.plan).await?;
+            if !report.warnings.is_empty() {
+                warnings = report.warnings;
+                plan = Plan::new(&graph, gpu.caps(), &PlanOptions { overrides: report.overrides, ..options.plan })?;
+            }
+        }
         let program = Program::new(gpu, plan).await?;
-        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch })
+        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch, warnings })
     }
 
     /// The plan that a session would have, without a device.
@@ -113,6 +126,10 @@ impl Session {
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Plan> {
+        Plan::new(&Self::graph(config, guide, options)?, caps, &options.plan)
+    }
+
+    fn graph(config: &ModelConfig, guide: Option<&ModelConfig>, options: &SessionOptions) -> Result<Graph> {
         config.validate()?;
         guide.map_or(Ok(()), ModelConfig::validate)?;
         let low_size = match config.role {
@@ -126,8 +143,7 @@ impl Session {
         if options.batch == 0 {
             return Err(Error::Options("the batch is 0; it must be at least 1".into()));
         }
-        let graph = sampling_graph(config, guide, options.batch, low_size)?;
-        Plan::new(&fuse::fuse(&graph)?, caps, &options.plan)
+        fuse::fuse(&sampling_graph(config, guide, options.batch, low_size)?)
     }
 
     /// Uploads one parameter; names that the network does not have are ignored.
@@ -170,6 +186,11 @@ impl Session {
             0 => self.guide.as_ref().map_or(0, ModelConfig::classes),
             classes => classes,
         }
+    }
+
+    /// What the self-test found wrong and replaced; empty on a sound driver.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Images of one run.

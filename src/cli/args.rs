@@ -33,7 +33,6 @@ Exit codes: 0 done, 1 failed, 2 impossible arguments, 130 stopped by Ctrl-C (fin
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
 pub enum Command {
     /// Generate images
     Sample(SampleArgs),

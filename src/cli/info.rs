@@ -30,7 +30,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         };
         let plan = PlanOptions { precision, ..PlanOptions::default() };
         let low_size = args.flags.small_size.unwrap_or(0);
-        let options = SessionOptions { batch: args.batch as usize, low_size, plan };
+        let options = SessionOptions { batch: args.batch as usize, low_size, plan, ..SessionOptions::default() };
         let guide = match args.classifier.as_deref().or(args.flags.classifier_path.as_deref()) {
             Some(path) => Some(open_model(Some(path), &args.flags)?.1.config),
             None => None,

@@ -160,7 +160,12 @@ impl Job<'_> {
 
     fn options(&self, stage: &Stage) -> SessionOptions {
         let plan = PlanOptions { precision: self.request.precision, ..PlanOptions::default() };
-        SessionOptions { batch: self.request.batch(stage) as usize, low_size: stage.low_size, plan }
+        SessionOptions {
+            batch: self.request.batch(stage) as usize,
+            low_size: stage.low_size,
+            plan,
+            ..SessionOptions::default()
+        }
     }
 
     /// One batch, and when its first step was done; None where it was stopped.

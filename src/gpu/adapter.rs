@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::pipeline::Pipelines;
+use super::selftest::Verdicts;
 use super::signal::{lock, signal};
 use crate::error::{Error, Result};
 use crate::plan::Caps;
@@ -44,6 +45,7 @@ pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) pipelines: Pipelines,
+    pub(crate) verdicts: Verdicts,
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -106,7 +108,7 @@ impl Gpu {
         });
         let caps = caps(&summary, &device.limits());
         let pipelines = Pipelines::new(checked);
-        Ok(Arc::new(Self { device, queue, pipelines, caps, summary, failure }))
+        Ok(Arc::new(Self { device, queue, pipelines, verdicts: Verdicts::default(), caps, summary, failure }))
     }
 
     /// What plans need to know.
@@ -131,12 +133,17 @@ impl Gpu {
         self.device.destroy();
     }
 
-    /// Fails if the device has failed since it was opened.
+    /// Fails if the device was lost, or has reported another error since the last call.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`] or [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
-        match lock(&self.failure).clone() {
+        let mut failure = lock(&self.failure);
+        let found = failure.clone();
+        if !matches!(found, Some(Failure::Lost(_))) {
+            *failure = None;
+        }
+        match found {
             None => Ok(()),
             Some(Failure::Lost(reason)) => Err(Error::DeviceLost(reason)),
             Some(Failure::OutOfMemory(reason)) => Err(Error::OutOfMemory(format!(
@@ -235,10 +242,11 @@ fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize
         AdapterChoice::Named(text) => {
             let wanted = text.to_lowercase();
             let matches = |s: &&AdapterSummary| {
-                text.parse() == Ok(s.index)
-                    || [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
+                [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
             };
-            summaries.iter().find(matches).map(|s| s.index)
+            // Names hold digits too: a number that is in the list is that.
+            let number = text.parse().ok().filter(|i| *i < summaries.len());
+            number.or_else(|| summaries.iter().find(matches).map(|s| s.index))
         }
     };
     let found = index.and_then(|i| adapters.into_iter().nth(i).map(|adapter| (i, adapter)));
@@ -260,6 +268,7 @@ const MISSING: &str =
 const MISSING: &str = "install a Vulkan driver (on Debian and Ubuntu: `apt install mesa-vulkan-drivers` for Intel, AMD \
     and software rendering, or NVIDIA's driver package), or check that the GPU's driver is loaded";
 
+#[cfg(not(target_arch = "wasm32"))]
 fn rank(kind: wgpu::DeviceType) -> u8 {
     match kind {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -302,7 +311,5 @@ fn caps(summary: &AdapterSummary, limits: &wgpu::Limits) -> Caps {
         max_binding_size: limits.max_storage_buffer_binding_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
-        software: summary.kind == "software",
     }
 }

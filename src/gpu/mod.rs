@@ -4,6 +4,7 @@ pub mod adapter;
 mod pipeline;
 pub mod profile;
 pub mod program;
+pub mod selftest;
 mod signal;
 
 pub use adapter::{AdapterChoice, AdapterSummary, Gpu};

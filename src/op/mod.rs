@@ -7,6 +7,8 @@
 pub mod add;
 pub mod attention;
 pub mod attention_grad;
+#[doc(hidden)]
+pub mod cases;
 pub mod concat;
 pub mod conv2d;
 pub mod elementwise_grad;
@@ -99,6 +101,9 @@ macro_rules! ops {
         }
 
         impl Op {
+            /// Every variant's name.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
             /// The op's behaviour.
             pub fn operator(&self) -> &dyn Operator {
                 match self {

@@ -123,6 +123,9 @@ pub(crate) fn materialize_scaled(
 ) -> Result<()> {
     let x = lowering.input_shape(0);
     let shape = prologue.shape(lowering.input_shapes()).map_err(|reason| lowering.misfit(reason))?;
+    if !shape.c.is_multiple_of(4) || !x.c.is_multiple_of(4) {
+        return Err(lowering.misfit(format!("the channels of {x} and {shape} must be multiples of 4")));
+    }
     let kernel = prologue.define(Kernel::new("modulate"));
     let mut step = lowering.step(kernel);
     prologue.bind(&mut step, lowering);

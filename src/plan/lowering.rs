@@ -15,10 +15,6 @@ use crate::shader::{Access, Kernel, Shader};
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of one plan that weights transformed at load may take: enough for small models, for which the transform each
-/// step would cost most.
-const EXPANSION: u64 = 256 << 20;
-
 /// A tensor in device memory before slots are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -134,7 +130,7 @@ impl<'a> Lowering<'a> {
             first_step: 0,
             input_shapes: Vec::new(),
             variant: Variant::Only,
-            expansion: EXPANSION,
+            expansion: options.transform_budget,
         }
     }
 
@@ -169,12 +165,12 @@ impl<'a> Lowering<'a> {
     /// A weight that is larger than the device allows.
     pub fn finish(self) -> Result<Recording> {
         for weight in &self.recording.weights {
-            let limit = self.caps.max_binding_size.min(self.caps.max_buffer_size);
+            let (name, limit) = self.caps.largest_buffer();
             if weight.bytes() > limit {
                 return Err(Error::Limit {
                     what: weight.name.clone(),
                     adapter: self.caps.adapter.clone(),
-                    name: "maxStorageBufferBindingSize",
+                    name,
                     needed: super::mebibytes(weight.bytes()),
                     limit: super::mebibytes(limit),
                     advice: "float16 weights (--precision f16) or an adapter with larger bindings would fit".into(),
@@ -295,7 +291,7 @@ impl<'a> Lowering<'a> {
 
     /// How many rows of `row_bytes` a chunked kernel's temporary may have.
     pub fn workspace_rows(&self, row_bytes: usize) -> usize {
-        WORKSPACE.min(self.caps.max_binding_size as usize) / row_bytes.max(1)
+        (WORKSPACE as u64).min(self.caps.max_binding_size) as usize / row_bytes.max(1)
     }
 
     /// Starts a step.
@@ -332,7 +328,8 @@ impl<'a> Lowering<'a> {
         }
         let word = |name: &String| {
             let found = step.words.iter().find(|(n, _)| n == name).map(|(_, word)| *word);
-            found.ok_or_else(|| broken(format!("parameter {name} is not given")))
+            let given = found.ok_or_else(|| broken(format!("parameter {name} is not given")))?;
+            given.ok_or_else(|| broken(format!("parameter {name} is larger than 32 bits")))
         };
         let words = shader.parameters.iter().map(word).collect::<Result<Vec<u32>>>()?;
         let mut workgroups = [0u32; 3];
@@ -380,7 +377,7 @@ fn bytes(elements: usize) -> u64 {
 pub struct StepBuilder {
     kernel: Kernel,
     buffers: Vec<(&'static str, Resource)>,
-    words: Vec<(&'static str, u32)>,
+    words: Vec<(&'static str, Option<u32>)>,
     workgroups: [usize; 3],
 }
 
@@ -393,13 +390,13 @@ impl StepBuilder {
 
     /// Gives an integer parameter; one that the shader does not have is ignored, since variants differ.
     pub fn word(&mut self, name: &'static str, value: usize) -> &mut Self {
-        self.words.push((name, u32::try_from(value).unwrap_or(u32::MAX)));
+        self.words.push((name, u32::try_from(value).ok()));
         self
     }
 
     /// Gives a float parameter.
     pub fn float(&mut self, name: &'static str, value: f32) -> &mut Self {
-        self.words.push((name, value.to_bits()));
+        self.words.push((name, Some(value.to_bits())));
         self
     }
 

@@ -30,10 +30,6 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Storage buffers a kernel may bind.
     pub max_storage_buffers: u32,
-    /// Invocations a workgroup may have.
-    pub max_invocations: u32,
-    /// The kernels run on a CPU.
-    pub software: bool,
 }
 
 impl Caps {
@@ -45,8 +41,15 @@ impl Caps {
             max_binding_size: 128 << 20,
             max_workgroups: 65_535,
             max_storage_buffers: 8,
-            max_invocations: 256,
-            software: false,
+        }
+    }
+
+    /// The limit on one storage buffer, and its WebGPU name.
+    pub(crate) fn largest_buffer(&self) -> (&'static str, u64) {
+        if self.max_binding_size < self.max_buffer_size {
+            ("maxStorageBufferBindingSize", self.max_binding_size)
+        } else {
+            ("maxBufferSize", self.max_buffer_size)
         }
     }
 }
@@ -62,12 +65,21 @@ pub enum Precision {
 }
 
 /// Choices that are not the device's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PlanOptions {
     /// How weights are stored.
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: select::Overrides,
+    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step.
+    pub transform_budget: u64,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        // Enough for small models, for which the transform at each step would cost most.
+        Self { precision: Precision::F32, overrides: select::Overrides::new(), transform_budget: 256 << 20 }
+    }
 }
 
 /// A buffer of a planned step.
@@ -119,23 +131,23 @@ pub struct Port {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Dispatches in order.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// Bytes of each slot.
-    pub slots: Vec<u64>,
+    pub(crate) slots: Vec<u64>,
     /// Weights to load, each once.
-    pub weights: Vec<WeightSpec>,
+    pub(crate) weights: Vec<WeightSpec>,
     /// Small tables computed on the host.
-    pub constants: Vec<Vec<f32>>,
+    pub(crate) constants: Vec<Vec<f32>>,
     /// All steps' parameters, each at an offset that a uniform binding may have.
-    pub parameters: Vec<u8>,
+    pub(crate) parameters: Vec<u8>,
     /// What the host writes.
-    pub inputs: Vec<Port>,
+    pub(crate) inputs: Vec<Port>,
     /// What the host may read.
-    pub outputs: Vec<Port>,
-    /// Lifetimes, for the tests and the printed table.
-    pub lifetimes: Vec<lifetime::Lifetime>,
+    pub(crate) outputs: Vec<Port>,
+    /// When each value is alive.
+    pub(crate) lifetimes: Vec<lifetime::Lifetime>,
     /// The slot of each value.
-    pub assignment: Vec<usize>,
+    pub(crate) assignment: Vec<usize>,
 }
 
 /// Uniform bindings start at multiples of this (WebGPU's default, in bytes).
@@ -200,6 +212,41 @@ impl Plan {
         })
     }
 
+    /// Dispatches in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Bytes of each slot.
+    pub fn slots(&self) -> &[u64] {
+        &self.slots
+    }
+
+    /// Weights to load, each once.
+    pub fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    /// What the host writes.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What the host may read.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The lifetime of each value.
+    pub fn lifetimes(&self) -> &[lifetime::Lifetime] {
+        &self.lifetimes
+    }
+
+    /// The slot of each value; of no meaning for a value that no step touches.
+    pub fn assignment(&self) -> &[usize] {
+        &self.assignment
+    }
+
     /// Bytes of all activations.
     pub fn activation_bytes(&self) -> u64 {
         self.slots.iter().sum()
@@ -222,11 +269,7 @@ impl Plan {
 }
 
 fn check_slots(recording: &lowering::Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
-    let (name, limit) = if caps.max_binding_size < caps.max_buffer_size {
-        ("maxStorageBufferBindingSize", caps.max_binding_size)
-    } else {
-        ("maxBufferSize", caps.max_buffer_size)
-    };
+    let (name, limit) = caps.largest_buffer();
     let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
     let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
     let largest = values.map(|(v, _)| v).max_by_key(|v| v.bytes);

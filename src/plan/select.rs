@@ -74,7 +74,7 @@ pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &Overrides)
 }
 
 /// A convolution's variants, the default first.
-pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, _caps: &Caps) -> Vec<Variant> {
+pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
     let channels = conv.prologue.shape(inputs).map_or(0, |s| s.c);
     let first = inputs.first().map_or(0, |s| s.c);
     if !channels.is_multiple_of(4) || !first.is_multiple_of(4) {
@@ -99,5 +99,9 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, _caps: &Caps)
         variants.splice(at..at, winograd);
     }
     variants.push(Variant::Only);
+    let fits = |tile: &GemmTile| {
+        tile.groups(output.rows(), output.c.div_ceil(4), 1).iter().all(|groups| *groups <= caps.max_workgroups as usize)
+    };
+    variants.retain(|v| !matches!(v, Variant::Gemm(tile) if !fits(tile)));
     variants
 }

@@ -4,9 +4,11 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod builtin;
 #[cfg(feature = "cli")]
 pub mod folder;
 pub mod gpu;
+pub mod judge;
 pub mod networks;
 pub mod synth;
 

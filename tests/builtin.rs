@@ -1,0 +1,40 @@
+//! The built-in model: its images from given noise equal the reference's, and show what was asked for.
+
+mod common;
+
+use common::builtin::{ddim25, labelled_as_asked, session};
+use common::gpu::gpus;
+use common::{fixture, synth};
+use guided_diffusion::sampler::{Noise, SampleOptions};
+use pollster::block_on;
+use safetensors::SafeTensors;
+
+/// Of 30 samples; the whole figure (0.85 of 200) is tests/quality.rs's, which takes minutes. The seeds are fixed, so
+/// this cannot fail by chance alone, only after a change.
+const AS_ASKED: usize = 23;
+
+#[test]
+fn images_from_given_noise_equal_the_reference() {
+    let file = std::fs::read(fixture("builtin.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&file).unwrap();
+    let expected: Vec<f32> = bytemuck::pod_collect_to_vec(golden.tensor("images").unwrap().data());
+    let labels: Vec<u32> = bytemuck::pod_collect_to_vec(golden.tensor("labels").unwrap().data());
+    for gpu in gpus() {
+        let mut session = session(gpu, labels.len());
+        let start = synth::noise_of("start", &[labels.len(), 1, 32, 32], 0);
+        let options =
+            SampleOptions { count: labels.len(), labels: labels.clone(), noise: Noise::Start(start), ..ddim25() };
+        let images = block_on(session.sample(options).unwrap().finish()).unwrap();
+        let levels = images.to_nchw().iter().zip(&expected).map(|(a, e)| (a - e).abs() * 127.5).fold(0.0, f32::max);
+        println!("{}: at most {levels:.4} of 255 levels apart", gpu.summary().name);
+        assert!(levels <= 1.0, "{}: {levels} of 255 levels apart", gpu.summary().name);
+    }
+}
+
+#[test]
+fn samples_show_what_was_asked_for() {
+    let gpu = &gpus()[0];
+    let right = labelled_as_asked(gpu, 30, 10);
+    println!("{}: {right} of 30 labelled as asked", gpu.summary().name);
+    assert!(right >= AS_ASKED, "only {right} of 30 are labelled as asked");
+}

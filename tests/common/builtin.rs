@@ -1,0 +1,44 @@
+//! The built-in model on a device.
+
+use std::sync::Arc;
+
+use guided_diffusion::checkpoint::Checkpoint;
+use guided_diffusion::config::Overrides;
+use guided_diffusion::gpu::Gpu;
+use guided_diffusion::sampler::{Method, SampleOptions};
+use guided_diffusion::{Images, Session, SessionOptions};
+use pollster::block_on;
+
+use super::judge::Judge;
+
+/// The built-in model, loaded for `batch` images.
+pub fn session(gpu: &Arc<Gpu>, batch: usize) -> Session {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion32.safetensors");
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let config = checkpoint.config(&Overrides::default()).unwrap().config;
+    let options = SessionOptions { batch, ..SessionOptions::default() };
+    block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap()
+}
+
+/// 25 steps of DDIM, as all figures of the built-in model.
+pub fn ddim25() -> SampleOptions {
+    SampleOptions {
+        method: Method::Ddim { eta: 0.0 },
+        respacing: "ddim25".parse().unwrap(),
+        ..SampleOptions::default()
+    }
+}
+
+/// How many of `count` samples, the classes in turn, the judge labels as asked.
+pub fn labelled_as_asked(gpu: &Arc<Gpu>, count: usize, batch: usize) -> usize {
+    let (mut session, judge) = (session(gpu, batch), Judge::open());
+    let mut right = 0;
+    for first in (0..count).step_by(batch) {
+        let labels: Vec<u32> = (first..count.min(first + batch)).map(|i| i as u32 % 10).collect();
+        let options =
+            SampleOptions { count: labels.len(), labels: labels.clone(), first_index: first as u32, ..ddim25() };
+        let images: Images = block_on(session.sample(options).unwrap().finish()).unwrap();
+        right += labels.iter().enumerate().filter(|(i, l)| judge.label(images.image(*i)) == **l as usize).count();
+    }
+    right
+}

@@ -1,0 +1,204 @@
+//! Plans without a device: how much memory they take, parameters, fusing, limits, the printed table.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{cases_of, fixture, model_config, sizes, synth};
+use guided_diffusion::checkpoint::synthetic;
+use guided_diffusion::config::{ModelConfig, Overrides, Role, parameters, presets};
+use guided_diffusion::graph::tensor::nchw_to_nhwc;
+use guided_diffusion::graph::{Graph, Shape, fuse, reference};
+use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
+use guided_diffusion::plan::{Caps, PlanOptions, Precision, mebibytes};
+use guided_diffusion::{Checkpoint, Error, Session, SessionOptions};
+
+/// A device with room for every model.
+fn ample() -> Caps {
+    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, ..Caps::webgpu_defaults() }
+}
+
+fn builtin() -> ModelConfig {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion32.safetensors");
+    Checkpoint::open(path).unwrap().config(&Overrides::default()).unwrap().config
+}
+
+fn small_cases(kind: &str) -> Vec<serde_json::Value> {
+    cases_of(kind).into_iter().filter(|c| c.get("stride").is_none()).collect()
+}
+
+#[test]
+fn memory_stays_within_what_was_promised() {
+    println!(
+        "{:<28} {:>12} {:>12} {:>12} {:>14}",
+        "file, batch 1", "activations", "weights", "as float16", "default limits"
+    );
+    for preset in &presets::PRESETS {
+        let config = preset.config();
+        if config.role == Role::Classifier {
+            continue;
+        }
+        let plan = |precision| {
+            let plan = PlanOptions { precision, ..PlanOptions::default() };
+            SessionOptions { plan, ..SessionOptions::default() }
+        };
+        let wide = Session::plan(&ample(), &config, None, &plan(Precision::F32)).unwrap();
+        let half = Session::plan(&ample(), &config, None, &plan(Precision::F16Weights)).unwrap();
+        let fits = Session::plan(&Caps::webgpu_defaults(), &config, None, &plan(Precision::F32));
+        println!(
+            "{:<28} {:>12} {:>12} {:>12} {:>14}",
+            preset.name,
+            mebibytes(wide.activation_bytes()),
+            mebibytes(wide.weight_bytes()),
+            mebibytes(half.weight_bytes()),
+            fits.map_or_else(|e| e.to_string(), |_| "fits".into())
+        );
+        if preset.name == "256x256_diffusion" {
+            assert!(wide.activation_bytes() <= 600 << 20, "{}", mebibytes(wide.activation_bytes()));
+            assert!(half.weight_bytes() <= 1_200 << 20, "{}", mebibytes(half.weight_bytes()));
+        }
+    }
+    for (batch, most) in [(1, 4), (16, 64)] {
+        let plan = Session::plan(
+            &Caps::webgpu_defaults(),
+            &builtin(),
+            None,
+            &SessionOptions { batch, ..SessionOptions::default() },
+        );
+        let plan = plan.unwrap();
+        println!("built-in, batch {batch}: {}", mebibytes(plan.activation_bytes()));
+        assert!(plan.activation_bytes() <= most << 20, "{}", mebibytes(plan.activation_bytes()));
+    }
+}
+
+#[test]
+fn graphs_declare_exactly_the_configured_parameters() {
+    let declared = |graph: &Graph, prefix: &str| -> BTreeSet<(String, Vec<usize>)> {
+        let own = graph.params.iter().filter_map(|p| p.name.strip_prefix(prefix).map(|name| (name, p)));
+        let own = own.filter(|(name, _)| !prefix.is_empty() || !name.starts_with("classifier."));
+        own.map(|(name, p)| (name.to_owned(), p.shape.clone())).collect()
+    };
+    let check = |name: &str, config: &ModelConfig, low_size: Option<usize>| {
+        let wanted: BTreeSet<_> = parameters(config).unwrap().into_iter().collect();
+        let mut graph = Graph::default();
+        if config.role == Role::Classifier {
+            let (size, channels) = (config.unet.image_size, config.unet.in_channels);
+            let x = graph.input("x", Shape::new(1, size, size, channels));
+            let timesteps = graph.input("timesteps", Shape::vector(1, 1));
+            classifier(&mut graph, &config.unet, "classifier.", x, timesteps).unwrap();
+            assert_eq!(declared(&graph, "classifier."), wanted, "{name}");
+        } else {
+            let inputs = UNetInputs::declare(&mut graph, &config.unet, 1, low_size);
+            unet(&mut graph, &config.unet, inputs).unwrap();
+            assert_eq!(declared(&graph, ""), wanted, "{name}");
+        }
+    };
+    for preset in &presets::PRESETS {
+        let config = preset.config();
+        check(preset.name, &config, (config.role == Role::Upsampler).then_some(config.unet.image_size / 4));
+    }
+    for case in small_cases("unet").iter().chain(&small_cases("classifier")) {
+        let low_size = case.get("low_res").map(|low| sizes(low)[2]);
+        check(case["name"].as_str().unwrap(), &model_config(&case["config"]), low_size);
+    }
+    check("built-in", &builtin(), None);
+}
+
+/// Both graphs' outputs by the plain reference.
+fn same_values(name: &str, graph: &Graph) {
+    let fused = fuse::fuse(graph).unwrap();
+    assert!(fused.nodes.len() < graph.nodes.len(), "{name}");
+    let evaluate = |graph: &Graph| {
+        let input = |name: &str| {
+            let id = graph.find_input(name).unwrap();
+            let shape = graph.shape(id);
+            Ok(match name {
+                "timesteps" => (0..shape.n).map(|i| 977.0 - 400.0 * i as f32).collect(),
+                "labels" => (0..shape.n).map(|i| (7 * i + 1) as f32).collect(),
+                _ => nchw_to_nhwc(&synth::noise_of(name, &[shape.n, shape.c, shape.h, shape.w], 5), shape),
+            })
+        };
+        let values = reference::evaluate(graph, input, |p| Ok(synthetic::weight(&p.name, &p.shape, 5))).unwrap();
+        graph.outputs.iter().map(|(_, id)| values[id.0].data.clone()).collect::<Vec<_>>()
+    };
+    for (a, b) in evaluate(graph).iter().zip(&evaluate(&fused)) {
+        let error = common::gpu::relative_l2(a, b);
+        println!("{name}: {error:.1e}");
+        // Only where float32 rounds between two nodes may they differ.
+        assert!(error <= 2e-6, "{name}: {error:.1e}");
+    }
+}
+
+#[test]
+fn fusing_changes_no_value() {
+    let names =
+        ["additive_embedding", "conv_resample", "conv_resample_additive_new_order", "upsampler_x4", "half_multiplier"];
+    for case in small_cases("unet").iter().filter(|c| names.iter().any(|name| c["name"] == *name)) {
+        let mut config = model_config(&case["config"]).unet;
+        // The reference takes its time: fewer blocks, with all that matters.
+        config.num_res_blocks = 1;
+        let mut graph = Graph::default();
+        let inputs = UNetInputs::declare(&mut graph, &config, 1, case.get("low_res").map(|low| sizes(low)[2]));
+        let out = unet(&mut graph, &config, inputs).unwrap();
+        graph.output("out", out);
+        same_values(case["name"].as_str().unwrap(), &graph);
+    }
+    for case in small_cases("classifier").iter().filter(|c| c["name"] != "spatial") {
+        let mut config = model_config(&case["config"]).unet;
+        config.num_res_blocks = 1;
+        let mut graph = Graph::default();
+        let x = graph.input("x", Shape::new(1, 16, 16, 3));
+        let timesteps = graph.input("timesteps", Shape::vector(1, 1));
+        let labels = graph.input("labels", Shape::vector(1, 1));
+        let logits = classifier(&mut graph, &config, "", x, timesteps).unwrap();
+        let gradient = guidance_gradient(&mut graph, logits, labels, x).unwrap();
+        graph.output("logits", logits);
+        graph.output("gradient", gradient);
+        same_values(case["name"].as_str().unwrap(), &graph);
+    }
+}
+
+#[test]
+fn a_device_too_small_is_told_by_its_limit() {
+    let defaults = Caps::webgpu_defaults;
+    let config = model_config(&small_cases("unet")[0]["config"]);
+    let refused =
+        |caps: Caps, config: &ModelConfig| match Session::plan(&caps, config, None, &SessionOptions::default()) {
+            Err(Error::Limit { name, what, needed, limit, .. }) => {
+                assert!(!what.is_empty() && !needed.is_empty() && !limit.is_empty());
+                name
+            }
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(refused(Caps { max_binding_size: 1 << 10, ..defaults() }, &config), "maxStorageBufferBindingSize");
+    assert_eq!(refused(Caps { max_workgroups: 1, ..defaults() }, &config), "maxComputeWorkgroupsPerDimension");
+    assert_eq!(refused(Caps { max_storage_buffers: 3, ..defaults() }, &config), "maxStorageBuffersPerShaderStage");
+    // A weight within the binding but not the buffer, and an activation that is larger than any weight.
+    assert_eq!(refused(Caps { max_buffer_size: 1 << 10, ..defaults() }, &config), "maxBufferSize");
+    let wide = presets::by_name("512x512_diffusion").unwrap().config();
+    assert_eq!(refused(defaults(), &wide), "maxStorageBufferBindingSize");
+    let text = Session::plan(&defaults(), &wide, None, &SessionOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("128.0 MiB") && text.contains("default limits"), "{text}");
+}
+
+#[test]
+fn the_plan_prints_as_a_table() {
+    let plan = Session::plan(&Caps::webgpu_defaults(), &builtin(), None, &SessionOptions::default()).unwrap();
+    let text = plan.to_string();
+    println!("{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let is_step = |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    let rows: Vec<&str> = lines.iter().copied().filter(is_step).collect();
+    // Every step, and the totals, which begin with a number too.
+    assert_eq!(rows.len(), plan.steps().len() + 1);
+    assert!(rows[plan.steps().len() - 1].ends_with("  step"), "the node's name comes last");
+    let path = fixture("plan.txt");
+    // The head, the segments and the totals; the rows between change with every kernel.
+    let shown: Vec<&str> = lines.iter().copied().filter(|line| !is_step(line)).chain(rows.last().copied()).collect();
+    let shown = shown.join("\n") + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &shown).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(shown, expected, "set UPDATE_SNAPSHOTS=1 and look at the difference to tests/fixtures/plan.txt");
+}
