@@ -164,55 +164,44 @@ fn each_step_equals_the_reference() {
 
 #[test]
 fn without_a_scale_or_outside_the_interval_nothing_is_guided() {
-    for gpu in gpus() {
-        {
-            let name = "ddim10_cosine_eta";
-            let case = case(name);
-            let mut session = guided(gpu, &case);
-            assert!(session.is_guided());
-            let plain = sample(&mut unguided(gpu, &case), options(&case));
-            let zero = sample(&mut session, SampleOptions { guidance_scale: 0.0, ..options(&case) });
-            // Fusion may differ in a graph that has a second reader of x, so that sums may have other orders.
-            assert!(relative_l2(zero.data(), plain.data()) <= 2e-5, "{name}: scale 0");
+    let gpu = &gpus()[0];
+    let case = case("ddim10_cosine_eta");
+    let mut session = guided(gpu, &case);
+    assert!(session.is_guided());
+    let plain = sample(&mut unguided(gpu, &case), options(&case));
+    let zero = sample(&mut session, SampleOptions { guidance_scale: 0.0, ..options(&case) });
+    // Fusion may differ in a graph that has a second reader of x, so that sums may have other orders.
+    assert!(relative_l2(zero.data(), plain.data()) <= 2e-5, "scale 0");
 
-            // Timesteps of the full process end at 999, so that this interval holds none of the run's.
-            let nowhere =
-                |scale| SampleOptions { guidance_scale: scale, guidance_interval: Some(1000..=2000), ..options(&case) };
-            let images = sample(&mut session, nowhere(300.0));
-            assert_eq!(images.data(), zero.data(), "{name}: outside the interval no scale matters");
-
-            // Everywhere is no interval; half of the steps is neither.
-            let whole = sample(&mut session, options(&case));
-            let with = |range| SampleOptions { guidance_interval: Some(range), ..options(&case) };
-            assert_eq!(sample(&mut session, with(0..=999)).data(), whole.data(), "{name}: everywhere");
-            let half = sample(&mut session, with(0..=499));
-            let differs = |a: &Images, b: &Images| relative_l2(a.data(), b.data()) > 1e-3;
-            assert!(differs(&whole, &zero) && differs(&half, &zero) && differs(&half, &whole), "{name}");
-        }
-    }
+    // Timesteps of the full process end at 999, so that this interval holds none of the run's.
+    let with = |range| SampleOptions { guidance_interval: Some(range), ..options(&case) };
+    assert_eq!(sample(&mut session, with(1000..=2000)).data(), zero.data(), "outside the interval no scale matters");
+    // Everywhere is no interval; half of the steps is neither.
+    let whole = sample(&mut session, options(&case));
+    assert_eq!(sample(&mut session, with(0..=999)).data(), whole.data(), "everywhere");
+    let half = sample(&mut session, with(0..=499));
+    let differs = |a: &Images, b: &Images| relative_l2(a.data(), b.data()) > 1e-3;
+    assert!(differs(&whole, &zero) && differs(&half, &zero) && differs(&half, &whole));
 }
 
 #[test]
 fn an_unconditional_model_takes_the_classifiers_labels() {
-    {
-        let gpu = &gpus()[0];
-        let case = case("ddim10_cosine_eta");
-        let (mut model, classifier) = configs(&case);
-        model.unet.num_classes = 0;
-        let (weights, judge) =
-            (Checkpoint::synthetic(&model, 0).unwrap(), Checkpoint::synthetic(&classifier, 1).unwrap());
-        let sources = |model| {
-            (Source { checkpoint: &weights, config: model }, Some(Source { checkpoint: &judge, config: &classifier }))
-        };
-        let (source, guide) = sources(&model);
-        let options_of = SessionOptions { batch: 2, ..SessionOptions::default() };
-        let mut session = block_on(Session::load_guided(gpu, source, guide, &options_of)).unwrap();
-        assert_eq!(session.classes(), classifier.classes());
-        let a = sample(&mut session, options(&case));
-        let b = sample(&mut session, SampleOptions { labels: vec![3, 4], ..options(&case) });
-        assert!(relative_l2(b.data(), a.data()) > 1e-3, "labels decide");
-        assert!(session.sample(SampleOptions { labels: Vec::new(), ..options(&case) }).is_err());
-    }
+    let gpu = &gpus()[0];
+    let case = case("ddim10_cosine_eta");
+    let (mut model, classifier) = configs(&case);
+    model.unet.num_classes = 0;
+    let (weights, judge) = (Checkpoint::synthetic(&model, 0).unwrap(), Checkpoint::synthetic(&classifier, 1).unwrap());
+    let sources = |model| {
+        (Source { checkpoint: &weights, config: model }, Some(Source { checkpoint: &judge, config: &classifier }))
+    };
+    let (source, guide) = sources(&model);
+    let options_of = SessionOptions { batch: 2, ..SessionOptions::default() };
+    let mut session = block_on(Session::load_guided(gpu, source, guide, &options_of)).unwrap();
+    assert_eq!(session.classes(), classifier.classes());
+    let a = sample(&mut session, options(&case));
+    let b = sample(&mut session, SampleOptions { labels: vec![3, 4], ..options(&case) });
+    assert!(relative_l2(b.data(), a.data()) > 1e-3, "labels decide");
+    assert!(session.sample(SampleOptions { labels: Vec::new(), ..options(&case) }).is_err());
 }
 
 #[test]
