@@ -42,7 +42,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     } else {
 #if LEARNED
         let share = (model[i / p.channels * p.model_channels + p.channels + i % p.channels] + 1.0) / 2.0;
-        let log_variance = share * coefficients.max_log_variance + (1.0 - share) * coefficients.min_log_variance;
+        // A wild output must not leave exp4's range.
+        let log_variance = min(share * coefficients.max_log_variance + (1.0 - share) * coefficients.min_log_variance, 80.0);
 #else
         let log_variance = coefficients.fixed_log_variance;
 #end

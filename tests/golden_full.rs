@@ -21,10 +21,11 @@ fn strided(values: &[f32], case: &serde_json::Value) -> Vec<f32> {
 #[test]
 fn public_architectures_equal_the_reference() {
     let outputs = outputs();
-    let mut failures = Vec::new();
+    let (mut networks, mut failures) = (0, Vec::new());
     for gpu in gpus() {
         for kind in ["unet", "classifier"] {
             for case in cases_of(kind).iter().filter(|c| c.get("stride").is_some()) {
+                networks += 1;
                 let name = case["name"].as_str().unwrap();
                 let results = if kind == "unet" {
                     let out = run_unet(gpu, case, &PlanOptions::default());
@@ -43,5 +44,6 @@ fn public_architectures_equal_the_reference() {
             }
         }
     }
+    assert_eq!(networks, 3 * gpus().len(), "two UNets and a classifier on each adapter");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -143,7 +143,7 @@ fn kernels_equal_the_reference() {
                 block_on(program.upload(&param.name, &weight(param).unwrap())).unwrap();
             }
             program.seal().unwrap();
-            let ports: Vec<String> = program.plan().inputs.iter().map(|p| p.name.clone()).collect();
+            let ports: Vec<String> = program.plan().inputs().iter().map(|p| p.name.clone()).collect();
             for port in ports {
                 program.write(&port, &input(&case.graph, &port)).unwrap();
             }

@@ -89,7 +89,7 @@ fn winograd_in_chunks_equals_the_whole() {
     let small = Caps { max_binding_size: 20 << 10, ..gpu.caps().clone() };
     for variant in case.variants(gpu.caps()).into_iter().filter(|v| matches!(v, Variant::Winograd(..))) {
         let plan = case.plan(&small, variant, Precision::F32).unwrap();
-        assert!(plan.steps.len() >= 6, "{variant:?}: {} steps", plan.steps.len());
+        assert!(plan.steps().len() >= 6, "{variant:?}: {} steps", plan.steps().len());
         let error = relative_l2(&block_on(selftest::run_plan(gpu, case, plan)).unwrap(), &expected);
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
     }
@@ -107,7 +107,7 @@ fn the_table_covers_every_op_and_every_kernel() {
     for case in &cases {
         for precision in [Precision::F32, Precision::F16Weights] {
             for variant in case.variants(&caps) {
-                used.extend(case.plan(&caps, variant, precision).unwrap().steps.iter().map(|step| step.kernel.stem));
+                used.extend(case.plan(&caps, variant, precision).unwrap().steps().iter().map(|step| step.kernel.stem));
             }
         }
     }

@@ -231,8 +231,8 @@ fn the_plan_prints_as_a_table() {
     let is_step = |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
     let rows: Vec<&str> = lines.iter().copied().filter(is_step).collect();
     // Every step, and the totals, which begin with a number too.
-    assert_eq!(rows.len(), plan.steps.len() + 1);
-    assert!(rows[plan.steps.len() - 1].ends_with("  step"), "the node's name comes last");
+    assert_eq!(rows.len(), plan.steps().len() + 1);
+    assert!(rows[plan.steps().len() - 1].ends_with("  step"), "the node's name comes last");
     let path = fixture("plan.txt");
     // The head, the segments and the totals; the rows between change with every kernel.
     let shown: Vec<&str> = lines.iter().copied().filter(|line| !is_step(line)).chain(rows.last().copied()).collect();

@@ -77,7 +77,6 @@ fn steps_count_down_and_the_last_draws_no_noise() {
         assert_eq!(steps.iter().map(|s| s.index).collect::<Vec<_>>(), (0..25).rev().collect::<Vec<_>>());
         assert_eq!((steps[0].timestep, steps[0].model_timestep), (960, 960.0));
         for step in &steps {
-            assert_eq!(step.is_last == 1, step.index == 0);
             assert_eq!(step.draws_noise == 1, noisy && step.index > 0, "{method:?} {}", step.index);
         }
     }

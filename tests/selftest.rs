@@ -40,7 +40,7 @@ fn image(session: &mut Session) -> Vec<f32> {
 }
 
 fn uses(session: &Session, stem: &str, t: i64) -> bool {
-    let kernels = session.program().plan().steps.iter().map(|step| &step.kernel);
+    let kernels = session.program().plan().steps().iter().map(|step| &step.kernel);
     kernels.into_iter().any(|k| k.stem == stem && k.defines.get("T") == Some(&t))
 }
 
@@ -104,7 +104,7 @@ fn a_wrong_kernel_is_replaced_and_said_so() {
         session
             .program()
             .plan()
-            .steps
+            .steps()
             .iter()
             .all(|s| !s.kernel.stem.starts_with("winograd") && s.kernel.stem != "gemm")
     );
@@ -145,7 +145,7 @@ fn alone(graph: &Graph, node: &Node) -> Graph {
 }
 
 fn kernels(plan: &Plan) -> BTreeSet<Kernel> {
-    plan.steps.iter().map(|step| step.kernel.clone()).collect()
+    plan.steps().iter().map(|step| step.kernel.clone()).collect()
 }
 
 #[test]

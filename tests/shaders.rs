@@ -18,24 +18,16 @@ use naga::{AddressSpace, Module, ShaderStage, back};
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
 
 /// A device that is large enough for every model: what it refuses is no concern here.
-fn ample(software: bool) -> Caps {
-    Caps {
-        max_buffer_size: 1 << 40,
-        max_binding_size: 1 << 40,
-        max_workgroups: 65_535,
-        software,
-        ..Caps::webgpu_defaults()
-    }
+fn ample() -> Caps {
+    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, max_workgroups: 65_535, ..Caps::webgpu_defaults() }
 }
 
 fn kernels_of(config: &ModelConfig, batch: usize, low_size: usize, kernels: &mut BTreeSet<Kernel>) {
-    for software in [false, true] {
-        for precision in PRECISIONS {
-            let plan = PlanOptions { precision, ..PlanOptions::default() };
-            let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
-            let plan = Session::plan(&ample(software), config, None, &options).unwrap();
-            kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
-        }
+    for precision in PRECISIONS {
+        let plan = PlanOptions { precision, ..PlanOptions::default() };
+        let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
+        let plan = Session::plan(&ample(), config, None, &options).unwrap();
+        kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
     }
 }
 
@@ -60,21 +52,21 @@ fn kernels() -> BTreeSet<Kernel> {
         for precision in PRECISIONS {
             let plan = PlanOptions { precision, ..PlanOptions::default() };
             let options = SessionOptions { batch: 2, plan, ..SessionOptions::default() };
-            let plan = Session::plan(&ample(false), &config, Some(&guide), &options).unwrap();
-            kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+            let plan = Session::plan(&ample(), &config, Some(&guide), &options).unwrap();
+            kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
         }
     }
     for preset in presets::PRESETS.iter().filter(|p| p.role == Role::Classifier) {
         let size = preset.config().unet.image_size;
         let model = presets::by_name(&format!("{size}x{size}_diffusion")).unwrap().config();
-        let plan = Session::plan(&ample(false), &model, Some(&preset.config()), &SessionOptions::default()).unwrap();
-        kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+        let plan = Session::plan(&ample(), &model, Some(&preset.config()), &SessionOptions::default()).unwrap();
+        kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
     }
     for case in cases::table().unwrap() {
         for precision in PRECISIONS {
-            for variant in case.variants(&ample(false)) {
-                let plan = case.plan(&ample(false), variant, precision).unwrap();
-                kernels.extend(plan.steps.into_iter().map(|step| step.kernel));
+            for variant in case.variants(&ample()) {
+                let plan = case.plan(&ample(), variant, precision).unwrap();
+                kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
             }
         }
     }

@@ -167,16 +167,16 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
     let caps = ample();
     let plan = Plan::new(graph, &caps, options).unwrap();
     // By the lifetimes it was made from.
-    let values: Vec<usize> = (0..plan.lifetimes.len()).filter(|v| !plan.lifetimes[*v].is_unused()).collect();
+    let values: Vec<usize> = (0..plan.lifetimes().len()).filter(|v| !plan.lifetimes()[*v].is_unused()).collect();
     for (i, a) in values.iter().enumerate() {
-        let (life, slot) = (&plan.lifetimes[*a], plan.assignment[*a]);
-        assert!(plan.slots[slot] >= life.bytes, "{name}: {} does not fit its slot", life.label);
-        for b in values[..i].iter().filter(|b| plan.assignment[**b] == slot) {
-            assert!(!life.overlaps(&plan.lifetimes[*b]), "{name}: {} and {}", life.label, plan.lifetimes[*b].label);
+        let (life, slot) = (&plan.lifetimes()[*a], plan.assignment()[*a]);
+        assert!(plan.slots()[slot] >= life.bytes, "{name}: {} does not fit its slot", life.label);
+        for b in values[..i].iter().filter(|b| plan.assignment()[**b] == slot) {
+            assert!(!life.overlaps(&plan.lifetimes()[*b]), "{name}: {} and {}", life.label, plan.lifetimes()[*b].label);
         }
     }
     // By WebGPU's rule: a buffer that a dispatch writes is bound once.
-    for step in &plan.steps {
+    for step in plan.steps() {
         for (i, (buffer, access)) in step.buffers.iter().enumerate() {
             let again =
                 step.buffers[..i].iter().any(|(b, a)| b == buffer && (*a, *access) != (Access::Read, Access::Read));
@@ -192,7 +192,7 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
         vec![Start, Network, Step, Network, Guidance, Step, Network, Step],
     ] {
         let own = simulate(&recording, &run, &|value| value);
-        let shared = simulate(&recording, &run, &|value| plan.assignment[value]);
+        let shared = simulate(&recording, &run, &|value| plan.assignment()[value]);
         assert_eq!(own, shared, "{name}: sharing memory changes results");
     }
     plan
@@ -203,7 +203,7 @@ fn no_two_living_values_share_a_slot() {
     for (name, graph) in graphs() {
         for precision in [Precision::F32, Precision::F16Weights] {
             let plan = check_memory(&name, &graph, &PlanOptions { precision, ..PlanOptions::default() });
-            let alone: u64 = plan.lifetimes.iter().filter(|l| !l.is_unused()).map(|l| l.bytes).sum();
+            let alone: u64 = plan.lifetimes().iter().filter(|l| !l.is_unused()).map(|l| l.bytes).sum();
             assert!(plan.activation_bytes() < alone, "{name}: nothing is shared");
         }
     }
@@ -217,10 +217,10 @@ fn the_simulation_notices_shared_memory() {
     let run = [Segment::Noise, Segment::Start, Segment::Network, Segment::Step];
     let own = simulate(&recording, &run, &|value| value);
     // Any two values of one size that are alive together, put into one slot.
-    let lives = &plan.lifetimes;
+    let lives = plan.lifetimes();
     let value = lives.iter().position(|l| l.label.ends_with("in_layers.2")).unwrap();
     let other = (0..lives.len()).find(|v| *v != value && lives[*v].overlaps(&lives[value])).unwrap();
-    let wrong = |v: usize| plan.assignment[if v == value { other } else { v }];
+    let wrong = |v: usize| plan.assignment()[if v == value { other } else { v }];
     assert_ne!(own, simulate(&recording, &run, &wrong));
 }
 

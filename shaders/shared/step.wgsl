@@ -13,7 +13,6 @@ struct StepCoefficients {
     sigma: f32,
     sqrt_one_minus_bar: f32,
     index: u32,
-    is_last: u32,
     draws_noise: u32,
     timestep: u32,
     ddim: u32,

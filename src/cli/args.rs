@@ -11,6 +11,8 @@ use crate::config::Overrides;
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
 #[command(name = "guided-diffusion", version, arg_required_else_help = true, after_help = EXAMPLES)]
+// A repeated argument replaces itself, as in the public scripts, whose README repeats --image_size.
+#[command(args_override_self = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -12,7 +12,7 @@ use super::args::ConvertArgs;
 use super::progress::Bytes;
 use super::{Outcome, imagenet, note, print, print_json};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Overrides, convert};
+use crate::config::{Origin, Overrides, Role, convert};
 use crate::plan::mebibytes;
 use crate::{Error, Result};
 
@@ -50,6 +50,10 @@ fn one(file: &Path, out: &Path, args: &ConvertArgs, stop: &AtomicBool) -> Result
         note(&format!("note: {}: {remark}", checkpoint.name()));
     }
     let mut config = found.config;
+    if config.role == Role::Classifier && found.origin == Origin::Shapes && args.flags.noise_schedule.is_none() {
+        // Nothing in the file tells it, and a wrong one is found out only when the classifier is to guide.
+        note("note: noise_schedule linear is assumed; give --noise_schedule where the classifier's model has another");
+    }
     if config.class_names.is_empty() && found.public.is_some() {
         config.class_names = imagenet::names(config.classes()).to_vec();
     }

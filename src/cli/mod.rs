@@ -9,14 +9,14 @@ pub mod imagenet;
 mod info;
 pub mod input;
 mod low;
-mod models;
+pub mod models;
 pub mod npy;
 pub mod output;
 pub mod png;
 pub mod progress;
 pub mod request;
 mod sample;
-mod stage;
+pub mod stage;
 pub mod values;
 
 use std::io::{ErrorKind, Write};

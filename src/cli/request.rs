@@ -53,6 +53,8 @@ pub struct Request {
     class_names: Vec<String>,
     /// `--class` of the whole run's command, where it is not what the command would take anyway.
     class_words: Option<String>,
+    /// The flags that the models' configurations need.
+    flags: Vec<String>,
 }
 
 impl Request {
@@ -171,6 +173,7 @@ impl Request {
             input: None,
             class_names: Vec::new(),
             class_words: None,
+            flags: flags.arguments(),
         })
     }
 
@@ -213,6 +216,7 @@ impl Request {
         if self.stages.iter().any(|stage| !stage.clip) {
             out.push("--no-clip".into());
         }
+        out.extend(self.flags.iter().cloned());
         out
     }
 
@@ -422,11 +426,15 @@ mod tests {
 
     #[test]
     fn the_public_scripts_flags_mean_the_same() {
-        let line = "--batch_size 4 --num_samples 100 --timestep_respacing ddim25 --use_ddim True --clip_denoised False";
+        let line = "--batch_size 4 --num_samples 100 --timestep_respacing ddim25 --use_ddim True --clip_denoised False \
+                    --noise_schedule linear --num_head_channels 64";
         let r = request(line).expect("accepted");
         let stage = &r.stages[0];
         assert_eq!((r.batch(stage), r.count, stage.clip), (4, 100, false));
         assert_eq!((stage.method, &stage.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
+        // They decide the configuration, so that the command repeats them.
+        let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
+        assert!(command.contains("--num_head_channels 64 --noise_schedule linear"), "{command}");
     }
 
     #[test]

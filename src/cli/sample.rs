@@ -28,6 +28,9 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Options`] for what cannot be asked for, before any work; later the device's errors.
 pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Outcome> {
+    if args.small_out.as_ref() == Some(&args.run.out) {
+        return Err(Error::Options("--out and --small-out name the same place".into()));
+    }
     let models = Models::of_sample(args)?;
     let request = Request::sample(args, &models)?;
     Job { run: &args.run, small_out: args.small_out.as_deref(), request, stop }.work(models, None).await

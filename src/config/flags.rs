@@ -147,6 +147,34 @@ pub struct Overrides {
     pub use_checkpoint: Option<bool>,
 }
 
+impl Overrides {
+    /// The flags given of those that may change the configuration, as arguments: what a command must repeat to find the
+    /// same one. Flags that shapes decide only ever agree with them.
+    pub fn arguments(&self) -> Vec<String> {
+        let number = |value: Option<usize>| value.map(|n| n.to_string());
+        let truth = |value: Option<bool>| value.map(|on| if on { "True" } else { "False" }.to_owned());
+        let schedule = self.noise_schedule.map(|schedule| match schedule {
+            NoiseSchedule::Linear => "linear".to_owned(),
+            NoiseSchedule::Cosine => "cosine".to_owned(),
+        });
+        let all = [
+            ("image_size", number(self.image_size)),
+            ("large_size", number(self.large_size)),
+            ("small_size", number(self.small_size)),
+            ("num_heads", number(self.num_heads)),
+            ("num_head_channels", self.num_head_channels.map(|n| n.to_string())),
+            ("use_new_attention_order", truth(self.use_new_attention_order)),
+            ("diffusion_steps", number(self.diffusion_steps)),
+            ("noise_schedule", schedule),
+            ("sigma_small", truth(self.sigma_small)),
+            ("predict_xstart", truth(self.predict_xstart)),
+            ("rescale_timesteps", truth(self.rescale_timesteps)),
+            ("classifier_num_head_channels", number(self.classifier_num_head_channels)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some([format!("--{name}"), value?])).flatten().collect()
+    }
+}
+
 /// The public scripts' spelling of truth.
 #[cfg(feature = "cli")]
 fn parse_bool(text: &str) -> Result<bool, String> {

@@ -133,12 +133,17 @@ impl Gpu {
         self.device.destroy();
     }
 
-    /// Fails if the device has failed since it was opened.
+    /// Fails if the device was lost, or has reported another error since the last call.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`] or [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
-        match lock(&self.failure).clone() {
+        let mut failure = lock(&self.failure);
+        let found = failure.clone();
+        if !matches!(found, Some(Failure::Lost(_))) {
+            *failure = None;
+        }
+        match found {
             None => Ok(()),
             Some(Failure::Lost(reason)) => Err(Error::DeviceLost(reason)),
             Some(Failure::OutOfMemory(reason)) => Err(Error::OutOfMemory(format!(
@@ -237,10 +242,11 @@ fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize
         AdapterChoice::Named(text) => {
             let wanted = text.to_lowercase();
             let matches = |s: &&AdapterSummary| {
-                text.parse() == Ok(s.index)
-                    || [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
+                [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
             };
-            summaries.iter().find(matches).map(|s| s.index)
+            // Names hold digits too: a number that is in the list is that.
+            let number = text.parse().ok().filter(|i| *i < summaries.len());
+            number.or_else(|| summaries.iter().find(matches).map(|s| s.index))
         }
     };
     let found = index.and_then(|i| adapters.into_iter().nth(i).map(|adapter| (i, adapter)));
@@ -305,7 +311,5 @@ fn caps(summary: &AdapterSummary, limits: &wgpu::Limits) -> Caps {
         max_binding_size: limits.max_storage_buffer_binding_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
-        software: summary.kind == "software",
     }
 }

@@ -79,8 +79,9 @@ impl Pipelines {
         if self.checked {
             return gpu.device.create_shader_module(descriptor);
         }
-        // SAFETY: the text is this library's own. Its tests run every kernel, in every specialisation that a plan can
-        // ask for, with the checks on; divisors are never 0, and every loop ends.
+        // SAFETY: the text is this library's own, and so is every buffer it runs on: a `Plan` can only be made by
+        // lowering a graph, which derives buffer sizes and shader parameters from the same shapes; indices that come from
+        // the host's data (labels) are clamped in the shader. Divisors are never 0, and every loop ends.
         unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
 }

@@ -84,7 +84,9 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         chosen.insert(problem, right);
     }
     if !report.warnings.is_empty() {
-        report.overrides = chosen;
+        // What was asked for everywhere (`*`) is in `chosen`, node by node.
+        let given = options.overrides.iter().filter(|(problem, _)| *problem != "*");
+        report.overrides = given.map(|(problem, variant)| (problem.clone(), *variant)).chain(chosen).collect();
     }
     Ok(report)
 }

@@ -132,6 +132,15 @@ impl Graph {
             .operator()
             .shape(&shapes, &param_shapes)
             .map_err(|reason| Error::Config(format!("{name} ({}): {reason}", op.operator().name())))?;
+        // Shaders index elements in 32 bits.
+        let elements = [shape.n, shape.h, shape.w, shape.c]
+            .iter()
+            .try_fold(1u32, |product, size| u32::try_from(*size).ok().and_then(|size| product.checked_mul(size)));
+        if elements.is_none() {
+            return Err(Error::Config(format!(
+                "{name}: {shape} is more than 2^32 elements; a smaller batch would fit"
+            )));
+        }
         Ok(self.append(name, op, inputs.to_vec(), params.to_vec(), shape))
     }
 

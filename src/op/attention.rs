@@ -100,6 +100,6 @@ impl Operator for Attention {
     }
 
     fn flops(&self, _: &[Shape], output: Shape) -> u64 {
-        4 * (output.elements() * output.pixels()) as u64
+        4 * output.elements() as u64 * output.pixels() as u64
     }
 }

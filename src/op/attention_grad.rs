@@ -81,6 +81,6 @@ impl Operator for AttentionGrad {
     }
 
     fn flops(&self, inputs: &[Shape], _: Shape) -> u64 {
-        10 * (inputs[1].elements() * inputs[1].pixels()) as u64
+        10 * inputs[1].elements() as u64 * inputs[1].pixels() as u64
     }
 }

@@ -408,6 +408,6 @@ impl Operator for Conv2d {
 
     fn flops(&self, inputs: &[Shape], output: Shape) -> u64 {
         let channels = self.prologue.shape(inputs).map_or(0, |s| s.c);
-        2 * (output.elements() * channels * self.kernel * self.kernel) as u64
+        2 * output.elements() as u64 * (channels * self.kernel * self.kernel) as u64
     }
 }

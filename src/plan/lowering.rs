@@ -295,7 +295,7 @@ impl<'a> Lowering<'a> {
 
     /// How many rows of `row_bytes` a chunked kernel's temporary may have.
     pub fn workspace_rows(&self, row_bytes: usize) -> usize {
-        WORKSPACE.min(self.caps.max_binding_size as usize) / row_bytes.max(1)
+        (WORKSPACE as u64).min(self.caps.max_binding_size) as usize / row_bytes.max(1)
     }
 
     /// Starts a step.
@@ -332,7 +332,8 @@ impl<'a> Lowering<'a> {
         }
         let word = |name: &String| {
             let found = step.words.iter().find(|(n, _)| n == name).map(|(_, word)| *word);
-            found.ok_or_else(|| broken(format!("parameter {name} is not given")))
+            let given = found.ok_or_else(|| broken(format!("parameter {name} is not given")))?;
+            given.ok_or_else(|| broken(format!("parameter {name} is larger than 32 bits")))
         };
         let words = shader.parameters.iter().map(word).collect::<Result<Vec<u32>>>()?;
         let mut workgroups = [0u32; 3];
@@ -385,7 +386,7 @@ fn bytes(elements: usize) -> u64 {
 pub struct StepBuilder {
     kernel: Kernel,
     buffers: Vec<(&'static str, Resource)>,
-    words: Vec<(&'static str, u32)>,
+    words: Vec<(&'static str, Option<u32>)>,
     workgroups: [usize; 3],
 }
 
@@ -398,13 +399,13 @@ impl StepBuilder {
 
     /// Gives an integer parameter; one that the shader does not have is ignored, since variants differ.
     pub fn word(&mut self, name: &'static str, value: usize) -> &mut Self {
-        self.words.push((name, u32::try_from(value).unwrap_or(u32::MAX)));
+        self.words.push((name, u32::try_from(value).ok()));
         self
     }
 
     /// Gives a float parameter.
     pub fn float(&mut self, name: &'static str, value: f32) -> &mut Self {
-        self.words.push((name, value.to_bits()));
+        self.words.push((name, Some(value.to_bits())));
         self
     }
 

@@ -30,10 +30,6 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Storage buffers a kernel may bind.
     pub max_storage_buffers: u32,
-    /// Invocations a workgroup may have.
-    pub max_invocations: u32,
-    /// The kernels run on a CPU.
-    pub software: bool,
 }
 
 impl Caps {
@@ -45,8 +41,6 @@ impl Caps {
             max_binding_size: 128 << 20,
             max_workgroups: 65_535,
             max_storage_buffers: 8,
-            max_invocations: 256,
-            software: false,
         }
     }
 
@@ -147,23 +141,23 @@ pub struct Port {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Dispatches in order.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// Bytes of each slot.
-    pub slots: Vec<u64>,
+    pub(crate) slots: Vec<u64>,
     /// Weights to load, each once.
-    pub weights: Vec<WeightSpec>,
+    pub(crate) weights: Vec<WeightSpec>,
     /// Small tables computed on the host.
-    pub constants: Vec<Vec<f32>>,
+    pub(crate) constants: Vec<Vec<f32>>,
     /// All steps' parameters, each at an offset that a uniform binding may have.
-    pub parameters: Vec<u8>,
+    pub(crate) parameters: Vec<u8>,
     /// What the host writes.
-    pub inputs: Vec<Port>,
+    pub(crate) inputs: Vec<Port>,
     /// What the host may read.
-    pub outputs: Vec<Port>,
-    /// Lifetimes, for the tests and the printed table.
-    pub lifetimes: Vec<lifetime::Lifetime>,
+    pub(crate) outputs: Vec<Port>,
+    /// When each value is alive.
+    pub(crate) lifetimes: Vec<lifetime::Lifetime>,
     /// The slot of each value.
-    pub assignment: Vec<usize>,
+    pub(crate) assignment: Vec<usize>,
 }
 
 /// Uniform bindings start at multiples of this (WebGPU's default, in bytes).
@@ -226,6 +220,41 @@ impl Plan {
             lifetimes,
             assignment,
         })
+    }
+
+    /// Dispatches in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Bytes of each slot.
+    pub fn slots(&self) -> &[u64] {
+        &self.slots
+    }
+
+    /// Weights to load, each once.
+    pub fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    /// What the host writes.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What the host may read.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The lifetime of each value.
+    pub fn lifetimes(&self) -> &[lifetime::Lifetime] {
+        &self.lifetimes
+    }
+
+    /// The slot of each value; of no meaning for a value that no step touches.
+    pub fn assignment(&self) -> &[usize] {
+        &self.assignment
     }
 
     /// Bytes of all activations.

@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
         if count == 0 || count > batch {
             return Err(Error::Options(format!("{count} images asked for; this session makes 1 to {batch} at once")));
         }
-        if options.first_index.checked_add(batch as u32).is_none() {
+        if u32::try_from(count).ok().and_then(|count| options.first_index.checked_add(count)).is_none() {
             return Err(Error::Options(format!("image index {} is too large", options.first_index)));
         }
         check_labels(session, &options)?;

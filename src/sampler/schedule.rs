@@ -88,9 +88,9 @@ pub struct Schedule {
 /// ```text
 /// x0      = predict_xstart ? model : sqrt_recip_bar * x - sqrt_recipm1_bar * model      (then clamped to [-1, 1])
 /// log_var = learned range  ? mix(min_log_variance, max_log_variance, (v + 1) / 2) : fixed_log_variance
-/// ancestral: x' = coef1 * x0 + coef2 * x + (last ? 0 : exp(0.5 * log_var) * noise)
+/// ancestral: x' = coef1 * x0 + coef2 * x + (draws_noise ? exp(0.5 * log_var) * noise : 0)
 /// eps     = (sqrt_recip_bar * x - x0) / sqrt_recipm1_bar
-/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (last ? 0 : sigma * noise)
+/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (draws_noise ? sigma * noise : 0)
 /// ```
 ///
 /// Guidance adds `exp(log_var) * gradient` to the ancestral mean; in DDIM it subtracts `sqrt_one_minus_bar * gradient`
@@ -124,8 +124,6 @@ pub struct StepCoefficients {
     pub sqrt_one_minus_bar: f32,
     /// The respaced step, counting down to 0; also the step that keys the noise.
     pub index: u32,
-    /// 1 at step 0, which adds no noise.
-    pub is_last: u32,
     /// 1 where this step draws noise: not the last one, and not DDIM with eta 0.
     pub draws_noise: u32,
     /// The kept step of the full process.
@@ -257,7 +255,6 @@ impl Schedule {
             sigma: sigma as f32,
             sqrt_one_minus_bar: (1.0 - bar).sqrt() as f32,
             index: i as u32,
-            is_last: u32::from(i == 0),
             draws_noise: 0,
             timestep: self.timesteps[i] as u32,
             ddim: 0,

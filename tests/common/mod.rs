@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod builtin;
+#[cfg(feature = "cli")]
+pub mod folder;
 pub mod gpu;
 pub mod judge;
 pub mod networks;

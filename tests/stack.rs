@@ -1,0 +1,333 @@
+//! The program with several models, on tiny synthetic ones: guidance, the two-stage stack, upsampling from files,
+//! conversion. On the adapter that wgpu finds first, or the first of `TEST_ADAPTERS`.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use common::folder::Folder;
+use guided_diffusion::checkpoint::{Checkpoint, writer};
+use guided_diffusion::cli::input;
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig, convert};
+use serde_json::Value;
+
+/// 8x8 images of ten classes, or an upsampler from them to 16x16, or a classifier of them.
+fn tiny(role: Role) -> ModelConfig {
+    let (size, inputs, outputs) = match role {
+        Role::Diffusion => (8, 3, 6),
+        Role::Upsampler => (16, 6, 6),
+        Role::Classifier => (8, 3, 10),
+    };
+    ModelConfig {
+        role,
+        unet: UNetConfig {
+            image_size: size,
+            in_channels: inputs,
+            model_channels: 32,
+            out_channels: outputs,
+            num_res_blocks: 1,
+            channel_mult: vec![1.0, 1.0],
+            attention_resolutions: vec![size / 2],
+            num_classes: if role == Role::Classifier { 0 } else { 10 },
+            num_heads: 2,
+            num_head_channels: if role == Role::Classifier { 16 } else { 0 },
+            resblock_updown: true,
+            use_scale_shift_norm: true,
+            use_new_attention_order: false,
+            pool: (role == Role::Classifier).then_some(Pool::Attention),
+        },
+        diffusion: DiffusionConfig {
+            diffusion_steps: 1000,
+            noise_schedule: NoiseSchedule::Linear,
+            learn_sigma: true,
+            predict_xstart: false,
+            rescale_timesteps: false,
+            sigma_small: false,
+        },
+        class_names: Vec::new(),
+    }
+}
+
+fn write(folder: &Folder, name: &str, config: &ModelConfig, seed: u64) {
+    let checkpoint = Checkpoint::synthetic(config, seed).unwrap();
+    convert(&checkpoint, config, None, folder.join(name), |_, _| ControlFlow::Continue(())).unwrap();
+}
+
+/// The three files.
+fn models(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    write(&folder, "base.safetensors", &tiny(Role::Diffusion), 0);
+    write(&folder, "judge.safetensors", &tiny(Role::Classifier), 1);
+    write(&folder, "up.safetensors", &tiny(Role::Upsampler), 2);
+    folder
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+fn floats(folder: &Folder, name: &str, shape: [usize; 4]) -> Vec<f32> {
+    input::noise(&folder.join(name), shape).unwrap()
+}
+
+/// Within a grey level or two: different batches take kernels with other orders of sums.
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 5e-3)
+}
+
+const STACK: &str = "sample --model base.safetensors --classifier judge.safetensors --guidance 4 --upsampler \
+                     up.safetensors --steps 4 --upsampler-steps ddim3 --class 3,5 --count 4 --seed 11";
+
+#[test]
+fn a_stack_is_what_its_two_commands_make() {
+    let folder = models("stack-equal");
+    let mut all = words(STACK);
+    all.extend(words("--small-out small.npz --out large.npy --json"));
+    let report: Value = serde_json::from_str(&folder.ok(&all)).unwrap();
+    assert_eq!(
+        (&report["images"], &report["guidance"], &report["classifier"]),
+        (&4.into(), &4.0.into(), &"judge.safetensors".into())
+    );
+    assert_eq!((&report["seed"], &report["upsampler"]["seed"]), (&11.into(), &12.into()));
+    assert_eq!(report["upsampler"].get("guidance"), None, "the upsampler is not guided");
+    let large = floats(&folder, "large.npy", [4, 3, 16, 16]);
+
+    let small = input::images(&folder.join("small.npz")).unwrap();
+    assert_eq!((small.images.count(), small.images.width(), small.labels.as_deref()), (4, 8, Some(&[3, 5, 3, 5][..])));
+    folder.ok(&words("upsample --model up.safetensors --input small.npz --steps ddim3 --seed 12 --out two.npy"));
+    assert!(close(&floats(&folder, "two.npy", [4, 3, 16, 16]), &large));
+
+    // A folder of PNGs says as much: pixels, and classes in the pictures' own texts.
+    let single = "sample --model base.safetensors --classifier judge.safetensors --guidance 4 --steps 4 --class 3,5 \
+                  --count 4 --seed 11 --out small --batch 3";
+    folder.ok(&words(single));
+    folder
+        .ok(&words("upsample --model up.safetensors --input small --steps ddim3 --seed 12 --out three.npy --batch 1"));
+    assert!(close(&floats(&folder, "three.npy", [4, 3, 16, 16]), &large));
+
+    // One picture, in the place that it has in the run.
+    let name = std::fs::read_dir(folder.join("small")).unwrap().map(|e| e.unwrap().file_name()).min().unwrap();
+    let picture = format!("small/{}", name.to_string_lossy());
+    folder.ok(&[
+        "upsample",
+        "--model",
+        "up.safetensors",
+        "--input",
+        &picture,
+        "--steps",
+        "ddim3",
+        "--seed",
+        "12",
+        "--out",
+        "one.npy",
+    ]);
+    assert!(close(&floats(&folder, "one.npy", [1, 3, 16, 16]), &large[..768]));
+
+    // Labels travel to the end.
+    all = words(STACK);
+    all.extend(words("--out large.npz --shard 1/2"));
+    folder.ok(&all);
+    assert_eq!(input::images(&folder.join("large.npz")).unwrap().labels, Some(vec![3, 5]));
+}
+
+#[test]
+fn pictures_carry_the_command_that_makes_them_again() {
+    let folder = models("stack-again");
+    let mut all = words(STACK);
+    all.extend(words("--guidance-interval 100:900 --out all"));
+    folder.ok(&all);
+    let file = folder.join("all/000002.png");
+    let read =
+        |path: &Path| guided_diffusion::cli::png::read(std::io::Cursor::new(std::fs::read(path).unwrap())).unwrap();
+    let (picture, texts) = read(&file);
+    let of = |keyword: &str| texts.iter().find(|(k, _)| k == keyword).unwrap().1.clone();
+    let parameters: Value = serde_json::from_str(&of(guided_diffusion::cli::PARAMETERS)).unwrap();
+    assert_eq!(parameters["guidance_interval"], serde_json::json!([100, 900]));
+    assert_eq!((&parameters["label"], &parameters["upsampler"]["steps"]), (&3.into(), &"ddim3".into()));
+    let command = of("Comment");
+    let mut again: Vec<&str> = command.split(' ').skip(1).collect();
+    again.extend(["--out", "again.png"]);
+    folder.ok(&again);
+    let (same, _) = read(&folder.join("again.png"));
+    assert!(picture.bytes.iter().zip(&same.bytes).all(|(a, b)| a.abs_diff(*b) <= 1), "{command}");
+    assert_eq!(same.bytes.len(), picture.bytes.len());
+}
+
+#[test]
+fn guidance_changes_images_only_where_asked() {
+    let folder = models("stack-guidance");
+    let run = |more: &str, out: &str| {
+        let text = format!("sample --model base.safetensors --steps ddim4 --class 1 --count 2 --out {out} {more}");
+        folder.ok(&words(&text));
+        floats(&folder, out, [2, 3, 8, 8])
+    };
+    let plain = run("", "plain.npy");
+    let guided = |more: &str, out: &str| run(&format!("--classifier judge.safetensors {more}"), out);
+    assert!(close(&guided("--guidance 0", "zero.npy"), &plain));
+    assert!(close(&guided("--guidance 500 --guidance-interval 1:1", "never.npy"), &plain));
+    assert!(!close(&guided("--guidance 500", "strong.npy"), &plain));
+    // The public scripts' names of the same.
+    assert!(close(&run("--classifier_path judge.safetensors --classifier_scale 0", "public.npy"), &plain));
+}
+
+#[test]
+fn an_unconditional_model_is_guided_by_the_classifiers_labels() {
+    let folder = models("stack-unconditional");
+    let mut config = tiny(Role::Diffusion);
+    config.unet.num_classes = 0;
+    write(&folder, "free.safetensors", &config, 5);
+    let run = |class: &str, out: &str| {
+        let text = format!(
+            "sample --model free.safetensors --classifier judge.safetensors --guidance 300 --steps ddim4 --class {class} --count 1 --out {out}"
+        );
+        folder.ok(&words(&text));
+        floats(&folder, out, [1, 3, 8, 8])
+    };
+    assert!(!close(&run("2", "two.npy"), &run("3", "three.npy")));
+    let message = folder.refused(2, &words("sample --model free.safetensors --class 2"));
+    assert!(message.contains("without classes"), "{message}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_any_work() {
+    let folder = models("stack-refused");
+    let mut other = tiny(Role::Classifier);
+    other.unet.image_size = 16;
+    other.unet.attention_resolutions = vec![8];
+    write(&folder, "large_judge.safetensors", &other, 0);
+    let mut few = tiny(Role::Classifier);
+    few.unet.out_channels = 4;
+    write(&folder, "few_judge.safetensors", &few, 0);
+    let quick = "--steps ddim2 --count 1";
+    folder.ok(&words("sample --model base.safetensors --steps ddim2 --count 2 --out small.npz"));
+    folder.ok(&words("sample --steps ddim2 --count 1 --out gray.png"));
+    folder.ok(&words("upsample --model up.safetensors --input small.npz --steps ddim2 --out large.npz"));
+    std::fs::write(folder.join("text.png"), "no picture").unwrap();
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    // An array without labels.
+    folder.ok(&words("sample --model base.safetensors --steps ddim2 --count 1 --out small.npy"));
+    for (code, text, said) in [
+        (2, "sample --model base.safetensors --classifier large_judge.safetensors", "16x16 images"),
+        (2, "sample --model base.safetensors --classifier few_judge.safetensors", "4 classes"),
+        (2, "sample --model base.safetensors --classifier up.safetensors", "given as classifier is none"),
+        (2, "sample --model base.safetensors --guidance 3", "--classifier"),
+        (2, "sample --model base.safetensors --classifier judge.safetensors --guidance nan", "scale"),
+        (2, "sample --model base.safetensors --classifier judge.safetensors --guidance-interval 5", "LO:HI"),
+        (2, "sample --model base.safetensors --classifier judge.safetensors --guidance-interval 1000:2000", "0 to 999"),
+        (2, "sample --model up.safetensors", "`upsample`"),
+        (2, "sample --model judge.safetensors", "--classifier"),
+        (2, "sample --model base.safetensors --upsampler base.safetensors", "enlarges none"),
+        (2, "sample --upsampler up.safetensors", "1 channels"),
+        (2, "sample --model base.safetensors --upsampler-steps 5", "--upsampler"),
+        (2, "sample --model base.safetensors --upsampler up.safetensors --upsampler-steps 0", "zero"),
+        (2, "sample --model base.safetensors --upsampler up.safetensors --small_size 4", "enlarges 4x4"),
+        (2, "sample --model base.safetensors --upsampler up.safetensors --small-out a.png --out a.png", "same place"),
+        (2, "upsample --model base.safetensors --input small.npz", "enlarges none"),
+        (2, "upsample --model up.safetensors", "--input"),
+        (2, "upsample --input small.npz", "--model"),
+        (2, "upsample --model up.safetensors --input large.npz", "16x16 with 3 channels"),
+        (2, "upsample --model up.safetensors --input gray.png", "1 channels"),
+        (2, "upsample --model up.safetensors --input small.npy", "--class"),
+        (2, "upsample --model up.safetensors --input small.npz --class 10", "0 to 9"),
+        (2, "upsample --model up.safetensors --input text.png", "text.png"),
+        (2, "upsample --model up.safetensors --input empty", "without a PNG"),
+        (1, "upsample --model up.safetensors --input missing.npz", "missing.npz"),
+        (1, "sample --model base.safetensors --classifier missing.pt", "missing.pt"),
+    ] {
+        let all: Vec<&str> = text
+            .split(' ')
+            .chain(if text.starts_with("sample") { quick.split(' ') } else { "".split(' ') })
+            .filter(|w| !w.is_empty())
+            .collect();
+        let message = folder.refused(code, &all);
+        assert!(message.contains(said), "{text}: {message}");
+    }
+}
+
+#[test]
+fn files_convert_and_are_used_directly() {
+    let folder = models("stack-convert");
+    let report = folder.ok(&words("convert base.safetensors --dtype f16 --out half.safetensors --json"));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report[0]["role"], &report[0]["output"]), (&"diffusion".into(), &"half.safetensors".into()));
+    let size = |name: &str| std::fs::metadata(folder.join(name)).unwrap().len();
+    assert!(size("half.safetensors") < size("base.safetensors") * 6 / 10);
+    let run = |model: &str, out: &str| {
+        folder.ok(&["sample", "--model", model, "--steps", "ddim4", "--class", "1", "--count", "1", "--out", out]);
+        floats(&folder, out, [1, 3, 8, 8])
+    };
+    let (whole, half) = (run("base.safetensors", "a.npy"), run("half.safetensors", "b.npy"));
+    let difference = whole.iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference > 0.0 && difference < 0.05, "{difference}");
+
+    // Without metadata, the flags are needed once; then the file carries them.
+    bare(&folder, "base.safetensors", "bare.ckpt");
+    let message = folder.refused(1, &words("convert bare.ckpt"));
+    assert!(message.contains("--image_size") || message.contains("--noise_schedule"), "{message}");
+    let flags = "--image_size 8 --num_heads 2 --noise_schedule linear --attention_resolutions 4 --learn_sigma True";
+    folder.ok(&[&["convert", "bare.ckpt"][..], &words(flags)].concat());
+    assert_eq!(run("bare.safetensors", "c.npy"), whole);
+    let direct = [
+        &["sample", "--model_path", "bare.ckpt"][..],
+        &words(flags),
+        &words("--steps ddim4 --class 1 --count 1 --out d.npy"),
+    ]
+    .concat();
+    folder.ok(&direct);
+    assert_eq!(floats(&folder, "d.npy", [1, 3, 8, 8]), whole);
+
+    assert!(folder.refused(2, &words("convert base.safetensors")).contains("replace itself"));
+    assert!(folder.refused(2, &[&["convert", "bare.ckpt"][..], &words(flags)].concat()).contains("there already"));
+    assert!(folder.refused(2, &words("convert")).contains("give the checkpoint"));
+    assert!(folder.refused(2, &words("convert a.pt b.pt --out c")).contains("several"));
+    assert!(folder.refused(2, &words("convert base.safetensors --dtype f8 --out x")).contains("f16"));
+    std::fs::write(folder.join("cut.pt"), &std::fs::read(folder.join("base.safetensors")).unwrap()[..9000]).unwrap();
+    assert!(folder.refused(1, &words("convert cut.pt")).contains("cut.pt"));
+}
+
+/// A copy of a file's tensors without its metadata, as other tools write it.
+fn bare(folder: &Folder, from: &str, to: &str) {
+    let source = Checkpoint::open(folder.join(from)).unwrap();
+    let specs = source.header().tensors.iter().map(|(name, info)| writer::TensorSpec {
+        name: name.clone(),
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+    });
+    writer::write(folder.join(to), specs.collect(), &BTreeMap::new(), |spec, sink| {
+        sink.write_all(&source.bytes(&spec.name)?).map_err(|e| guided_diffusion::Error::io("bare", e))
+    })
+    .unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_half_file() {
+    let folder = Folder::new("stack-interrupt");
+    // Large enough to be caught at work.
+    let config = guided_diffusion::config::presets::by_name("128x128_classifier").unwrap().config();
+    write(&folder, "large.safetensors", &config, 0);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
+    let mut child = command
+        .args(words("convert large.safetensors --dtype f16 --out half.safetensors"))
+        .current_dir(&folder.0)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while folder.names().len() < 2 && start.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    // It may have been done already: then the file is whole. Half a file is never there.
+    match child.wait().unwrap().code() {
+        Some(130) => assert_eq!(folder.names(), ["large.safetensors"]),
+        Some(0) => assert!(Checkpoint::open(folder.join("half.safetensors")).is_ok()),
+        other => panic!("{other:?}"),
+    }
+}
