@@ -83,6 +83,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// The sampled images hold infinities or what is no number.
+    #[error("{0}")]
+    NotFinite(String),
+
     /// A kernel computes wrong values on this driver and has no other variant left.
     #[error("self-test: {0}")]
     SelfTest(String),

@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use guided_diffusion::checkpoint::{DType, writer};
 use guided_diffusion::cli::{input, png};
+use guided_diffusion::config::{Overrides, convert, presets};
+use guided_diffusion::{Checkpoint, Error};
 use serde_json::Value;
 
 /// Two steps are enough to tell runs apart, and quick on a software adapter.
@@ -134,11 +137,51 @@ fn noise_from_a_file_is_the_first_draw() {
     assert!(message.contains("[3, 1, 32, 32]"), "{message}");
 }
 
+/// The built-in model with weights that float16 cannot hold, and a classifier for it.
+fn special_models(folder: &Folder, model: &[u8]) {
+    let source = Checkpoint::from_bytes("model", model.to_vec()).expect("the built-in model");
+    let header = source.header();
+    let specs = header.tensors.iter().map(|(name, info)| {
+        let (name, shape) = (name.clone(), info.shape.clone());
+        writer::TensorSpec { name, dtype: DType::F32, shape }
+    });
+    writer::write(folder.0.join("large.safetensors"), specs.collect(), &header.metadata, |spec, sink| {
+        let factor = if spec.name == "out.2.weight" { 1e8 } else { 1.0 };
+        let bytes: Vec<u8> = source.tensor_f32(&spec.name)?.iter().flat_map(|v| (v * factor).to_le_bytes()).collect();
+        sink.write_all(&bytes).map_err(|e| Error::io("large.safetensors", e))
+    })
+    .expect("written");
+
+    let mut guide = presets::by_name("64x64_classifier").expect("a preset").config();
+    guide.diffusion = source.config(&Overrides::default()).expect("its configuration").config.diffusion;
+    let c = &mut guide.unet;
+    (c.image_size, c.in_channels, c.model_channels, c.out_channels) = (32, 1, 32, 10);
+    (c.num_res_blocks, c.channel_mult, c.num_head_channels) = (1, vec![1.0; 2], 32);
+    let synthetic = Checkpoint::synthetic(&guide, 0).expect("synthetic");
+    let go = |_, _| std::ops::ControlFlow::Continue(());
+    convert(&synthetic, &guide, None, folder.0.join("guide.safetensors"), go).expect("converted");
+}
+
+#[test]
+fn half_precision_gives_nearly_the_same_images() {
+    let folder = Folder::new("half");
+    folder.sample(&["--count", "2", "--out", "wide.npy"]);
+    let report = folder.sample(&["--count", "2", "--precision", "f16-weights", "--json", "--out", "half.npy"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["precision"], "f16-weights");
+    let (wide, half) = (folder.floats("wide.npy", 2), folder.floats("half.npy", 2));
+    let mean = wide.iter().zip(&half).map(|(a, b)| (a - b).abs()).sum::<f32>() / wide.len() as f32;
+    assert!(mean < 0.02, "{mean}");
+}
+
 #[test]
 fn bad_input_gets_a_clear_error() {
     let folder = Folder::new("bad");
     std::fs::write(folder.0.join("junk.safetensors"), b"not a checkpoint").expect("written");
     std::fs::write(folder.0.join("junk.npy"), b"not an array").expect("written");
+    let model = include_bytes!("../models/fashion32.safetensors");
+    std::fs::write(folder.0.join("short.safetensors"), &model[..model.len() / 2]).expect("written");
+    special_models(&folder, model);
     for (code, arguments, words) in [
         (2, &["sample", "--class", "snaeker"][..], "Sneaker"),
         (2, &["sample", "--class", "10"], "0 to 9"),
@@ -155,7 +198,25 @@ fn bad_input_gets_a_clear_error() {
         (1, &["sample", "--noise", "none.npy"], "none.npy"),
         (1, &["sample", "--model", "none.safetensors"], "none.safetensors"),
         (1, &["sample", "--model", "junk.safetensors"], "junk.safetensors"),
+        (1, &["sample", "--model", "short.safetensors"], "short.safetensors"),
         (1, &["sample", "--adapter", "no such adapter", "--out", "a.png"], "no such adapter"),
+        (1, &["sample", "--adapter", "no such adapter", "--out", "pictures"], "no such adapter"),
+        (2, &["sample", "--model", "large.safetensors", "--precision", "f16-weights", "--out", "pictures"], "f32"),
+        (
+            1,
+            &[
+                "sample",
+                "--classifier",
+                "guide.safetensors",
+                "--guidance",
+                "1e38",
+                "--steps",
+                "ddim2",
+                "--out",
+                "pictures",
+            ],
+            "1e38",
+        ),
         (1, &["info", "junk.safetensors"], "junk.safetensors"),
         (2, &["bench", "--arch", "65x65_diffusion"], "64x64_diffusion"),
     ] {

@@ -236,6 +236,28 @@ fn invalid_configurations_name_the_field() {
     assert!(bad(&|c| c.unet.attention_resolutions = vec![0]).contains("attention_resolutions"));
     assert!(bad(&|c| c.unet.num_head_channels = 50).contains("num_head_channels 50"));
     assert!(bad(&|c| (c.unet.num_head_channels, c.unet.num_heads) = (0, 0)).contains("num_heads 0"));
+    for (channels, heads, words) in [
+        (6, 1, "num_head_channels 6"),
+        (2, 1, "num_head_channels 2"),
+        (0, 1, "num_heads 1 gives attention heads of 576 channels"),
+        (0, 192, "num_heads 192 gives attention heads of 2 channels"),
+    ] {
+        let text = bad(&|c| (c.unet.num_head_channels, c.unet.num_heads) = (channels, heads));
+        assert!(text.contains(words) && text.contains("multiple of 4, at most 512"), "{text}");
+    }
+    let text = bad(&|c| {
+        c.unet.attention_resolutions = Vec::new();
+        c.unet.num_head_channels = 768;
+    });
+    assert!(text.contains("num_head_channels 768") && text.contains("at most 512"), "{text}");
+    let text = bad(&|c| (c.unet.channel_mult, c.unet.num_res_blocks) = (vec![1.0; 5], 64));
+    assert!(text.contains("num_res_blocks 64 at 5 levels makes 655 residual blocks; at most 256"), "{text}");
+    for steps in [2, 20] {
+        let linear =
+            bad(&|c| (c.diffusion.noise_schedule, c.diffusion.diffusion_steps) = (NoiseSchedule::Linear, steps));
+        assert!(linear.contains("at least 21"), "{linear}");
+    }
+    assert!(bad(&|c| c.diffusion.diffusion_steps = 100_001).contains("from 2 to 100000"));
     assert!(bad(&|c| c.unet.num_classes = usize::MAX).contains("num_classes"));
     assert!(bad(&|c| c.unet.out_channels = 5).contains("out_channels is 5"));
     assert!(bad(&|c| c.unet.pool = Some(Pool::Spatial)).contains("pool"));
@@ -243,7 +265,7 @@ fn invalid_configurations_name_the_field() {
     assert!(bad(&|c| c.role = Role::Classifier).contains("classifier_pool"));
     assert!(bad(&|c| c.diffusion.diffusion_steps = 1).contains("diffusion_steps"));
     assert!(bad(&|c| c.class_names = vec!["cat".into()]).contains("class_names holds 1"));
-    assert!(bad(&|c| (c.unet.model_channels, c.unet.num_res_blocks) = (16_384, 64)).contains("parameters"));
+    assert!(bad(&|c| (c.unet.model_channels, c.unet.num_res_blocks) = (16_384, 30)).contains("parameters"));
 }
 
 #[test]

@@ -280,6 +280,18 @@ fn pickles_that_exhaust_are_refused() {
     refusal(with_pickle(
         &[level(b"N", b"q\x01"), level(b"h\x01", b"q\x02"), level(b"h\x02", b"q\x03"), b".".to_vec()].concat(),
     ));
+    // A call copies its list of pairs; a large list and many calls do not multiply.
+    let list = [b"](X\x01\0\0\0aN\x86q\x01".to_vec(), b"h\x01".repeat(400_000), b"eq\x02".to_vec()].concat();
+    let call = b"ccollections\nOrderedDict\nh\x02\x85R";
+    let calls = |n: usize| with_pickle(&[&list[..], &call.repeat(n), b"."].concat());
+    assert!(!refusal(calls(2)).contains("copies"), "an honest pickle may copy");
+    let start = std::time::Instant::now();
+    let text = refusal(calls(20_000));
+    assert!(text.contains("copies more than"), "{text}");
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    // Nor do tensors of as many dimensions.
+    let shape = [b"](".to_vec(), b"K\x01".repeat(400_000), b"eq\x02".to_vec()].concat();
+    assert!(refusal(with_pickle(&tensor(b"K\x04", b"K\0", &shape, b"h\x02"))).contains("tensor"));
     // The stack: taking what is not there, across marks too.
     for pickle in
         [&b"0."[..], b"1.", b"t.", b"(0.", b"N(\x85.", b"N(R.", b"a.", b"s.", b"u.", b"e.", b"(Nu.", b"q\0.", b"."]

@@ -158,6 +158,41 @@ fn fusing_changes_no_value() {
     }
 }
 
+/// Nothing recurses to the depth of the network, or of a classifier with its gradient.
+#[test]
+fn the_deepest_networks_plan_within_a_small_stack() {
+    let deepest = |mut config: ModelConfig| {
+        config.unet.model_channels = 32;
+        config.unet.channel_mult = vec![1.0; 2];
+        config.unet.image_size = 16;
+        config.unet.attention_resolutions = vec![16, 8];
+        config.unet.num_head_channels = 32;
+        config.unet.num_res_blocks = if config.role == Role::Classifier { 64 } else { 62 };
+        config.validate().unwrap();
+        config
+    };
+    let model = deepest(presets::by_name("64x64_diffusion").unwrap().config());
+    let guide = deepest(presets::by_name("64x64_classifier").unwrap().config());
+    let beyond = |mut config: ModelConfig| {
+        config.unet.channel_mult = vec![1.0; 5];
+        config.unet.num_res_blocks = 64;
+        config.validate().unwrap_err().to_string()
+    };
+    for text in [beyond(model.clone()), beyond(guide.clone())] {
+        assert!(text.contains("num_res_blocks 64") && text.contains("256"), "{text}");
+    }
+    // The same network in more levels: as many blocks.
+    let mut steep = guide.clone();
+    steep.unet.channel_mult = vec![1.0; 4];
+    steep.unet.num_res_blocks = 62;
+    let plan = move || {
+        for guide in [None, Some(&guide), Some(&steep)] {
+            Session::plan(&ample(), &model, guide, &SessionOptions::default()).unwrap();
+        }
+    };
+    std::thread::Builder::new().stack_size(256 << 10).spawn(plan).unwrap().join().unwrap();
+}
+
 #[test]
 fn a_device_too_small_is_told_by_its_limit() {
     let defaults = Caps::webgpu_defaults;
@@ -175,6 +210,12 @@ fn a_device_too_small_is_told_by_its_limit() {
     assert_eq!(refused(Caps { max_storage_buffers: 3, ..defaults() }, &config), "maxStorageBuffersPerShaderStage");
     // A weight within the binding but not the buffer, and an activation that is larger than any weight.
     assert_eq!(refused(Caps { max_buffer_size: 1 << 10, ..defaults() }, &config), "maxBufferSize");
+    // Advice is given for what it can change.
+    let text = |caps: Caps| Session::plan(&caps, &config, None, &SessionOptions::default()).unwrap_err().to_string();
+    assert!(text(Caps { max_workgroups: 1, ..defaults() }).contains("a smaller batch"));
+    assert!(!text(Caps { max_storage_buffers: 3, ..defaults() }).contains("a smaller batch"));
+    let lacking = text(Caps { max_buffer_size: 1 << 10, ..defaults() });
+    assert!(lacking.contains("--precision f16-weights"), "{lacking}");
     let wide = presets::by_name("512x512_diffusion").unwrap().config();
     assert_eq!(refused(defaults(), &wide), "maxStorageBufferBindingSize");
     let text = Session::plan(&defaults(), &wide, None, &SessionOptions::default()).unwrap_err().to_string();

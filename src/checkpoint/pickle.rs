@@ -2,7 +2,8 @@
 //! here opcodes and names come from an allow-list and nothing is ever executed: a call yields a plain record.
 //!
 //! Values live in flat arenas and refer to each other by index, so that neither deep nesting nor cycles cost stack,
-//! and copies through the memo cost nothing. The number of operations bounds all memory.
+//! and copies through the memo cost nothing. The one call that copies a container is charged for its items; so the
+//! number of operations and that of copied items bound all memory.
 
 mod machine;
 
@@ -13,6 +14,10 @@ use super::DType;
 
 /// Operations in one pickle; the largest public state dict takes 30 thousand.
 const MAX_OPERATIONS: usize = 1 << 20;
+/// Items that calls may copy from one container into another, over the whole pickle.
+const MAX_COPIED: usize = MAX_OPERATIONS;
+/// Dimensions of a tensor.
+const MAX_RANK: usize = 16;
 /// Bytes of one pickle.
 const MAX_BYTES: usize = 64 << 20;
 /// Open marks: how deeply tuples and dicts may nest while being built.
@@ -125,6 +130,8 @@ pub(super) struct Machine<'a> {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
+    /// Items copied so far.
+    copied: usize,
     pub sequences: Vec<Vec<Value>>,
     pub dicts: Vec<Vec<(Value, Value)>>,
     pub storages: Vec<Storage>,
@@ -140,6 +147,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Value, Machine<'_>, usize), String> 
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copied: 0,
         sequences: Vec::new(),
         dicts: Vec::new(),
         storages: Vec::new(),

@@ -5,11 +5,26 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 
 use super::DType;
 use crate::error::{Error, Result};
+
+/// Temporary files that exist.
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn temporaries() -> MutexGuard<'static, Vec<PathBuf>> {
+    TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the temporary files of every unfinished [`AtomicFile`], for a process that ends without dropping them.
+pub fn remove_temporaries() {
+    for path in temporaries().drain(..) {
+        let _ = std::fs::remove_file(path);
+    }
+}
 
 /// A file that appears under its name only when [`AtomicFile::commit`] succeeds. Dropped before, it leaves nothing.
 #[derive(Debug)]
@@ -34,7 +49,10 @@ impl AtomicFile {
             format!(".{}.{}.{}.tmp", name.to_string_lossy(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let temporary = path.with_file_name(unique);
         // create_new refuses to follow a link that someone may have put there.
+        let mut known = temporaries();
         let file = File::options().write(true).create_new(true).open(&temporary).map_err(|e| Error::io(&path, e))?;
+        known.push(temporary.clone());
+        drop(known);
         Ok(Self { path, temporary, file: Some(BufWriter::with_capacity(1 << 20, file)) })
     }
 
@@ -48,6 +66,10 @@ impl AtomicFile {
         self.flush().and_then(|()| File::open(&self.temporary)).map_err(|e| Error::io(&self.path, e))
     }
 
+    fn forget(&self) {
+        temporaries().retain(|path| *path != self.temporary);
+    }
+
     /// Flushes to the disk and gives the file its name, replacing an older one.
     pub fn commit(mut self) -> Result<()> {
         let Some(file) = self.file.take() else { return Ok(()) };
@@ -58,10 +80,12 @@ impl AtomicFile {
             drop(file);
             std::fs::rename(&self.temporary, &self.path)
         };
-        finish().map_err(|e| {
+        let result = finish();
+        if result.is_err() {
             let _ = std::fs::remove_file(&self.temporary);
-            Error::io(&self.path, e)
-        })
+        }
+        self.forget();
+        result.map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -92,6 +116,7 @@ impl Drop for AtomicFile {
         if self.file.take().is_some() {
             // There is no one to tell about a failure, and nothing else to do.
             let _ = std::fs::remove_file(&self.temporary);
+            self.forget();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::{open_adapter, open_model, print, print_json};
+use super::{note, open_adapter, open_model, print, print_json};
 use crate::checkpoint::{Checkpoint, synthetic};
 use crate::config::{ModelConfig, Overrides, presets};
 use crate::gpu::profile::median;
@@ -50,6 +50,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let options = SessionOptions { batch, plan, ..SessionOptions::default() };
     let mut session = Session::load(&gpu, &checkpoint, &config, &options).await?;
     drop(checkpoint);
+    session.warnings().iter().for_each(|warning| note(warning));
 
     let program = session.program_mut();
     program.write(ports::TIMESTEPS, &vec![500.0f32; batch])?;

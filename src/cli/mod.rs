@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, writer};
 use crate::config::{Inferred, Overrides};
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::{Error, Result};
@@ -91,6 +91,7 @@ fn stop_on_interrupt(said: &'static str) -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     let handler = move || {
         if STOP.swap(true, Ordering::Relaxed) {
+            writer::remove_temporaries();
             std::process::exit(INTERRUPTED.into());
         }
         note(said);

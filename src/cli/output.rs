@@ -90,9 +90,25 @@ pub struct Output {
 #[derive(Debug)]
 enum Sink {
     Grid { file: AtomicFile, picture: Pixels, first: Vec<(String, String)> },
-    Folder { path: PathBuf, created: bool },
+    Folder(Folder),
     Npy { file: AtomicFile, header: usize },
     Npz { file: AtomicFile, pixels: AtomicFile },
+}
+
+/// A folder for pictures. Dropped empty, one that was made for them goes again, however the run ended.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    created: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.created {
+            // Refused where anything lies in it.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
 }
 
 impl Output {
@@ -129,7 +145,7 @@ impl Output {
                     // Dropped at once: it only shows that the folder takes files.
                     AtomicFile::create(path.join("test"))?;
                 }
-                Sink::Folder { path: path.to_path_buf(), created }
+                Sink::Folder(Folder { path: path.to_path_buf(), created })
             }
             Format::Npy => {
                 let mut file = AtomicFile::create(path)?;
@@ -180,9 +196,9 @@ impl Output {
                     }
                 }
             }
-            Sink::Folder { path, .. } => {
+            Sink::Folder(folder) => {
                 for (i, record) in records.iter().enumerate() {
-                    write_png(&path.join(file_name(record)), &images.pixels(i), &record.texts)?;
+                    write_png(&folder.path.join(file_name(record)), &images.pixels(i), &record.texts)?;
                 }
             }
             Sink::Npy { file, .. } => {
@@ -204,14 +220,11 @@ impl Output {
     /// [`Error::Io`] where writing failed.
     pub fn finish(self) -> Result<Option<PathBuf>> {
         if self.written == 0 {
-            if let Sink::Folder { path, created: true } = &self.sink {
-                let _ = std::fs::remove_dir(path);
-            }
             return Ok(None);
         }
         let layout = self.layout;
         let (file, result) = match self.sink {
-            Sink::Folder { path, .. } => return Ok(Some(path)),
+            Sink::Folder(folder) => return Ok(Some(folder.path.clone())),
             Sink::Grid { mut file, picture, first } => {
                 // A single image carries its own parameters, a grid those of the run.
                 let texts = if layout.count == 1 { first } else { layout.texts };

@@ -208,7 +208,7 @@ impl Request {
             add("--input", &input.name);
         }
         if self.precision == Precision::F16Weights {
-            add("--precision", "f16-weights");
+            add("--precision", self.precision.as_str());
         }
         if let Some(noise) = &self.noise {
             add("--noise", noise);
@@ -235,7 +235,7 @@ impl Request {
     pub fn parameters(&self) -> Value {
         let mut out = json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "precision": match self.precision { Precision::F32 => "f32", Precision::F16Weights => "f16-weights" },
+            "precision": self.precision.as_str(),
         });
         for (k, stage) in self.stages.iter().enumerate() {
             let own = stage.parameters();

@@ -18,7 +18,7 @@ use super::stage::Stage;
 use super::{Outcome, input, note, open_adapter, print, print_json};
 use crate::gpu::Gpu;
 use crate::image::Images;
-use crate::plan::PlanOptions;
+use crate::plan::{PlanOptions, Precision};
 use crate::sampler::{Noise, SampleOptions};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -99,6 +99,7 @@ impl Job<'_> {
             let mut session =
                 Session::load_guided(&gpu, model.source(), guide.as_ref().map(Opened::source), &self.options(stage))
                     .await?;
+            session.warnings().iter().for_each(|warning| note(warning));
             // The files' pages are no longer needed.
             drop((model, guide));
             let mut made = Low::made(stage, request.indices.start);
@@ -114,12 +115,7 @@ impl Job<'_> {
                 };
                 done.first_step.get_or_insert(first.duration_since(started));
                 if let Some(broken) = images.first_not_finite() {
-                    return Err(Error::SelfTest(format!(
-                        "image {} holds values that are not numbers: {} or {}'s driver is broken",
-                        start + broken as u32,
-                        stage.model,
-                        gpu.summary().name
-                    )));
+                    return Err(self.not_finite(stage, start + broken as u32, &gpu));
                 }
                 if is_last {
                     let records: Vec<_> = indices.map(|index| request.record(index)).collect();
@@ -214,6 +210,25 @@ impl Job<'_> {
         }
         let images = run.finish().await?;
         Ok(Some((images, first.unwrap_or_else(Instant::now))))
+    }
+
+    /// What to tell of an image that is none, the likeliest cause first.
+    fn not_finite(&self, stage: &Stage, image: u32, gpu: &Gpu) -> Error {
+        let precision = self.request.precision;
+        let mut causes = Vec::new();
+        if let Some(guidance) = &stage.guidance {
+            causes.push(format!("the guidance scale {:?} is too large (lower --guidance)", guidance.scale));
+        }
+        if precision == Precision::F16Weights {
+            causes.push("its weights lose too much as float16 (use --precision f32)".into());
+        }
+        causes.push(format!("the file's weights are damaged, or the driver of {} is broken", gpu.summary().name));
+        Error::NotFinite(format!(
+            "image {image} by {} at precision {} holds values that are not finite numbers: {}",
+            stage.model,
+            precision.as_str(),
+            causes.join("; or ")
+        ))
     }
 
     fn report(&self, gpu: &Gpu, exists: bool, done: &Done) -> Result<()> {

@@ -20,6 +20,12 @@ pub use self::convert::convert;
 pub use self::flags::Overrides;
 pub use self::infer::{Inferred, Origin, infer};
 pub use self::parameters::{check, parameters};
+pub use self::validate::schedule as check_schedule;
+
+/// Groups of every group normalization, among which it divides its channels.
+pub const GROUPS: usize = 32;
+/// More steps of a full process than this are taken for a corrupt file: published ones have 1,000 or 4,000.
+pub const MAX_STEPS: usize = 100_000;
 
 /// What a network is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// A configuration as far as shapes tell it.
 pub(super) struct Shapes {
-    /// The rest is filled with placeholders: one head, a schedule.
+    /// The rest is filled with placeholders: heads of 32 channels, a schedule.
     pub config: ModelConfig,
     /// Factors by which images are smaller where attention is applied.
     pub attention_ds: Vec<usize>,
@@ -38,7 +38,7 @@ pub(super) fn read(file: &str, header: &Header, flags: &Overrides) -> Result<Sha
             out_channels,
             num_classes: h.dims("label_emb.weight").and_then(|d| d.first()).copied().unwrap_or(0),
             // A placeholder that divides every valid width.
-            num_head_channels: if pool == Some(Pool::Attention) { 32 } else { 0 },
+            num_head_channels: 32,
             pool,
             ..c
         };

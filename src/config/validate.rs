@@ -1,18 +1,19 @@
 //! Refuses configurations that contradict themselves or that nothing could hold, before anything trusts them:
 //! they come from files and flags. Errors name the field as the public scripts do.
 
-use super::{DiffusionConfig, ModelConfig, Pool, Role, UNetConfig};
+use super::{DiffusionConfig, GROUPS, MAX_STEPS, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
 use crate::error::{Error, Result};
 
-/// Channels of every group normalization are divided into this many groups.
-const GROUPS: usize = 32;
 /// Bounds that no network of the family comes near; they keep later arithmetic far from overflow.
 const MAX_SIZE: usize = 16_384;
 const MAX_CHANNELS: usize = 65_536;
 const MAX_CLASSES: usize = 1 << 20;
 const MAX_LEVELS: usize = 12;
 const MAX_BLOCKS: usize = 64;
-const MAX_STEPS: usize = 1_000_000;
+/// Residual blocks of a whole network; the public ones have up to 42.
+const MAX_RESIDUAL_BLOCKS: usize = 256;
+/// Channels of an attention head: kernels are unrolled over them, and keep them in registers.
+const MAX_HEAD_CHANNELS: usize = 512;
 /// Keeps counts of elements within 32 bits, for the browser; float32 would take 16 GiB.
 const MAX_PARAMETERS: u64 = u32::MAX as u64;
 
@@ -79,6 +80,16 @@ impl ModelConfig {
                     c.num_heads
                 ));
             }
+            let (flag, value, head) = match c.num_head_channels {
+                0 => ("num_heads", c.num_heads, width / c.num_heads.max(1)),
+                channels => ("num_head_channels", channels, channels),
+            };
+            if !head.is_multiple_of(4) || head > MAX_HEAD_CHANNELS {
+                return fail(format!(
+                    "{flag} {value} gives attention heads of {head} channels at level {level}; a head must have a \
+                     multiple of 4, at most {MAX_HEAD_CHANNELS}"
+                ));
+            }
         }
         Ok(())
     }
@@ -95,6 +106,14 @@ fn network(c: &UNetConfig) -> Result<()> {
     within("num_head_channels", c.num_head_channels, 0, MAX_CHANNELS)?;
     within("the number of levels of channel_mult", c.channel_mult.len(), 1, MAX_LEVELS)?;
     within("the number of attention_resolutions", c.attention_resolutions.len(), 0, 64)?;
+    let blocks = residual_blocks(c);
+    if blocks > MAX_RESIDUAL_BLOCKS {
+        return fail(format!(
+            "num_res_blocks {} at {} levels makes {blocks} residual blocks; at most {MAX_RESIDUAL_BLOCKS} are accepted",
+            c.num_res_blocks,
+            c.channel_mult.len()
+        ));
+    }
     if c.attention_resolutions.contains(&0) {
         return fail("attention_resolutions holds 0; resolutions are image sizes such as 32,16,8".into());
     }
@@ -142,9 +161,32 @@ fn classifier(c: &UNetConfig) -> Result<()> {
     Ok(())
 }
 
+/// Residual blocks from the input to the output, those that resample included (where they are plain convolutions too).
+fn residual_blocks(c: &UNetConfig) -> usize {
+    let (levels, depth) = (c.channel_mult.len(), c.num_res_blocks);
+    let way = |depth: usize| levels * depth + levels - 1;
+    way(depth) + 2 + if c.pool.is_none() { way(depth + 1) } else { 0 }
+}
+
 fn process(d: &DiffusionConfig) -> Result<()> {
+    schedule(d.noise_schedule, d.diffusion_steps)
+}
+
+/// Checks that a schedule can have so many steps.
+///
+/// # Errors
+/// [`Error::Config`] where it cannot.
+pub fn schedule(schedule: NoiseSchedule, steps: usize) -> Result<()> {
     // The posterior's first variance is replaced by the second, so there must be two.
-    within("diffusion_steps", d.diffusion_steps, 2, MAX_STEPS)
+    within("diffusion_steps", steps, 2, MAX_STEPS)?;
+    // Its last beta is 20 / steps.
+    if schedule == NoiseSchedule::Linear && steps <= 20 {
+        return fail(format!(
+            "diffusion_steps is {steps}: a linear schedule of so few would remove more than the whole image; it needs \
+             at least 21"
+        ));
+    }
+    Ok(())
 }
 
 fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {

@@ -87,22 +87,27 @@ impl Program {
     /// browser can stream a file.
     ///
     /// # Errors
-    /// The wrong number of elements, out of memory, a lost device.
+    /// The wrong number of elements, an element too large for float16 where weights are stored so, out of memory, a lost
+    /// device.
     pub async fn upload(&mut self, name: &str, data: &[f32]) -> Result<()> {
         for (i, spec) in self.plan.weights.iter().enumerate().filter(|(_, w)| w.name == name) {
             let expected: usize = spec.shape.iter().product();
             if data.len() != expected {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
+            let bytes = spec.pack(data)?;
             let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let buffer = self.gpu.storage(&spec.name, spec.bytes());
-            self.gpu.queue.write_buffer(&buffer, 0, &spec.pack(data));
+            self.gpu.queue.write_buffer(&buffer, 0, &bytes);
+            drop(bytes);
             // Submitting frees the staging memory of the write.
             self.gpu.queue.submit([]);
             let exhausted = scope.pop().await;
             self.gpu.check()?;
             if let Some(error) = exhausted {
-                return Err(Error::OutOfMemory(format!("{name}: {error}; float16 weights may fit")));
+                return Err(Error::OutOfMemory(format!(
+                    "{name}: {error}; float16 weights (--precision f16-weights) may fit"
+                )));
             }
             self.weights[i] = Some(buffer);
         }

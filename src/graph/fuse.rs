@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use super::{Graph, Node, TensorId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::op::{
     Concat, Conv2d, GroupNormAffine, GroupNormGrad, Modulate, Op, Prologue, Resample, ScaleShiftGrad, Unary, UnaryGrad,
 };
@@ -46,6 +46,19 @@ pub fn fuse(graph: &Graph) -> Result<Graph> {
     Ok(fuser.fused)
 }
 
+/// Why a node was not emitted.
+enum Stop {
+    /// This one must be before it.
+    Needs(TensorId),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 struct Fuser<'a> {
     graph: &'a Graph,
     uses: Vec<usize>,
@@ -70,13 +83,36 @@ impl<'a> Fuser<'a> {
         self.uses[id.0] == 1
     }
 
-    /// Emits `id` and what it reads, once.
+    /// Emits `id` and what it reads, once. Networks are deep and stacks are not: a node that lacks one it reads is tried
+    /// again after that.
     fn emit(&mut self, id: TensorId) -> Result<TensorId> {
+        let mut pending = vec![id];
+        while let Some(&next) = pending.last() {
+            match self.attempt(next) {
+                Ok(emitted) => {
+                    self.map[next.0] = Some(emitted);
+                    pending.pop();
+                }
+                Err(Stop::Needs(other)) => pending.push(other),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        self.map[id.0].ok_or_else(|| Error::Config(format!("node {} was not emitted", self.node(id).name)))
+    }
+
+    /// What `id` became.
+    fn emitted(&self, id: TensorId) -> Result<TensorId, Stop> {
+        self.map[id.0].ok_or(Stop::Needs(id))
+    }
+
+    /// Emits `id`, where all is there that it reads. Before that is certain, nothing is done that a second attempt would
+    /// repeat.
+    fn attempt(&mut self, id: TensorId) -> Result<TensorId, Stop> {
         if let Some(done) = self.map[id.0] {
             return Ok(done);
         }
         let node = self.node(id);
-        let emitted = match &node.op {
+        Ok(match &node.op {
             Op::Input => {
                 self.fused.begin(node.segment);
                 self.fused.input(&node.name, node.shape)
@@ -97,9 +133,7 @@ impl<'a> Fuser<'a> {
             Op::Unary(Unary::Silu) if self.begins_with_norm(id) => self.modulate(node, id)?,
             Op::Resample(_) if self.begins_with_norm(id) => self.modulate(node, id)?,
             _ => self.plain(node)?,
-        };
-        self.map[id.0] = Some(emitted);
-        Ok(emitted)
+        })
     }
 
     fn push(&mut self, node: &Node, op: impl Into<Op>, inputs: &[TensorId]) -> Result<TensorId> {
@@ -107,15 +141,15 @@ impl<'a> Fuser<'a> {
         self.fused.push(node.name.clone(), op, inputs, &node.params)
     }
 
-    fn plain(&mut self, node: &Node) -> Result<TensorId> {
-        let inputs = node.inputs.iter().map(|input| self.emit(*input)).collect::<Result<Vec<_>>>()?;
-        self.push(node, node.op.clone(), &inputs)
+    fn plain(&mut self, node: &Node) -> Result<TensorId, Stop> {
+        let inputs = node.inputs.iter().map(|input| self.emitted(*input)).collect::<Result<Vec<_>, Stop>>()?;
+        Ok(self.push(node, node.op.clone(), &inputs)?)
     }
 
-    fn modulate(&mut self, node: &Node, id: TensorId) -> Result<TensorId> {
+    fn modulate(&mut self, node: &Node, id: TensorId) -> Result<TensorId, Stop> {
         let Chain { prologue, inputs } = self.chain(id, true)?;
         self.fused.begin(node.segment);
-        self.fused.push(node.name.clone(), Modulate { prologue }, &inputs, &[])
+        Ok(self.fused.push(node.name.clone(), Modulate { prologue }, &inputs, &[])?)
     }
 
     /// Whether the chain that ends in `id` holds a group norm.
@@ -129,7 +163,7 @@ impl<'a> Fuser<'a> {
     }
 
     /// Walks up from `id`, which is always absorbed where `whole`, and collects a prologue.
-    fn chain(&mut self, id: TensorId, whole: bool) -> Result<Chain> {
+    fn chain(&mut self, id: TensorId, whole: bool) -> Result<Chain, Stop> {
         let mut prologue = Prologue::default();
         let mut at = id;
         let absorb = |fuser: &Self, at: TensorId| (whole && at == id) || fuser.single(at);
@@ -156,7 +190,7 @@ impl<'a> Fuser<'a> {
             let sources = self.sources(norm.inputs[0])?;
             let mut operands = sources.clone();
             if let Some(embedding) = embedding {
-                operands.push(self.emit(embedding)?);
+                operands.push(self.emitted(embedding)?);
             }
             let affine = match self.affines.get(&(at, embedding)) {
                 Some(done) => *done,
@@ -180,12 +214,12 @@ impl<'a> Fuser<'a> {
     }
 
     /// One tensor, or the two that a concatenation joins (where kernels can read two: whole vec4s of channels).
-    fn sources(&mut self, id: TensorId) -> Result<Vec<TensorId>> {
+    fn sources(&mut self, id: TensorId) -> Result<Vec<TensorId>, Stop> {
         let node = self.node(id);
         if node.op == Op::Concat(Concat) && node.inputs.iter().all(|i| self.graph.shape(*i).c.is_multiple_of(4)) {
-            return node.inputs.iter().map(|input| self.emit(*input)).collect();
+            return node.inputs.iter().map(|input| self.emitted(*input)).collect();
         }
-        Ok(vec![self.emit(id)?])
+        Ok(vec![self.emitted(id)?])
     }
 
     fn convolution(
@@ -194,22 +228,22 @@ impl<'a> Fuser<'a> {
         conv: &Conv2d,
         embedding: Option<TensorId>,
         residual: Option<(TensorId, Option<Resample>)>,
-    ) -> Result<TensorId> {
+    ) -> Result<TensorId, Stop> {
         let Chain { prologue, mut inputs } = self.chain(node.inputs[0], false)?;
         let mut fused = Conv2d { prologue, ..conv.clone() };
         if let Some(embedding) = embedding {
             fused.epilogue.embedding = true;
-            inputs.push(self.emit(embedding)?);
+            inputs.push(self.emitted(embedding)?);
         }
         if let Some((source, resample)) = residual {
             fused.epilogue.residual = Some(resample);
-            inputs.push(self.emit(source)?);
+            inputs.push(self.emitted(source)?);
         }
-        self.push(node, fused, &inputs)
+        Ok(self.push(node, fused, &inputs)?)
     }
 
     /// The gradient of a norm absorbs those of the modulation and the SiLU behind it.
-    fn norm_gradient(&mut self, node: &Node, grad: &GroupNormGrad) -> Result<TensorId> {
+    fn norm_gradient(&mut self, node: &Node, grad: &GroupNormGrad) -> Result<TensorId, Stop> {
         let mut fused = grad.clone();
         let mut incoming = node.inputs[1];
         let mut embedding = None;
@@ -226,11 +260,11 @@ impl<'a> Fuser<'a> {
             fused.silu = true;
             incoming = self.node(incoming).inputs[1];
         }
-        let mut inputs = vec![self.emit(node.inputs[0])?, self.emit(incoming)?];
+        let mut inputs = vec![self.emitted(node.inputs[0])?, self.emitted(incoming)?];
         if let Some(embedding) = embedding {
-            inputs.push(self.emit(embedding)?);
+            inputs.push(self.emitted(embedding)?);
         }
-        self.push(node, fused, &inputs)
+        Ok(self.push(node, fused, &inputs)?)
     }
 
     /// Whether `z` is the norm of `x`, modulated by `embedding` where there is one: what a norm's gradient recomputes.
@@ -244,7 +278,7 @@ impl<'a> Fuser<'a> {
     }
 
     /// A sum whose one side is a convolution: the other becomes its residual.
-    fn residual(&mut self, node: &Node) -> Result<Option<TensorId>> {
+    fn residual(&mut self, node: &Node) -> Result<Option<TensorId>, Stop> {
         for (conv_id, other) in [(node.inputs[1], node.inputs[0]), (node.inputs[0], node.inputs[1])] {
             let candidate = self.node(conv_id);
             let Op::Conv2d(conv) = &candidate.op else { continue };

@@ -1,6 +1,7 @@
 //! Group normalization (Wu & He 2018), 32 groups, as the network writes it and as its fused affine map.
 
 use super::{Operator, Prologue, ensure};
+use crate::config::GROUPS;
 use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
@@ -8,8 +9,6 @@ use crate::plan::lowering::Lowering;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 
-/// Groups of every norm in ADM.
-pub const GROUPS: usize = 32;
 /// PyTorch's default epsilon.
 pub const EPSILON: f32 = 1e-5;
 /// Invocations that fold one group's statistics.

@@ -1,8 +1,9 @@
 //! The gradient of group normalization, with the modulation and SiLU that follow it, with respect to its input.
 
-use super::group_norm::{EPSILON, GROUPS};
+use super::group_norm::EPSILON;
 use super::unary::silu_derivative;
 use super::{Operator, ensure};
+use crate::config::GROUPS;
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;

@@ -173,7 +173,11 @@ impl<'a> Lowering<'a> {
                     name,
                     needed: super::mebibytes(weight.bytes()),
                     limit: super::mebibytes(limit),
-                    advice: "float16 weights (--precision f16) or an adapter with larger bindings would fit".into(),
+                    advice: match weight.f16 || weight.layout == Layout::Vector {
+                        true => "an adapter that allows larger buffers is needed",
+                        false => "float16 weights (--precision f16-weights) take half; else another adapter is needed",
+                    }
+                    .into(),
                 });
             }
         }
@@ -363,7 +367,12 @@ impl<'a> Lowering<'a> {
 
     fn limit(&self, name: &'static str, needed: String, limit: String) -> Error {
         let (what, adapter) = (self.current().name.clone(), self.caps.adapter.clone());
-        Error::Limit { what, adapter, name, needed, limit, advice: "a smaller batch would fit".into() }
+        let advice = match name {
+            // Grids grow with the images; the number of a kernel's buffers does not.
+            "maxComputeWorkgroupsPerDimension" => "a smaller batch or smaller images may fit",
+            _ => "the batch does not change that; another adapter is needed",
+        };
+        Error::Limit { what, adapter, name, needed, limit, advice: advice.into() }
     }
 }
 

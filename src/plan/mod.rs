@@ -64,6 +64,16 @@ pub enum Precision {
     F16Weights,
 }
 
+impl Precision {
+    /// The word for it, as `--precision` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16Weights => "f16-weights",
+        }
+    }
+}
+
 /// Choices that are not the device's.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {

@@ -2,6 +2,8 @@
 
 use half::f16;
 
+use crate::error::{Error, Result};
+
 /// A parameter in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WeightSpec {
@@ -55,14 +57,24 @@ impl WeightSpec {
     }
 
     /// The device's bytes from the checkpoint's elements.
-    pub fn pack(&self, data: &[f32]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`Error::Options`] for an element that float16 cannot hold, where it shall.
+    pub fn pack(&self, data: &[f32]) -> Result<Vec<u8>> {
         let laid_out = self.lay_out(data);
-        if self.f16 {
-            let halves: Vec<f16> = laid_out.iter().map(|v| f16::from_f32(*v)).collect();
-            bytemuck::cast_slice(&halves).to_vec()
-        } else {
-            bytemuck::cast_slice(&laid_out).to_vec()
+        if !self.f16 {
+            return Ok(bytemuck::cast_slice(&laid_out).to_vec());
         }
+        let half = |value: &f32| match f16::from_f32(*value) {
+            half if half.is_finite() => Ok(half),
+            _ => Err(Error::Options(format!(
+                "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
+                self.name,
+                f16::MAX
+            ))),
+        };
+        let halves = laid_out.iter().map(half).collect::<Result<Vec<f16>>>()?;
+        Ok(bytemuck::cast_slice(&halves).to_vec())
     }
 
     fn lay_out(&self, data: &[f32]) -> Vec<f32> {

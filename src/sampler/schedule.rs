@@ -7,11 +7,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::respace::Respacing;
-use crate::config::{DiffusionConfig, NoiseSchedule};
+use crate::config::{self, DiffusionConfig, NoiseSchedule};
 use crate::{Error, Result};
-
-/// More steps than this are taken for a corrupt file: published processes have 1,000 or 4,000.
-pub const MAX_STEPS: usize = 100_000;
 
 /// How a step goes from x_i to x_{i-1}.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,18 +38,11 @@ pub enum Variance {
 /// # Errors
 /// [`Error::Config`] for an impossible number of steps.
 pub fn betas(schedule: NoiseSchedule, steps: usize) -> Result<Vec<f64>> {
-    if !(2..=MAX_STEPS).contains(&steps) {
-        return Err(Error::Config(format!("diffusion_steps is {steps}; it must be between 2 and {MAX_STEPS}")));
-    }
+    config::check_schedule(schedule, steps)?;
     match schedule {
         NoiseSchedule::Linear => {
             let scale = 1000.0 / steps as f64;
             let (first, last) = (scale * 1e-4, scale * 0.02);
-            if last >= 1.0 {
-                return Err(Error::Config(format!(
-                    "a linear schedule of {steps} steps would remove more than the whole image; it needs at least 21"
-                )));
-            }
             let delta = (last - first) / (steps - 1) as f64;
             Ok((0..steps).map(|i| if i + 1 == steps { last } else { first + i as f64 * delta }).collect())
         }

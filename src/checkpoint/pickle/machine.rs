@@ -1,6 +1,6 @@
 //! The stack machine's opcodes: moving values about, and recording what a call would make.
 
-use super::{Global, MAX_DEPTH, Machine, Storage, Tensor, Value, global};
+use super::{Global, MAX_COPIED, MAX_DEPTH, MAX_RANK, Machine, Storage, Tensor, Value, global};
 
 impl<'a> Machine<'a> {
     /// One opcode; true at the end.
@@ -273,7 +273,18 @@ impl<'a> Machine<'a> {
             Value::Global(Global::OrderedDict) => {
                 let items = match arguments {
                     [] => Vec::new(),
-                    [list] => self.key_value_list(list).ok_or("its pickle makes an OrderedDict of no pairs")?,
+                    [list] => {
+                        let list = self.sequence(Some(list)).ok_or("its pickle makes an OrderedDict of no list")?;
+                        // The list stays, and may be recalled for another call.
+                        let copied = self.copied.saturating_add(list.len());
+                        if copied > MAX_COPIED {
+                            return Err(format!("its pickle copies more than {MAX_COPIED} items; no state dict does"));
+                        }
+                        let items =
+                            self.key_value_list(list).ok_or("its pickle makes an OrderedDict of what are no pairs")?;
+                        self.copied = copied;
+                        items
+                    }
                     _ => return Err("its pickle makes an OrderedDict of several arguments".into()),
                 };
                 self.push_dict(items);
@@ -298,20 +309,21 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn key_value_list(&self, list: &Value) -> Option<Vec<(Value, Value)>> {
+    fn key_value_list(&self, list: &[Value]) -> Option<Vec<(Value, Value)>> {
         let pair = |item: &Value| match self.sequence(Some(item))? {
             [key, value] => Some((key.clone(), value.clone())),
             _ => None,
         };
-        self.sequence(Some(list))?.iter().map(pair).collect()
+        list.iter().map(pair).collect()
     }
 
     /// `(storage, offset, size, stride, ...)`; the rest (gradients, hooks) is ignored.
     fn tensor(&self, arguments: &[Value]) -> Option<Tensor> {
         let [Value::Storage(storage), offset, shape, strides, ..] = arguments else { return None };
-        let numbers = |value| self.sequence(Some(value))?.iter().map(natural).collect::<Option<Vec<_>>>();
+        let (shape, strides) = (self.sequence(Some(shape))?, self.sequence(Some(strides))?);
+        (shape.len() == strides.len() && shape.len() <= MAX_RANK).then_some(())?;
+        let numbers = |values: &[Value]| values.iter().map(natural).collect::<Option<Vec<_>>>();
         let (shape, strides) = (numbers(shape)?, numbers(strides)?);
-        (shape.len() == strides.len() && shape.len() <= 16).then_some(())?;
         Some(Tensor { storage: *storage, offset: natural(offset)?, shape, strides })
     }
 

@@ -1,0 +1,25 @@
+//! What a process that ends at once does about its unfinished files. Alone in its process: it concerns all of them.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write;
+
+use guided_diffusion::checkpoint::writer::{AtomicFile, remove_temporaries};
+
+#[test]
+fn unfinished_files_go_and_finished_ones_stay() {
+    let folder = std::env::temp_dir().join(format!("guided-diffusion-temporaries-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let count = || std::fs::read_dir(&folder).unwrap().count();
+    let finished = AtomicFile::create(folder.join("finished")).unwrap();
+    finished.commit().unwrap();
+    drop(AtomicFile::create(folder.join("dropped")).unwrap());
+    let mut open = AtomicFile::create(folder.join("open")).unwrap();
+    open.write_all(b"half").unwrap();
+    assert_eq!(count(), 2);
+    remove_temporaries();
+    assert_eq!(count(), 1);
+    assert!(folder.join("finished").is_file());
+    drop(open);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
