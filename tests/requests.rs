@@ -1,0 +1,97 @@
+//! What a sampling command line means for the built-in model, settled without a device.
+#![cfg(feature = "cli")]
+
+use clap::Parser;
+use guided_diffusion::cli::PARAMETERS;
+use guided_diffusion::cli::args::{Cli, Command};
+use guided_diffusion::cli::models::Models;
+use guided_diffusion::cli::request::Request;
+use guided_diffusion::image::Grid;
+use guided_diffusion::sampler::{Method, Respacing};
+use guided_diffusion::{Error, Result};
+use serde_json::{Value, json};
+
+fn request(line: &str) -> Result<Request> {
+    let words = ["guided-diffusion", "sample"].into_iter().chain(line.split_whitespace());
+    let Command::Sample(args) = Cli::try_parse_from(words).expect(line).command else { panic!("{line}") };
+    Request::sample(&args, &Models::of_sample(&args)?)
+}
+
+fn message(line: &str) -> String {
+    match request(line) {
+        Err(Error::Options(message)) => message,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_built_in_defaults() {
+    let r = request("").expect("the defaults");
+    let stage = &r.stages[0];
+    assert_eq!((r.count, r.batch(stage), stage.steps, stage.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
+    assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
+    assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
+}
+
+#[test]
+fn batches_are_balanced() {
+    for (count, most, batch) in [(80, 16, 16), (17, 16, 9), (5, 16, 5), (1, 1, 1), (33, 16, 11)] {
+        let r = request(&format!("--count {count} --batch {most}")).expect("possible");
+        assert_eq!(r.batch(&r.stages[0]), batch);
+    }
+}
+
+#[test]
+fn shards_and_first_choose_indices() {
+    let all = request("--count 10").expect("ten");
+    let parts: Vec<u32> =
+        (0..3).flat_map(|i| request(&format!("--count 10 --shard {i}/3")).expect("a part").indices).collect();
+    assert_eq!(parts, all.indices.collect::<Vec<_>>());
+    assert_eq!(request("--first 7 --count 2").expect("two").indices, 7..9);
+    assert!(message("--first 4294967295 --count 2").contains("indices end"));
+    assert!(message("--count 1 --shard 0/2").contains("empty"));
+}
+
+#[test]
+fn a_record_makes_its_image_again() {
+    let r = request("--class 3,9 --count 4 --steps 50 --seed 5 --no-clip").expect("four");
+    let record = r.record(3);
+    let of = |keyword: &str| record.texts.iter().find(|(k, _)| k == keyword).map(|(_, t)| t.clone()).expect(keyword);
+    let line = of("Comment");
+    let again = request(line.strip_prefix("guided-diffusion sample ").expect("a command")).expect("accepted");
+    assert_eq!(again.record(3), record);
+    assert_eq!((again.indices.clone(), again.label(3)), (3..4, r.label(3)));
+    let parameters: Value = serde_json::from_str(&of(PARAMETERS)).expect("JSON");
+    assert_eq!((&parameters["label"], &parameters["index"]), (&json!(9), &json!(3)));
+    let whole = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
+    let whole = request(whole.strip_prefix("guided-diffusion sample ").expect("a command")).expect("accepted");
+    assert_eq!(whole.texts(), r.texts());
+}
+
+#[test]
+fn the_public_scripts_flags_mean_the_same() {
+    let line = "--batch_size 4 --num_samples 100 --timestep_respacing ddim25 --use_ddim True --clip_denoised False \
+                --noise_schedule linear --num_head_channels 64";
+    let r = request(line).expect("accepted");
+    let stage = &r.stages[0];
+    assert_eq!((r.batch(stage), r.count, stage.clip), (4, 100, false));
+    assert_eq!((stage.method, &stage.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
+    // They decide the configuration, so that the command repeats them.
+    let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
+    assert!(command.contains("--num_head_channels 64 --noise_schedule linear"), "{command}");
+}
+
+#[test]
+fn impossible_requests() {
+    assert!(message("--eta 0.5 --sampler ancestral").contains("--sampler ddim"));
+    assert!(message("--eta 2").contains("between 0"));
+    assert!(message("--steps 1001").contains("at most 1000"));
+    assert!(message("--steps ddim60").contains("ddim59"));
+    assert!(message("--class boots").contains("Ankle boot") || message("--class boots").contains("no names"));
+    assert!(message("--batch_size 0").contains("1 to 4096"));
+    assert!(message("--num_samples 0").contains("at least 1"));
+    assert!(message("--num_samples 99999999999").contains("the most"));
+    assert!(message("--guidance 2").contains("--classifier"));
+    assert!(message("--guidance-interval 0:9").contains("--classifier"));
+    assert!(message("--classifier_scale 2").contains("--classifier"));
+}
