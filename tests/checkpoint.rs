@@ -1,7 +1,5 @@
 //! safetensors files, synthetic weights and the writer: what is read, and what hostile files get.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! Configurations: the 15 public files, inference from metadata, shapes and flags, and what hostile values get.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use std::collections::BTreeMap;

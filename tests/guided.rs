@@ -6,8 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use common::gpu::{gpus, relative_l2};
-use common::{cases_of, fixture, model_config, sizes, synth};
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, Role};
+use common::{cases_of, fixture, model_config, sampler_config, sizes, synth};
+use guided_diffusion::config::{ModelConfig, Role};
 use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::graph::{Segment, Shape};
 use guided_diffusion::model::sampling::ports;
@@ -28,17 +28,7 @@ const CHAOTIC: &str = "ancestral_guided";
 
 /// Model and classifier of a golden case, which share the diffusion process.
 fn configs(case: &Value) -> (ModelConfig, ModelConfig) {
-    let options = &case["options"];
-    let truth = |key: &str, default: bool| options[key].as_bool().unwrap_or(default);
-    let mut model = model_config(&case["config"]);
-    model.diffusion = DiffusionConfig {
-        diffusion_steps: options["steps"].as_u64().unwrap_or(1000) as usize,
-        noise_schedule: options["schedule"].as_str().unwrap().parse().unwrap(),
-        learn_sigma: truth("learn_sigma", true),
-        predict_xstart: truth("predict_xstart", false),
-        rescale_timesteps: truth("rescale_timesteps", false),
-        sigma_small: truth("sigma_small", false),
-    };
+    let model = sampler_config(case);
     let mut classifier = model_config(&case["classifier"]);
     classifier.diffusion = model.diffusion.clone();
     (model, classifier)

@@ -3,7 +3,6 @@
 //! A file of its own, because the system's high-water mark is the whole process's.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::ControlFlow;
 

@@ -1,5 +1,4 @@
 //! docs/memory.md says what the planner plans.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../examples/memory_table.rs"]
 #[allow(dead_code, reason = "its main is the example's")]

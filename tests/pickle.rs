@@ -2,8 +2,6 @@
 //!
 //! tests/fixtures/make_pt.py wrote the honest ones; the hostile ones are made here.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use std::ops::ControlFlow;

@@ -1,7 +1,6 @@
 //! Every sampling line of the public README, pasted: parsed by each command, and settled against files that have the
 //! public ones' names and tensors (their data are holes in the file, so that gigabytes cost nothing).
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

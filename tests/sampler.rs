@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::gpu::{adapters, gpus, open, relative_l2};
-use common::{cases_of, fixture, model_config, outputs, sizes, synth};
+use common::{cases_of, fixture, model_config, outputs, sampler_config, sizes, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use guided_diffusion::sampler::{Method, Noise, Run, SampleOptions};
 use guided_diffusion::session::Source;
@@ -89,23 +89,8 @@ fn refusal(session: &mut Session, options: SampleOptions) -> String {
     }
 }
 
-fn golden_config(case: &Value) -> ModelConfig {
-    let options = &case["options"];
-    let truth = |key: &str, default: bool| options[key].as_bool().unwrap_or(default);
-    let mut config = model_config(&case["config"]);
-    config.diffusion = DiffusionConfig {
-        diffusion_steps: options["steps"].as_u64().unwrap_or(1000) as usize,
-        noise_schedule: options["schedule"].as_str().unwrap().parse().unwrap(),
-        learn_sigma: truth("learn_sigma", true),
-        predict_xstart: truth("predict_xstart", false),
-        rescale_timesteps: truth("rescale_timesteps", false),
-        sigma_small: truth("sigma_small", false),
-    };
-    config
-}
-
 fn golden_sample(gpu: &Arc<Gpu>, case: &Value) -> Vec<f32> {
-    let (config, seed, shape) = (golden_config(case), case["seed"].as_u64().unwrap(), sizes(&case["x"]));
+    let (config, seed, shape) = (sampler_config(case), case["seed"].as_u64().unwrap(), sizes(&case["x"]));
     let checkpoint = Checkpoint::synthetic(&config, seed).unwrap();
     let guide = case.get("classifier").map(|classifier| {
         // It judges the images of the model's own process.

@@ -1,7 +1,6 @@
 //! The program with several models, on tiny synthetic ones: guidance, the two-stage stack, upsampling from files,
 //! conversion. On the adapter that wgpu finds first, or the first of `TEST_ADAPTERS`.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,7 +1,5 @@
 //! What a process that ends at once does about its unfinished files. Alone in its process: it concerns all of them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::io::Write;
 
 use guided_diffusion::checkpoint::writer::{AtomicFile, remove_temporaries};

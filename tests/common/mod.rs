@@ -2,7 +2,6 @@
 //!
 //! Each test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod builtin;
 #[cfg(feature = "cli")]
@@ -85,4 +84,20 @@ pub fn model_config(config: &Value) -> ModelConfig {
         sigma_small: false,
     };
     ModelConfig { role, unet, diffusion, class_names: Vec::new() }
+}
+
+/// The model of a golden `sampler` case, with its diffusion process.
+pub fn sampler_config(case: &Value) -> ModelConfig {
+    let options = &case["options"];
+    let truth = |key: &str, default: bool| options[key].as_bool().unwrap_or(default);
+    let mut config = model_config(&case["config"]);
+    config.diffusion = DiffusionConfig {
+        diffusion_steps: options["steps"].as_u64().unwrap_or(1000) as usize,
+        noise_schedule: options["schedule"].as_str().unwrap().parse().unwrap(),
+        learn_sigma: truth("learn_sigma", true),
+        predict_xstart: truth("predict_xstart", false),
+        rescale_timesteps: truth("rescale_timesteps", false),
+        sigma_small: truth("sigma_small", false),
+    };
+    config
 }
