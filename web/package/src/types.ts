@@ -1,0 +1,169 @@
+/**
+ * The public interface of the package, in one place: what a page may ask for and what it gets.
+ *
+ * All work happens in a worker; everything here is plain data or a thin handle on the main thread.
+ */
+
+/** Where a model's file (.safetensors) comes from. A string is a URL. */
+export type ModelSource = string | URL | Blob | Response;
+
+/** What a load has done so far. */
+export interface LoadProgress {
+  /** Bytes read, of all files of the load. */
+  loaded: number;
+  /** All bytes; null where a server does not say. */
+  total: number | null;
+  /** `network`, `cache` or `file`: where the present bytes come from; `device` while kernels are compiled. */
+  from: 'network' | 'cache' | 'file' | 'device';
+}
+
+export interface EngineOptions {
+  /** Which adapter, where there are several. */
+  powerPreference?: 'high-performance' | 'low-power';
+  /** Where the worker's script is, if a bundler moved it. */
+  workerUrl?: string | URL;
+  /** Where the wasm file is, if a bundler moved it. */
+  wasmUrl?: string | URL;
+}
+
+export interface AdapterInfo {
+  /** The adapter's name as the browser tells it; often only its vendor and architecture. */
+  name: string;
+  /** Largest buffer, in bytes. */
+  maxBufferSize: number;
+  /** Largest buffer a shader can see, in bytes. */
+  maxBindingSize: number;
+}
+
+export interface LoadOptions {
+  /** A noisy-image classifier, for guidance. */
+  classifier?: ModelSource;
+  /** Images that are computed at once; more use more memory. Default 1. */
+  batch?: number;
+  /** How weights are kept on the GPU: float16 halves their memory. Default: as the file stores them. */
+  precision?: 'f32' | 'f16-weights';
+  /** Keep the file in the browser's cache (URLs only). Default true. */
+  cache?: boolean;
+  /** The file's expected SHA-256 as hex: other content is refused. */
+  sha256?: string;
+  /** The side of an upsampler's input in pixels. Default: a quarter of its output's. */
+  lowResolution?: number;
+  /** Flags of the public scripts for files that do not describe themselves: `--image_size 256 --num_channels 256 ...`. */
+  flags?: string;
+  /** Stops the load; it rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/** What a loaded model is. */
+export interface ModelInfo {
+  /** `diffusion` or `upsampler`. */
+  role: 'diffusion' | 'upsampler';
+  /** Side of its images in pixels. */
+  imageSize: number;
+  /** 1 (grey) or 3 (RGB). */
+  channels: number;
+  /** Side of an upsampler's input; null for others. */
+  lowResolution: number | null;
+  /** Number of classes; 0 for an unconditional model without a classifier. */
+  classes: number;
+  /** Their names; empty where the file does not say. */
+  classNames: string[];
+  /** Whether a classifier was loaded with it. */
+  guided: boolean;
+  /** Images that are computed at once. */
+  batch: number;
+  /** Steps of the full diffusion process. */
+  diffusionSteps: number;
+  /** The files' SHA-256 as hex, by role. */
+  sha256: { model: string; classifier?: string };
+  /** Bytes on the GPU: weights and everything else. */
+  gpuBytes: number;
+  /** What the start-up self-test found wrong with this driver and replaced. */
+  warnings: string[];
+}
+
+export interface SampleOptions {
+  /** Images wanted. Default: as many as `classes`, or 1. */
+  count?: number;
+  /** The class of each image, cycled to `count`. Default: all classes in turn. */
+  classes?: number[];
+  /** `ddim` (default) or `ancestral`. */
+  sampler?: 'ddim' | 'ancestral';
+  /** Steps: a number, or a respacing as the public scripts have it (`ddim25`, `10,20,30`). Default 25 for ddim, else 250. */
+  steps?: number | string;
+  /** DDIM's eta. Default 0. */
+  eta?: number;
+  /** Scale of the classifier's gradient, if a classifier was loaded. Default 1. */
+  guidance?: number;
+  /** Guide only at these timesteps of the full process, both included. */
+  guidanceInterval?: [number, number];
+  /** Seed of the noise, an unsigned 64-bit integer. Default: random. */
+  seed?: bigint | number;
+  /** Steps between previews of the predicted x_0; 0 (default) for none. */
+  previewEvery?: number;
+  /** Stops the run; it rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** One step of a run. */
+export interface Step {
+  /** Steps done of this batch, this one included. */
+  step: number;
+  /** Steps of a batch. */
+  steps: number;
+  /** Images finished before this batch. */
+  imagesDone: number;
+  /** Images of the whole run. */
+  images: number;
+  /** The predicted x_0 of this batch's images, where a preview was asked for. */
+  previews: GeneratedImage[] | null;
+}
+
+/** An image and what made it. */
+export interface GeneratedImage {
+  readonly width: number;
+  readonly height: number;
+  /** Its place in the run; with the seed it names the noise. */
+  readonly index: number;
+  /** Its class; null for an unconditional model. */
+  readonly label: number | null;
+  /** RGBA. */
+  toImageData(): ImageData;
+  toImageBitmap(): Promise<ImageBitmap>;
+  /** A PNG that carries the parameters as text. */
+  toBlob(): Promise<Blob>;
+  /** The sampler's own values in [-1, 1], height x width x channels. */
+  readonly values: Float32Array;
+  /** The parameters under the names that the command line's PNGs use. */
+  readonly parameters: Record<string, string>;
+}
+
+/** A run: iterate it for its steps, await `result` for its images. */
+export interface Run extends AsyncIterable<Step> {
+  /** All images, in order. */
+  readonly result: Promise<GeneratedImage[]>;
+  /** Stops after the step in flight; `result` rejects with an `AbortError`, the iterator ends. */
+  cancel(): void;
+}
+
+/** A file kept in the browser. */
+export interface StoredModel {
+  url: string;
+  sha256: string;
+  bytes: number;
+  /** False for an interrupted download that will be resumed. */
+  complete: boolean;
+}
+
+/** Why something failed; the message says what was expected and what to do. */
+export type ErrorCode =
+  | 'no-webgpu' // the browser has none
+  | 'no-adapter' // no GPU that it may use
+  | 'device-lost' // create a new engine; images already made are kept
+  | 'out-of-memory'
+  | 'too-large' // the model exceeds a limit of the adapter
+  | 'bad-file' // not a model, damaged, or not the expected content
+  | 'bad-options'
+  | 'network' // offline, or the server refused
+  | 'internal';
