@@ -47,7 +47,8 @@ def main():
     process = checkpoint.process(meta, ddim_timesteps(meta["diffusion_steps"], args.steps))
     names = meta["class_names"]
     labels = torch.arange(args.count) % len(names)
-    start = torch.randn(args.count, 1, 32, 32, generator=torch.Generator().manual_seed(args.seed))
+    side = meta["image_size"]
+    start = torch.randn(args.count, 1, side, side, generator=torch.Generator().manual_seed(args.seed))
     images = torch.cat([process.ddim(lambda x, t: net(x, t, y), x) for x, y in zip(start.split(50), labels.split(50))])
     if args.png:
         write_png(args.png, grid(images, len(names)))

@@ -2,7 +2,11 @@
 
     python train.py diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
     python train.py classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
-    python train.py upsampler  --out ../fashion32-upsampler.safetensors  --hours 0.5  --dtype f16
+    python train.py low-res    --out ../fashion16.safetensors            --hours 0.5  --dtype f16
+    python train.py upsampler  --out ../fashion16-to-32.safetensors      --hours 0.5  --dtype f16
+
+The last two are a two-stage stack: a diffusion model of images reduced to 16x16, and an upsampler
+from there to 32x32, whose low-resolution inputs in training are reduced training images.
 
 The learning rate warms up, stays, and falls linearly over the last part of --hours (wall clock,
 as a shared machine does not say beforehand how many steps it will give).  A file named after
@@ -26,18 +30,28 @@ from network import Classifier, Config, UNet
 
 # 64 channels are the fewest that work: with 32, each of group normalization's 32 groups is one
 # channel, the norms remove every channel's mean, and the network cannot see an image's brightness.
-SHAPE = dict(image_size=32, model_channels=64, num_res_blocks=1, channel_mult=(1, 1, 2), num_head_channels=32)
+SIDE, LOW_RES = 32, 16  # of images, and of an upsampler's input
+SHAPE = dict(model_channels=64, num_res_blocks=1, num_head_channels=32)
+WHOLE = dict(image_size=SIDE, channel_mult=(1, 1, 2), attention_resolutions=(16, 8), **SHAPE)
 CONFIGS = {
-    "diffusion": Config(in_channels=1, out_channels=2, attention_resolutions=(16, 8), num_classes=10, **SHAPE),
-    "classifier": Config(in_channels=1, out_channels=10, attention_resolutions=(16, 8), pool="attention", **SHAPE),
-    "upsampler": Config(in_channels=2, out_channels=2, attention_resolutions=(8,), num_classes=10, **SHAPE),
+    "diffusion": Config(in_channels=1, out_channels=2, num_classes=10, **WHOLE),
+    "classifier": Config(in_channels=1, out_channels=10, pool="attention", **WHOLE),
+    "low-res": Config(in_channels=1, out_channels=2, num_classes=10, image_size=LOW_RES, channel_mult=(1, 2),
+                      attention_resolutions=(8,), **SHAPE),
+    "upsampler": Config(in_channels=2, out_channels=2, num_classes=10, image_size=SIDE, channel_mult=(1, 2),
+                        attention_resolutions=(16,), **SHAPE),
 }
-LOW_RES = 16  # the side of an upsampler's input
 SAVE_EVERY, SHOW_EVERY = 180, 60  # seconds
 
 
-def batch_loss(kind, net, process, x0, y):
+def reduced(images):
+    """Images of the low resolution: each pixel the mean of those it covers."""
+    return F.interpolate(images, (LOW_RES, LOW_RES), mode="area")
+
+
+def batch_loss(kind, net, process, images, y):
     """One batch's loss; its timesteps are spread evenly over the process."""
+    x0 = reduced(images) if kind == "low-res" else images
     n, steps = len(x0), len(process.timesteps)
     t = ((torch.randperm(n) + torch.rand(n)) * (steps / n)).long().clamp(max=steps - 1)
     noise = torch.randn_like(x0)
@@ -46,7 +60,7 @@ def batch_loss(kind, net, process, x0, y):
         if kind == "classifier":
             out = net(xt, t)
         elif kind == "upsampler":
-            out = net(xt, t, y, F.interpolate(x0, (LOW_RES, LOW_RES), mode="area"))
+            out = net(xt, t, y, reduced(x0))
         else:
             out = net(xt, t, y)
     if kind == "classifier":
@@ -121,7 +135,7 @@ def main():
     schedule, began, cpu = Schedule(args, spent), time.time(), time.process_time()
 
     def save():
-        checkpoint.save(args.out, ema.state_dict(), args.kind, config, seen, args.dtype)
+        checkpoint.save(args.out, ema.state_dict(), "diffusion" if args.kind == "low-res" else args.kind, config, seen, args.dtype)
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
                     "step": step, "spent": spent + time.time() - began}, saved)
 

@@ -38,7 +38,7 @@ pub fn labelled_as_asked(gpu: &Arc<Gpu>, count: usize, batch: usize) -> usize {
         let options =
             SampleOptions { count: labels.len(), labels: labels.clone(), first_index: first as u32, ..ddim25() };
         let images: Images = block_on(session.sample(options).unwrap().finish()).unwrap();
-        right += labels.iter().enumerate().filter(|(i, l)| judge.label(images.image(*i)) == **l as usize).count();
+        right += labels.iter().enumerate().filter(|(i, l)| judge.read(images.image(*i)).0 == **l as usize).count();
     }
     right
 }

@@ -21,8 +21,9 @@ impl Judge {
         Self { layers: described["layers"].as_array().unwrap().clone(), weights }
     }
 
-    /// The class that one 32x32 image (values in [-1, 1]) shows.
-    pub fn label(&self, image: &[f32]) -> usize {
+    /// The class that one 32x32 image (values in [-1, 1]) shows, and the features that the last layer reads.
+    pub fn read(&self, image: &[f32]) -> (usize, Vec<f32>) {
+        let mut features = Vec::new();
         let mut x = Tensor { shape: Shape::new(1, 32, 32, 1), data: image.to_vec() };
         for layer in &self.layers {
             let named = |part: &str| {
@@ -44,6 +45,7 @@ impl Judge {
                     })
                 }
                 "linear" => {
+                    features.clone_from(&x.data);
                     let ((weight, shape), (bias, _)) = (named("weight"), named("bias"));
                     // The features are flattened channel by channel.
                     let s = x.shape;
@@ -59,6 +61,6 @@ impl Judge {
             };
         }
         let best = x.data.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-        best.unwrap().0
+        (best.unwrap().0, features)
     }
 }
