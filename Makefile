@@ -5,10 +5,12 @@ export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # Mesa's device selection layer looks for a display server, and complains where there is none.
 export NODEVICE_SELECT := 1
 
-.PHONY: help demo test test-native bench fuzz
+.PHONY: help demo web web-build test test-native bench fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
+	@echo 'make web          build the page, and serve it on http://127.0.0.1:8000/'
+	@echo 'make web-build    build the page and the package into web/dist, for any static host'
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make bench        time the built-in model on this machine'
@@ -17,6 +19,12 @@ help:
 demo:
 	scripts/setup.sh rust gpu
 	cargo run --release --locked -- sample --out samples.png
+
+web: web-build
+	node web/serve.mjs
+
+web-build:
+	scripts/web-build.sh
 
 test: test-native
 

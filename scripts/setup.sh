@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [firefox]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
@@ -10,6 +10,8 @@
 #   swiftshader  the second software driver, which comes with Chromium
 #   cxx          a C++ compiler, for the fuzzer's runtime
 #   web-rust     Debian's Rust for the web with its sources, which builds a standard library for any target
+#   node         Node.js and npm, new enough for the web build's tools (see engines in web/package.json)
+#   firefox      the second browser of the web tests
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -102,10 +104,29 @@ setup_web_rust() {
     [ -x /usr/bin/rustc ] && [ -d /usr/lib/rustlib/src/rust/library ] || apt rustc-web cargo-web rust-web-src lld-22
 }
 
+wanted_node() { sed -n 's/.*"node": ">=\(.*\)".*/\1/p' "$root/web/package.json"; }
+
+node_is_new_enough() {
+    command -v node >/dev/null && command -v npm >/dev/null || return 1
+    at_least "$(node --version | tr -d v)" "$(wanted_node)"
+}
+
+setup_node() {
+    node_is_new_enough && return
+    # An own Node.js is left alone: the distribution's would fight with it over the name.
+    command -v node >/dev/null || apt nodejs npm
+    node_is_new_enough ||
+        fail "Node.js $(wanted_node) or newer with npm is needed: install it from https://nodejs.org and try again"
+}
+
+setup_firefox() {
+    command -v firefox-esr >/dev/null || command -v firefox >/dev/null || apt firefox-esr
+}
+
 for part in "${@:-rust}"; do
     case $part in
-        rust | lints | gpu | lavapipe | swiftshader | cxx) "setup_$part" ;;
+        rust | lints | gpu | lavapipe | swiftshader | cxx | node | firefox) "setup_$part" ;;
         web-rust) setup_web_rust ;;
-        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust)" ;;
+        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, firefox)" ;;
     esac
 done

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds a folder for any static host, web/dist: the page, the package beside it, and the models that come with it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/web-package.sh
+rm -rf web/dist
+mkdir -p web/dist/models
+cp -r web/package/dist web/dist/guided-diffusion
+cp models/*.safetensors web/dist/models
+if [ -e web/page/tsconfig.json ]; then
+    web/node_modules/.bin/tsc --project web/page --outDir web/dist
+    cp -r web/page/static/. web/dist
+fi
+echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

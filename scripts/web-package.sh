@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Builds the npm package into web/package/dist: the wasm core, and the TypeScript around it as ES modules with types.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/wasm.sh guided-diffusion-web web/package/dist/wasm
+scripts/npm-install.sh
+web/node_modules/.bin/tsc --project web/package

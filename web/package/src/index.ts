@@ -1,0 +1,2 @@
+/** The package's entry. */
+export type * from './types.js';
