@@ -4,4 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/wasm.sh guided-diffusion-web web/package/dist/wasm
 scripts/npm-install.sh
+# The worker has other globals than a page.
 web/node_modules/.bin/tsc --project web/package
+web/node_modules/.bin/tsc --project web/package/src/worker

@@ -95,6 +95,26 @@ impl Images {
         Self::new(count, height, width, channels, bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect())
     }
 
+    /// Takes pixels of red, green, blue and alpha, as a page holds them; alpha is dropped, and of gray pictures
+    /// (`channels` 1) red is taken.
+    ///
+    /// # Errors
+    /// [`Error::Options`] where their number is not that of the shape, or for other than 1 or 3 channels.
+    pub fn from_rgba(count: usize, height: usize, width: usize, channels: usize, rgba: &[u8]) -> Result<Self> {
+        if !matches!(channels, 1 | 3) {
+            return Err(Error::Options(format!("pixels of red, green and blue are no images of {channels} channels")));
+        }
+        let wanted = volume([count, height, width, 4])?;
+        if rgba.len() != wanted {
+            return Err(Error::Options(format!(
+                "{count} pictures of {width}x{height} have {wanted} bytes, not {}",
+                rgba.len()
+            )));
+        }
+        let bytes: Vec<u8> = rgba.chunks_exact(4).flat_map(|pixel| &pixel[..channels]).copied().collect();
+        Self::from_u8(count, height, width, channels, &bytes)
+    }
+
     /// The number of images.
     pub fn count(&self) -> usize {
         self.count
@@ -238,6 +258,16 @@ impl Grid {
 }
 
 impl Pixels {
+    /// Red, green, blue and alpha, as a page shows them; gray has three equal colors.
+    pub fn to_rgba(&self) -> Vec<u8> {
+        let color = |pixel: &[u8]| match *pixel {
+            [r, g, b, ..] => [r, g, b, 255],
+            [gray, ..] => [gray, gray, gray, 255],
+            [] => [0, 0, 0, 255],
+        };
+        self.bytes.chunks_exact(self.channels.max(1)).flat_map(color).collect()
+    }
+
     /// Copies a smaller picture of as many channels into this one; what lies outside is cut off.
     pub fn paste(&mut self, picture: &Pixels, top: usize, left: usize) {
         let width = picture.width.min(self.width.saturating_sub(left)) * self.channels;
@@ -304,6 +334,21 @@ mod tests {
         assert_eq!(all.first_not_finite(), None);
         let broken = Images::new(2, 1, 1, 1, vec![0.0, f32::NAN]).expect("two values");
         assert_eq!(broken.first_not_finite(), Some(1));
+    }
+
+    #[test]
+    fn pixels_of_a_page() {
+        let color = Images::from_u8(1, 1, 2, 3, &[10, 20, 30, 255, 0, 128]).expect("two pixels");
+        let rgba = color.pixels(0).to_rgba();
+        let [first, second] = [color.to_u8()[..3].to_vec(), color.to_u8()[3..].to_vec()];
+        assert_eq!(rgba, [&first[..], &[255], &second, &[255]].concat());
+        assert_eq!(Images::from_rgba(1, 1, 2, 3, &[10, 20, 30, 0, 255, 0, 128, 9]).expect("two pixels"), color);
+
+        let gray = Images::from_u8(2, 1, 1, 1, &[255, 0]).expect("two pictures");
+        assert_eq!(gray.pixels(0).to_rgba(), [255, 255, 255, 255]);
+        assert_eq!(Images::from_rgba(2, 1, 1, 1, &[255, 1, 2, 3, 0, 4, 5, 6]).expect("two pictures"), gray);
+        assert!(Images::from_rgba(1, 1, 1, 1, &[0; 3]).is_err());
+        assert!(Images::from_rgba(1, 1, 1, 2, &[0; 4]).is_err());
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub mod image;
 pub mod model;
 pub mod op;
 pub mod plan;
+#[cfg(feature = "png")]
+pub mod png;
+pub mod recipe;
 pub mod sampler;
 pub mod session;
 pub mod shader;

@@ -7,8 +7,8 @@ use guided_diffusion::Error;
 use guided_diffusion::cli::input;
 use guided_diffusion::cli::npy::{Dtype, Header};
 use guided_diffusion::cli::output::{Format, Layout, Output, Record};
-use guided_diffusion::cli::png;
 use guided_diffusion::image::{Grid, Images};
+use guided_diffusion::png;
 
 /// A fresh folder that is removed at the end.
 struct Folder(PathBuf);
@@ -51,7 +51,7 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
             index,
             label: Some(index as u32 % 3),
             class: "T-shirt/top".into(),
-            texts: vec![(guided_diffusion::cli::PARAMETERS.into(), format!("{{\"label\":{}}}", index % 3))],
+            texts: vec![(guided_diffusion::recipe::KEYWORD.into(), format!("{{\"label\":{}}}", index % 3))],
         })
         .collect()
 }

@@ -176,9 +176,9 @@ fn sampling_lines_mean_what_they_say() {
         let request = Request::sample(&args, &models).unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let stage = &request.stages[0];
         assert_eq!((request.count, request.batch(stage), stage.steps), (line.images, 4, line.steps), "{}", line.model);
-        assert_eq!(stage.guidance.as_ref().map(|g| g.scale), line.scale, "{}", line.model);
+        assert_eq!(stage.recipe.guidance.as_ref().map(|g| g.scale), line.scale, "{}", line.model);
         assert_eq!(request.precision == Precision::F16Weights, line.f16);
-        assert_eq!(stage.method == Method::Ddim { eta: 0.0 }, line.steps == 25);
+        assert_eq!(stage.recipe.method == Method::Ddim { eta: 0.0 }, line.steps == 25);
         let classes = if line.model.starts_with("lsun") { 0 } else { 1000 };
         assert_eq!(request.labels.len(), classes, "{}", line.model);
     }
@@ -233,7 +233,7 @@ fn published_scales_are_the_default() {
         let words: Vec<String> = text.split_whitespace().map(String::from).collect();
         let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
         let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
-        assert_eq!(request.stages[0].guidance.as_ref().unwrap().scale, scale, "{model} {more}");
+        assert_eq!(request.stages[0].recipe.guidance.as_ref().unwrap().scale, scale, "{model} {more}");
         assert_eq!((request.labels.as_slice(), request.class(1).as_str()), (&[1][..], "goldfish, Carassius auratus"));
     }
 }
@@ -296,8 +296,8 @@ fn a_stack_of_public_files_settles() {
     let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
     let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
     let [first, second] = &request.stages[..] else { panic!("two stages") };
-    assert_eq!((first.steps, first.seed, first.size), (250, 4, 64));
-    assert_eq!((second.steps, second.seed, second.size, second.low_size), (25, 5, 256, 64));
+    assert_eq!((first.steps, first.recipe.seed, first.size), (250, 4, 64));
+    assert_eq!((second.steps, second.recipe.seed, second.size, second.low_size), (25, 5, 256, 64));
     assert!(first.guidance.is_some() && second.guidance.is_none(), "only the small images are guided");
     assert_eq!((0..3).map(|i| request.label(i).unwrap()).collect::<Vec<_>>(), [1, 207, 1]);
     let parameters = request.parameters();

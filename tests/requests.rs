@@ -2,11 +2,11 @@
 #![cfg(feature = "cli")]
 
 use clap::Parser;
-use guided_diffusion::cli::PARAMETERS;
 use guided_diffusion::cli::args::{Cli, Command};
 use guided_diffusion::cli::models::Models;
 use guided_diffusion::cli::request::Request;
 use guided_diffusion::image::Grid;
+use guided_diffusion::recipe::KEYWORD;
 use guided_diffusion::sampler::{Method, Respacing};
 use guided_diffusion::{Error, Result};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn message(line: &str) -> String {
 fn the_built_in_defaults() {
     let r = request("").expect("the defaults");
     let stage = &r.stages[0];
-    assert_eq!((r.count, r.batch(stage), stage.steps, stage.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
+    assert_eq!((r.count, r.batch(stage), stage.steps, stage.recipe.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
     assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
     assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
 }
@@ -61,7 +61,7 @@ fn a_record_makes_its_image_again() {
     let again = request(line.strip_prefix("guided-diffusion sample ").expect("a command")).expect("accepted");
     assert_eq!(again.record(3), record);
     assert_eq!((again.indices.clone(), again.label(3)), (3..4, r.label(3)));
-    let parameters: Value = serde_json::from_str(&of(PARAMETERS)).expect("JSON");
+    let parameters: Value = serde_json::from_str(&of(KEYWORD)).expect("JSON");
     assert_eq!((&parameters["label"], &parameters["index"]), (&json!(9), &json!(3)));
     let whole = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
     let whole = request(whole.strip_prefix("guided-diffusion sample ").expect("a command")).expect("accepted");
@@ -74,8 +74,8 @@ fn the_public_scripts_flags_mean_the_same() {
                 --noise_schedule linear --num_head_channels 64";
     let r = request(line).expect("accepted");
     let stage = &r.stages[0];
-    assert_eq!((r.batch(stage), r.count, stage.clip), (4, 100, false));
-    assert_eq!((stage.method, &stage.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
+    assert_eq!((r.batch(stage), r.count, stage.recipe.clip), (4, 100, false));
+    assert_eq!((stage.recipe.method, &stage.recipe.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
     // They decide the configuration, so that the command repeats them.
     let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
     assert!(command.contains("--num_head_channels 64 --noise_schedule linear"), "{command}");

@@ -140,11 +140,10 @@ fn pictures_carry_the_command_that_makes_them_again() {
     all.extend(words("--guidance-interval 100:900 --out all"));
     folder.ok(&all);
     let file = folder.join("all/000002.png");
-    let read =
-        |path: &Path| guided_diffusion::cli::png::read(std::io::Cursor::new(std::fs::read(path).unwrap())).unwrap();
+    let read = |path: &Path| guided_diffusion::png::read(std::io::Cursor::new(std::fs::read(path).unwrap())).unwrap();
     let (picture, texts) = read(&file);
     let of = |keyword: &str| texts.iter().find(|(k, _)| k == keyword).unwrap().1.clone();
-    let parameters: Value = serde_json::from_str(&of(guided_diffusion::cli::PARAMETERS)).unwrap();
+    let parameters: Value = serde_json::from_str(&of(guided_diffusion::recipe::KEYWORD)).unwrap();
     assert_eq!(parameters["guidance_interval"], serde_json::json!([100, 900]));
     assert_eq!((&parameters["label"], &parameters["upsampler"]["steps"]), (&3.into(), &"ddim3".into()));
     let command = of("Comment");

@@ -1,4 +1,4 @@
-//! Element types of weights, and their conversion. Separate so that a stream can decode without a [`super::Checkpoint`].
+//! Element types of weights, and their conversion: of whole tensors, and of one that arrives in pieces.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -104,6 +104,75 @@ pub fn encode(values: &[f32], dtype: DType) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+/// A tensor as float32 from pieces of its bytes, so that its bytes and its values are never in memory together.
+#[derive(Debug)]
+pub struct Decoder {
+    info: TensorInfo,
+    values: Vec<f32>,
+    /// The first bytes of an element that a piece ended in.
+    part: Vec<u8>,
+}
+
+impl Decoder {
+    /// Room for a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where memory for it cannot be had.
+    pub fn new(file: &str, tensor: &str, info: &TensorInfo) -> Result<Self> {
+        let mut values = Vec::new();
+        values.try_reserve_exact(info.elements()).map_err(|_| {
+            malformed(file, format!("tensor {tensor:?} has {} elements, more than memory holds", info.elements()))
+        })?;
+        Ok(Self { info: info.clone(), values, part: Vec::new() })
+    }
+
+    /// Whether all bytes are there.
+    pub fn is_complete(&self) -> bool {
+        self.values.len() == self.info.elements()
+    }
+
+    /// Takes bytes from the front of `piece`, as many as the tensor lacks, and returns how many.
+    pub fn push(&mut self, piece: &[u8]) -> usize {
+        let size = self.info.dtype.size();
+        let lacking = (self.info.elements() - self.values.len()) * size - self.part.len();
+        let piece = &piece[..piece.len().min(lacking)];
+        let mut rest = piece;
+        if !self.part.is_empty() {
+            let (head, tail) = rest.split_at(rest.len().min(size - self.part.len()));
+            self.part.extend_from_slice(head);
+            rest = tail;
+            if self.part.len() == size {
+                let part = std::mem::take(&mut self.part);
+                self.append(&part);
+            }
+        }
+        let whole = rest.len() - rest.len() % size;
+        self.append(&rest[..whole]);
+        self.part.extend_from_slice(&rest[whole..]);
+        piece.len()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let mut wide = [0f32; CHUNK];
+        for from in bytes.chunks(CHUNK * self.info.dtype.size()) {
+            let wide = &mut wide[..from.len() / self.info.dtype.size()];
+            widen(self.info.dtype, from, wide);
+            self.values.extend_from_slice(wide);
+        }
+    }
+
+    /// The values. NaN and infinite weights are refused by name.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn finish(self, file: &str, tensor: &str) -> Result<Vec<f32>> {
+        match self.values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(not_finite(file, tensor, i, self.values[i])),
+            None => Ok(self.values),
+        }
+    }
 }
 
 /// Widens one chunk; `from` holds exactly `to.len()` elements (the callers have checked).

@@ -1,14 +1,14 @@
 //! A checkpoint: names -> shape, type, bytes. The first stage of the pipeline; it knows nothing of networks.
 //!
 //! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (memory-mapped) and
-//! from bytes. A browser streams instead: [`Header::prefix_len`], [`Header::parse`], then [`decode_f32`] on each
-//! tensor as it arrives, in [`Header::in_file_order`].
+//! from bytes. A browser streams instead: a [`Stream`] takes a file piece by piece and gives a tensor at a time.
 //!
 //! Files are hostile until proven otherwise: every length is checked against the file before it is used.
 
 mod dtype;
 mod pickle;
 mod safetensors;
+pub mod stream;
 pub mod synthetic;
 mod torch;
 #[cfg(not(target_arch = "wasm32"))]
@@ -24,6 +24,7 @@ use std::path::Path;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use self::dtype::not_finite_as;
 pub use self::dtype::{DType, decode_f16, decode_f32, encode};
+pub use self::stream::Stream;
 use crate::error::{Error, Result};
 
 /// Where a tensor lies in its file, and how to read it.

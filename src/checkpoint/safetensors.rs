@@ -35,6 +35,13 @@ impl Header {
 
     /// Reads the header of a safetensors file of `file_len` bytes from its first bytes; more of them do no harm.
     pub fn parse(file: &str, prefix: &[u8], file_len: u64) -> Result<Self> {
+        let (header, end) = Self::parse_prefix(file, prefix)?;
+        check_length(file, end, file_len)?;
+        Ok(header)
+    }
+
+    /// As [`Header::parse`] where the file's length is not known yet; returns what it has to be beside the header.
+    pub fn parse_prefix(file: &str, prefix: &[u8]) -> Result<(Self, u64)> {
         let start = Self::prefix_len(file, prefix)?;
         let json = usize::try_from(start).ok().and_then(|end| prefix.get(LENGTH as usize..end)).ok_or_else(|| {
             malformed(file, format!("its header ends at byte {start}, but only {} bytes are there", prefix.len()))
@@ -46,10 +53,6 @@ impl Header {
         let parsed: Metadata = serde_json::from_str(text)
             .map_err(|e| malformed(file, format!("its safetensors header is invalid: {e}")))?;
         let end = start.saturating_add(parsed.data_len() as u64);
-        if end != file_len {
-            let what = if end > file_len { "it is cut short" } else { "bytes follow its last tensor" };
-            return Err(malformed(file, format!("{what}: its header describes {end} bytes, the file has {file_len}")));
-        }
         let mut tensors = BTreeMap::new();
         for (name, info) in parsed.tensors() {
             let dtype = match info.dtype {
@@ -67,6 +70,15 @@ impl Header {
             tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), range });
         }
         let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Self { tensors, metadata })
+        Ok((Self { tensors, metadata }, end))
     }
+}
+
+/// Refuses a file of another length than its header describes.
+pub(super) fn check_length(file: &str, described: u64, file_len: u64) -> Result<()> {
+    if described == file_len {
+        return Ok(());
+    }
+    let what = if described > file_len { "it is cut short" } else { "bytes follow its last tensor" };
+    Err(malformed(file, format!("{what}: its header describes {described} bytes, the file has {file_len}")))
 }

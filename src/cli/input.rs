@@ -7,8 +7,8 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::npy::{Dtype, Header};
-use super::png;
 use crate::image::{Images, Pixels};
+use crate::png;
 use crate::{Error, Result};
 
 /// 4 GiB of float32: more than fits the work of one run, less than a hostile header can ask for.
@@ -134,7 +134,7 @@ fn picture(path: &Path) -> Result<(Pixels, Option<u32>)> {
     let (picture, texts) = png::read(open(path)?).map_err(|e| refuse(path, e))?;
     let label = texts
         .iter()
-        .find(|(keyword, _)| keyword == super::PARAMETERS)
+        .find(|(keyword, _)| keyword == crate::recipe::KEYWORD)
         .and_then(|(_, text)| serde_json::from_str::<serde_json::Value>(text).ok())
         .and_then(|parameters| parameters["label"].as_u64())
         .and_then(|label| u32::try_from(label).ok());

@@ -12,7 +12,6 @@ mod low;
 pub mod models;
 pub mod npy;
 pub mod output;
-pub mod png;
 pub mod progress;
 pub mod request;
 mod sample;
@@ -31,9 +30,6 @@ use crate::checkpoint::{Checkpoint, writer};
 use crate::config::{Inferred, Overrides};
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::{Error, Result};
-
-/// Keyword of the PNG text that holds an image's parameters as JSON.
-pub const PARAMETERS: &str = "guided-diffusion";
 
 /// Exit code of impossible arguments, clap's own.
 const USAGE: u8 = 2;

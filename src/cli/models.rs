@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::{SampleArgs, UpsampleArgs};
 use super::{imagenet, note, open_model};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Inferred, ModelConfig, Origin, Overrides, Role};
+use crate::config::{self, Inferred, ModelConfig, Overrides, Role};
 use crate::session::Source;
 use crate::{Error, Result};
 
@@ -134,15 +134,8 @@ impl Models {
 /// Opens a classifier for `model`.
 fn classifier(path: &Path, flags: &Overrides, model: &ModelConfig) -> Result<Opened> {
     let opened = Opened::open(Some(path), flags)?;
-    if opened.found.origin != Origin::Shapes {
-        return Ok(opened);
-    }
-    // Nothing but the flags tells this file's process, and a classifier is trained for its model's.
-    let process = &model.diffusion;
-    let mut flags = flags.clone();
-    flags.noise_schedule.get_or_insert(process.noise_schedule);
-    flags.diffusion_steps.get_or_insert(process.diffusion_steps);
-    let found = opened.checkpoint.config(&flags)?;
+    let (name, header) = (opened.checkpoint.name(), opened.checkpoint.header());
+    let found = config::infer_classifier(name, header, flags, model)?;
     Ok(Opened { found, ..opened })
 }
 

@@ -8,9 +8,9 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy::{Dtype, Header};
-use super::png;
 use crate::checkpoint::writer::AtomicFile;
 use crate::image::{Grid, Images, Pixels};
+use crate::png;
 use crate::{Error, Result};
 
 /// What one image is, beside its pixels.

@@ -12,9 +12,10 @@ use super::models::Models;
 use super::output::Record;
 use super::stage::{Stage, Wishes};
 use super::values::Sampler;
-use super::{PARAMETERS, imagenet, input};
+use super::{imagenet, input};
 use crate::image::Grid;
 use crate::plan::Precision;
+use crate::recipe::{self, Recipe, Subject};
 use crate::{Error, Result};
 
 /// Images a class where the built-in model is asked for nothing in particular.
@@ -196,28 +197,15 @@ impl Request {
         balanced(self.indices.len() as u32, stage.batch)
     }
 
-    /// Arguments that make these images again, but for the ones that choose images and outputs.
-    fn command(&self) -> Vec<String> {
-        let mut out: Vec<String> = vec!["guided-diffusion".into()];
-        out.push(if self.input.is_some() { "upsample" } else { "sample" }.into());
-        for (stage, prefix) in self.stages.iter().zip(["", "upsampler-"]) {
-            out.extend(stage.arguments(prefix));
+    /// What made the images.
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            stages: self.stages.iter().map(|stage| stage.recipe.clone()).collect(),
+            precision: self.precision,
+            input: self.input.as_ref().map(|input| input.name.clone()),
+            noise: self.noise.clone(),
+            flags: self.flags.clone(),
         }
-        let mut add = |name: &str, value: &str| out.extend([name.to_string(), value.to_string()]);
-        if let Some(input) = &self.input {
-            add("--input", &input.name);
-        }
-        if self.precision == Precision::F16Weights {
-            add("--precision", self.precision.as_str());
-        }
-        if let Some(noise) = &self.noise {
-            add("--noise", noise);
-        }
-        if self.stages.iter().any(|stage| !stage.clip) {
-            out.push("--no-clip".into());
-        }
-        out.extend(self.flags.iter().cloned());
-        out
     }
 
     /// The class of image `index`, where the model has classes.
@@ -231,71 +219,42 @@ impl Request {
         classes_of(self.class_names.len(), &self.class_names).name(label)
     }
 
-    /// The run's parameters, as files and reports hold them: the first stage's, and the upsampler's within.
+    /// The run's parameters, as files and reports hold them.
     pub fn parameters(&self) -> Value {
-        let mut out = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "precision": self.precision.as_str(),
-        });
-        for (k, stage) in self.stages.iter().enumerate() {
-            let own = stage.parameters();
-            match (k, own) {
-                (0, Value::Object(own)) => own.into_iter().for_each(|(key, value)| out[key] = value),
-                (_, own) => out["upsampler"] = own,
-            }
-        }
-        if let Some(input) = &self.input {
-            out["input"] = json!(input.name);
-        }
-        if let Some(noise) = &self.noise {
-            out["noise"] = json!(noise);
-        }
-        out
+        self.recipe().parameters()
     }
 
     /// What is said about image `index`.
     pub fn record(&self, index: u32) -> Record {
         let label = self.label(index);
-        let mut parameters = self.parameters();
-        parameters["index"] = json!(index);
-        let mut command = self.command();
-        if let Some(label) = label {
-            parameters["label"] = json!(label);
-            if !self.class_names.is_empty() {
-                parameters["class"] = json!(self.class(label));
+        let class = label.filter(|_| !self.class_names.is_empty()).map(|label| self.class(label));
+        let (recipe, subject) = (self.recipe(), Subject { index, label, class: class.as_deref() });
+        let texts = match self.noise {
+            None => recipe.texts_of(&subject),
+            // A noise file's rows belong to the whole run, so only that makes image `index` again.
+            Some(_) => {
+                let word = label.map(|label| label.to_string());
+                let command = recipe.command_for(word.as_deref(), self.first, self.count);
+                recipe::texts(&recipe.parameters_of(&subject), &command)
             }
-            command.extend(["--class".to_string(), label.to_string()]);
-        }
-        // A noise file's rows belong to the whole run, so only that makes image `index` again.
-        let (first, count) = if self.noise.is_some() { (self.first, self.count) } else { (index, 1) };
-        command.extend(["--first".into(), first.to_string(), "--count".into(), count.to_string()]);
-        Record {
-            index: u64::from(index),
-            label,
-            class: label.filter(|_| !self.class_names.is_empty()).map(|l| self.class(l)).unwrap_or_default(),
-            texts: texts(&parameters, &command),
-        }
+        };
+        Record { index: u64::from(index), label, class: class.unwrap_or_default(), texts }
     }
 
     /// What is said about a grid of all images.
     pub fn texts(&self) -> Vec<(String, String)> {
-        let mut parameters = self.parameters();
+        let recipe = self.recipe();
+        let mut parameters = recipe.parameters();
         parameters["first"] = json!(self.indices.start);
         parameters["count"] = json!(self.indices.len());
-        let mut command = self.command();
         if (1..=MAX_ROWS).contains(&self.labels.len()) {
             parameters["labels"] = json!(self.labels);
         }
-        if let Some(words) = &self.class_words {
-            command.extend(["--class".into(), words.clone()]);
-        }
-        let (first, count) = if self.noise.is_some() {
-            (self.first, self.count)
-        } else {
-            (self.indices.start, self.indices.len() as u32)
+        let (first, count) = match self.noise {
+            Some(_) => (self.first, self.count),
+            None => (self.indices.start, self.indices.len() as u32),
         };
-        command.extend(["--first".into(), first.to_string(), "--count".into(), count.to_string()]);
-        texts(&parameters, &command)
+        recipe::texts(&parameters, &recipe.command_for(self.class_words.as_deref(), first, count))
     }
 
     /// A row a class where that gives a full grid, else nearly a square.
@@ -341,32 +300,4 @@ pub(super) fn small(n: usize, what: &str) -> Result<u32> {
 pub(super) fn file_name(path: &Path) -> String {
     // Without the folder: pictures are published, and paths tell about their maker.
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-fn texts(parameters: &Value, command: &[String]) -> Vec<(String, String)> {
-    let quoted: Vec<String> = command.iter().map(|word| quote(word)).collect();
-    vec![
-        ("Software".into(), concat!("guided-diffusion ", env!("CARGO_PKG_VERSION")).into()),
-        (PARAMETERS.into(), parameters.to_string()),
-        ("Comment".into(), quoted.join(" ")),
-    ]
-}
-
-/// A word as a POSIX shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=+:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_for_a_shell() {
-        assert_eq!(
-            (quote("a-b,1"), quote("a b"), quote("it's")),
-            ("a-b,1".into(), "'a b'".into(), r"'it'\''s'".into())
-        );
-    }
 }

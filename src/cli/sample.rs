@@ -18,7 +18,7 @@ use super::stage::Stage;
 use super::{Outcome, input, note, open_adapter, print, print_json};
 use crate::gpu::Gpu;
 use crate::image::Images;
-use crate::plan::{PlanOptions, Precision};
+use crate::plan::PlanOptions;
 use crate::sampler::{Noise, SampleOptions};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -115,7 +115,8 @@ impl Job<'_> {
                 };
                 done.first_step.get_or_insert(first.duration_since(started));
                 if let Some(broken) = images.first_not_finite() {
-                    return Err(self.not_finite(stage, start + broken as u32, &gpu));
+                    let (image, precision) = (start + broken as u32, request.precision);
+                    return Err(stage.recipe.not_finite(image, precision, &gpu.summary().name));
                 }
                 if is_last {
                     let records: Vec<_> = indices.map(|index| request.record(index)).collect();
@@ -178,19 +179,20 @@ impl Job<'_> {
         progress: &Progress,
     ) -> Result<Option<(Images, Instant)>> {
         let gpu = Arc::clone(session.program().gpu());
-        let guidance = stage.guidance.as_ref();
+        let recipe = &stage.recipe;
+        let guidance = recipe.guidance.as_ref();
         let labels = indices.clone().filter_map(|index| self.request.label(index));
         let mut run = session.sample(SampleOptions {
             count: indices.len(),
             labels: labels.filter(|_| stage.conditional).collect(),
-            method: stage.method,
-            respacing: stage.respacing.clone(),
-            clip_denoised: stage.clip,
-            seed: stage.seed,
+            method: recipe.method,
+            respacing: recipe.respacing.clone(),
+            clip_denoised: recipe.clip,
+            seed: recipe.seed,
             first_index: indices.start,
             noise: noise.map_or(Noise::Philox, Noise::Start),
             guidance_scale: guidance.map_or(1.0, |guidance| guidance.scale as f32),
-            guidance_interval: guidance.and_then(|guidance| guidance.interval).map(|i| i.low..=i.high),
+            guidance_interval: guidance.and_then(|guidance| guidance.interval.clone()),
             low_res,
         })?;
         let mut first = None;
@@ -210,25 +212,6 @@ impl Job<'_> {
         }
         let images = run.finish().await?;
         Ok(Some((images, first.unwrap_or_else(Instant::now))))
-    }
-
-    /// What to tell of an image that is none, the likeliest cause first.
-    fn not_finite(&self, stage: &Stage, image: u32, gpu: &Gpu) -> Error {
-        let precision = self.request.precision;
-        let mut causes = Vec::new();
-        if let Some(guidance) = &stage.guidance {
-            causes.push(format!("the guidance scale {:?} is too large (lower --guidance)", guidance.scale));
-        }
-        if precision == Precision::F16Weights {
-            causes.push("its weights lose too much as float16 (use --precision f32)".into());
-        }
-        causes.push(format!("the file's weights are damaged, or the driver of {} is broken", gpu.summary().name));
-        Error::NotFinite(format!(
-            "image {image} by {} at precision {} holds values that are not finite numbers: {}",
-            stage.model,
-            precision.as_str(),
-            causes.join("; or ")
-        ))
     }
 
     fn report(&self, gpu: &Gpu, exists: bool, done: &Done) -> Result<()> {

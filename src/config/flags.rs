@@ -176,8 +176,7 @@ impl Overrides {
 }
 
 /// The public scripts' spelling of truth.
-#[cfg(feature = "cli")]
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "t" | "y" | "1" => Ok(true),
         "no" | "false" | "f" | "n" | "0" => Ok(false),

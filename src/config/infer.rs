@@ -64,6 +64,23 @@ pub fn infer(file: &str, header: &Header, flags: &Overrides) -> Result<Inferred>
     Ok(found)
 }
 
+/// As [`infer`], of a classifier for `model`: nothing but flags tells the process of a file without metadata, and a
+/// classifier is trained for its model's.
+///
+/// # Errors
+/// As [`infer`].
+pub fn infer_classifier(file: &str, header: &Header, flags: &Overrides, model: &ModelConfig) -> Result<Inferred> {
+    let found = infer(file, header, flags)?;
+    if found.origin != Origin::Shapes {
+        return Ok(found);
+    }
+    let process = &model.diffusion;
+    let mut flags = flags.clone();
+    flags.noise_schedule.get_or_insert(process.noise_schedule);
+    flags.diffusion_steps.get_or_insert(process.diffusion_steps);
+    infer(file, header, &flags)
+}
+
 /// Fills in what shapes do not tell, from flags; one error names all that are lacking.
 fn complete(file: &str, shapes: Shapes, flags: &Overrides) -> Result<Inferred> {
     let Shapes { mut config, attention_ds, size_known } = shapes;

@@ -5,6 +5,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod convert;
+mod flag_text;
 mod flags;
 mod infer;
 mod metadata;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::convert::convert;
 pub use self::flags::Overrides;
-pub use self::infer::{Inferred, Origin, infer};
+pub use self::infer::{Inferred, Origin, infer, infer_classifier};
 pub use self::parameters::{check, parameters};
 pub use self::validate::schedule as check_schedule;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::pipeline::Pipelines;
 use super::selftest::Verdicts;
-use super::signal::{lock, signal};
+use super::signal::{Sender, lock, signal};
 use crate::error::{Error, Result};
 use crate::plan::Caps;
 
@@ -14,6 +14,8 @@ pub enum AdapterChoice {
     /// The fastest: discrete before integrated before software.
     #[default]
     Default,
+    /// The most frugal: integrated before others.
+    LowPower,
     /// The first whose name, driver or backend contains this, ignoring case; or its number in [`Gpu::adapters`].
     Named(String),
 }
@@ -49,6 +51,8 @@ pub struct Gpu {
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Who waits for the device's loss.
+    waiting: Arc<Mutex<Vec<Sender<String>>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,7 +65,7 @@ enum Failure {
 impl Gpu {
     /// All adapters that can run compute shaders.
     pub async fn adapters() -> Vec<AdapterSummary> {
-        let adapters = enumerate().await;
+        let adapters = enumerate(&AdapterChoice::Default).await;
         adapters.iter().enumerate().map(|(i, adapter)| summarize(i, adapter)).collect()
     }
 
@@ -78,7 +82,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
-        let (index, adapter) = choose(enumerate().await, choice)?;
+        let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
         let wanted = wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
@@ -101,14 +105,18 @@ impl Gpu {
             };
             lock(&sink).get_or_insert(found);
         }));
-        let sink = failure.clone();
+        let (sink, waiting) = (failure.clone(), Arc::new(Mutex::new(Vec::<Sender<String>>::new())));
+        let told = waiting.clone();
         device.set_device_lost_callback(move |reason, message| {
+            let reason = format!("{message} ({reason:?})");
             // A lost device is the cause of whatever else was reported.
-            *lock(&sink) = Some(Failure::Lost(format!("{message} ({reason:?})")));
+            *lock(&sink) = Some(Failure::Lost(reason.clone()));
+            std::mem::take(&mut *lock(&told)).into_iter().for_each(|sender| sender.send(reason.clone()));
         });
         let caps = caps(&summary, &device.limits());
         let pipelines = Pipelines::new(checked);
-        Ok(Arc::new(Self { device, queue, pipelines, verdicts: Verdicts::default(), caps, summary, failure }))
+        let verdicts = Verdicts::default();
+        Ok(Arc::new(Self { device, queue, pipelines, verdicts, caps, summary, failure, waiting }))
     }
 
     /// What plans need to know.
@@ -131,6 +139,17 @@ impl Gpu {
         // wgpu tells of it at a later poll, and until then of errors that follow from it.
         *lock(&self.failure) = Some(Failure::Lost("it was destroyed".into()));
         self.device.destroy();
+    }
+
+    /// Waits for the device's loss and returns its reason. Natively it is noticed while other work goes on.
+    pub async fn lost(&self) -> String {
+        let (sender, lost) = signal();
+        // In this order: a loss in between is found here, and answered twice at worst.
+        lock(&self.waiting).push(sender);
+        if let Some(Failure::Lost(reason)) = &*lock(&self.failure) {
+            return reason.clone();
+        }
+        lost.await
     }
 
     /// Fails if the device was lost, or has reported another error since the last call.
@@ -204,11 +223,15 @@ impl Gpu {
         self.check()?;
         result.map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
         let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
-        Ok(view.to_vec())
+        let bytes = view.to_vec();
+        drop(view);
+        staging.destroy();
+        Ok(bytes)
     }
 }
 
-async fn enumerate() -> Vec<wgpu::Adapter> {
+#[cfg_attr(not(target_arch = "wasm32"), expect(unused_variables, reason = "natively all are listed"))]
+async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
     let instance = wgpu::Instance::new(descriptor);
@@ -216,7 +239,10 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
     {
         // The browser offers one adapter at a time, on request.
         let options = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
+            power_preference: match choice {
+                AdapterChoice::LowPower => wgpu::PowerPreference::LowPower,
+                _ => wgpu::PowerPreference::HighPerformance,
+            },
             ..Default::default()
         };
         instance.request_adapter(&options).await.into_iter().collect()
@@ -239,6 +265,9 @@ fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize
     let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summarize(i, a)).collect();
     let index = match choice {
         AdapterChoice::Default => summaries.first().map(|s| s.index),
+        AdapterChoice::LowPower => {
+            summaries.iter().find(|s| s.kind == "integrated").or(summaries.first()).map(|s| s.index)
+        }
         AdapterChoice::Named(text) => {
             let wanted = text.to_lowercase();
             let matches = |s: &&AdapterSummary| {
@@ -288,7 +317,8 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     ];
     AdapterSummary {
         index,
-        name: info.name,
+        // Most browsers keep it to themselves.
+        name: if info.name.is_empty() { "this browser's GPU".into() } else { info.name },
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
         kind: match info.device_type {

@@ -55,12 +55,8 @@ impl Program {
         let size = plan.parameters.len().max(PARAMETER_ALIGNMENT) as u64;
         let parameters = gpu.buffer("parameters", size, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
         gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
-        let exhausted = memory.pop().await;
-        gpu.check()?;
-        if let Some(error) = exhausted {
-            return Err(Error::OutOfMemory(format!("{error}; a smaller batch may fit")));
-        }
-        Ok(Self {
+        // Made before anything can fail, so that the buffers are freed with it.
+        let program = Self {
             gpu: gpu.clone(),
             weights: plan.weights.iter().map(|_| None).collect(),
             slots,
@@ -70,7 +66,13 @@ impl Program {
             bind_groups: Vec::new(),
             in_flight: VecDeque::new(),
             plan,
-        })
+        };
+        let exhausted = memory.pop().await;
+        gpu.check()?;
+        match exhausted {
+            Some(error) => Err(Error::OutOfMemory(format!("{error}; a smaller batch may fit"))),
+            None => Ok(program),
+        }
     }
 
     /// The plan.
@@ -95,21 +97,21 @@ impl Program {
             if data.len() != expected {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
-            let bytes = spec.pack(data)?;
             let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let buffer = self.gpu.storage(&spec.name, spec.bytes());
-            self.gpu.queue.write_buffer(&buffer, 0, &bytes);
-            drop(bytes);
+            let packed = spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, offset, bytes));
+            // Kept before anything can fail, so that it is freed with the program.
+            self.weights[i] = Some(buffer);
             // Submitting frees the staging memory of the write.
             self.gpu.queue.submit([]);
             let exhausted = scope.pop().await;
+            packed?;
             self.gpu.check()?;
             if let Some(error) = exhausted {
                 return Err(Error::OutOfMemory(format!(
                     "{name}: {error}; float16 weights (--precision f16-weights) may fit"
                 )));
             }
-            self.weights[i] = Some(buffer);
         }
         Ok(())
     }
@@ -248,5 +250,13 @@ impl Program {
     pub fn bytes(&self) -> u64 {
         let constants: usize = self.plan.constants.iter().map(|c| 4 * c.len()).sum();
         self.plan.activation_bytes() + self.plan.weight_bytes() + (constants + self.plan.parameters.len()) as u64
+    }
+}
+
+impl Drop for Program {
+    /// A browser would keep the memory until it collects garbage. What was submitted is still computed.
+    fn drop(&mut self) {
+        let buffers = self.slots.iter().chain(self.weights.iter().flatten()).chain(&self.constants);
+        buffers.chain([&self.parameters]).for_each(wgpu::Buffer::destroy);
     }
 }

@@ -55,7 +55,7 @@ impl Caps {
 }
 
 /// How weights are stored on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Precision {
     /// float32
     #[default]

@@ -56,65 +56,87 @@ impl WeightSpec {
         if self.flipped { (inner, out) } else { (out, inner) }
     }
 
-    /// The device's bytes from the checkpoint's elements.
+    /// The device's bytes from the checkpoint's elements, in pieces in order, so that memory holds one layout of a large
+    /// tensor and little of the other: `write` is called with each piece and its offset.
     ///
     /// # Errors
     /// [`Error::Options`] for an element that float16 cannot hold, where it shall.
-    pub fn pack(&self, data: &[f32]) -> Result<Vec<u8>> {
-        let laid_out = self.lay_out(data);
-        if !self.f16 {
-            return Ok(bytemuck::cast_slice(&laid_out).to_vec());
-        }
-        let half = |value: &f32| match f16::from_f32(*value) {
-            half if half.is_finite() => Ok(half),
-            _ => Err(Error::Options(format!(
-                "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
-                self.name,
-                f16::MAX
-            ))),
+    pub fn pack(&self, data: &[f32], mut write: impl FnMut(u64, &[u8])) -> Result<()> {
+        let mut offset = 0;
+        let mut result = |piece: &[f32]| {
+            if !self.f16 {
+                let bytes: &[u8] = bytemuck::cast_slice(piece);
+                write(offset, bytes);
+                offset += bytes.len() as u64;
+                return Ok(());
+            }
+            let halves = piece.iter().map(|value| self.half(*value)).collect::<Result<Vec<f16>>>()?;
+            let bytes: &[u8] = bytemuck::cast_slice(&halves);
+            write(offset, bytes);
+            offset += bytes.len() as u64;
+            Ok(())
         };
-        let halves = laid_out.iter().map(half).collect::<Result<Vec<f16>>>()?;
-        Ok(bytemuck::cast_slice(&halves).to_vec())
-    }
-
-    fn lay_out(&self, data: &[f32]) -> Vec<f32> {
         let (out, inner) = self.matrix();
         let width = out.next_multiple_of(4);
-        let mut result = vec![0.0; self.elements()];
         let taps = data.len() / (out * inner).max(1);
         let at = |o: usize, i: usize, tap: usize| match self.flipped {
             false => data[(o * inner + i) * taps + tap],
             true => data[(i * out + o) * taps + taps - 1 - tap],
         };
         match self.layout {
-            Layout::Vector | Layout::Table => result[..data.len()].copy_from_slice(data),
+            Layout::Vector | Layout::Table => {
+                let whole = data.len() - data.len() % 4;
+                if whole > 0 {
+                    result(&data[..whole])?;
+                }
+                if whole < data.len() {
+                    let mut last = [0.0; 4];
+                    last[..data.len() - whole].copy_from_slice(&data[whole..]);
+                    result(&last)?;
+                }
+            }
             Layout::Taps => {
-                for o in 0..out {
+                let mut piece = vec![0.0; inner * width];
+                for tap in 0..taps {
                     for i in 0..inner {
-                        for tap in 0..taps {
-                            result[(tap * inner + i) * width + o] = at(o, i, tap);
+                        for o in 0..out {
+                            piece[i * width + o] = at(o, i, tap);
                         }
                     }
+                    result(&piece)?;
                 }
             }
             Layout::Winograd(t) => {
                 let transform = winograd_filter(t);
                 let size = t + 2;
-                for o in 0..out {
-                    for i in 0..inner {
-                        for (u, row) in transform.iter().enumerate() {
+                let mut piece = vec![0.0; size * inner * width];
+                for row in &transform {
+                    for o in 0..out {
+                        for i in 0..inner {
                             let line =
                                 [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
                             for (v, column) in transform.iter().enumerate() {
                                 let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
-                                result[((u * size + v) * inner + i) * width + o] = value as f32;
+                                piece[(v * inner + i) * width + o] = value as f32;
                             }
                         }
                     }
+                    result(&piece)?;
                 }
             }
         }
-        result
+        Ok(())
+    }
+
+    fn half(&self, value: f32) -> Result<f16> {
+        match f16::from_f32(value) {
+            half if half.is_finite() => Ok(half),
+            _ => Err(Error::Options(format!(
+                "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
+                self.name,
+                f16::MAX
+            ))),
+        }
     }
 }
 

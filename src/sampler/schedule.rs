@@ -5,13 +5,14 @@
 //! (DDIM) and Nichol & Dhariwal 2021 (cosine schedule, learned range of the variance).
 
 use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
 
 use super::respace::Respacing;
 use crate::config::{self, DiffusionConfig, NoiseSchedule};
 use crate::{Error, Result};
 
 /// How a step goes from x_i to x_{i-1}.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Method {
     /// DDPM: a draw from the learned posterior.
     Ancestral,

@@ -1,2 +1,6 @@
-/** The package's entry. */
+/** Guided diffusion on the visitor's GPU. */
+export { GuidedDiffusion } from './engine.js';
+export { GuidedDiffusionError } from './errors.js';
+export { Model, type InputImage } from './model.js';
+export { sampleStack, type StackOptions, type StackRun, type StackStep } from './stack.js';
 export type * from './types.js';

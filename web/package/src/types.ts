@@ -102,6 +102,8 @@ export interface SampleOptions {
   seed?: bigint | number;
   /** Steps between previews of the predicted x_0; 0 (default) for none. */
   previewEvery?: number;
+  /** Index of the first image. Image k of a seed is the same in every run. Default 0. */
+  firstIndex?: number;
   /** Stops the run; it rejects with the signal's reason. */
   signal?: AbortSignal;
 }

@@ -1,0 +1,267 @@
+//! What made an image: the names under which files, reports and pages tell it, and the command that makes it again.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::plan::Precision;
+use crate::sampler::{Method, Respacing};
+
+/// Keyword of the PNG text that holds an image's parameters as JSON.
+pub const KEYWORD: &str = "guided-diffusion";
+
+/// Guidance by a classifier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guidance {
+    /// The classifier as messages and files name it.
+    pub classifier: String,
+    /// The scale of its gradient.
+    pub scale: f64,
+    /// The timesteps of the full process at which it guides, both ends included; all without one.
+    pub interval: Option<RangeInclusive<u32>>,
+}
+
+/// One model's part. A stack has two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRecipe {
+    /// The model as messages and files name it.
+    pub model: String,
+    /// The program's built-in model, which a command does not name.
+    pub built_in: bool,
+    /// How to step.
+    pub method: Method,
+    /// Which steps.
+    pub respacing: Respacing,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// Clip the predicted image at each step.
+    pub clip: bool,
+    /// Guidance, where there is a classifier.
+    pub guidance: Option<Guidance>,
+}
+
+/// All stages, and what they have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// One stage, or a model and its upsampler.
+    pub stages: Vec<StageRecipe>,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// The name of a file of images to enlarge.
+    pub input: Option<String>,
+    /// The name of a file of noise.
+    pub noise: Option<String>,
+    /// The flags that the models' configurations need.
+    pub flags: Vec<String>,
+}
+
+/// One of the images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Its index in the run.
+    pub index: u32,
+    /// Its class, where the model has classes.
+    pub label: Option<u32>,
+    /// The class's name, where it has one.
+    pub class: Option<&'a str>,
+}
+
+impl StageRecipe {
+    fn parameters(&self) -> Value {
+        let mut out = json!({
+            "model": self.model,
+            "sampler": match self.method { Method::Ancestral => "ancestral", Method::Ddim { .. } => "ddim" },
+            "steps": self.respacing.to_string(),
+            "seed": self.seed,
+            "clip_denoised": self.clip,
+        });
+        if let Method::Ddim { eta } = self.method {
+            out["eta"] = json!(eta);
+        }
+        if let Some(guidance) = &self.guidance {
+            out["classifier"] = json!(guidance.classifier);
+            out["guidance"] = json!(guidance.scale);
+            if let Some(interval) = &guidance.interval {
+                out["guidance_interval"] = json!([interval.start(), interval.end()]);
+            }
+        }
+        out
+    }
+
+    /// Its arguments, named with `prefix` ("" or "upsampler-") but for the model.
+    fn arguments(&self, prefix: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut add = |name: &str, value: String| out.extend([format!("--{name}"), value]);
+        let own = |name: &str| format!("{prefix}{name}");
+        match (self.built_in, prefix.trim_end_matches('-')) {
+            (true, _) => {}
+            (false, "") => add("model", self.model.clone()),
+            (false, stage) => add(stage, self.model.clone()),
+        }
+        match self.method {
+            Method::Ancestral => add(&own("sampler"), "ancestral".into()),
+            Method::Ddim { eta } => {
+                add(&own("sampler"), "ddim".into());
+                if eta != 0.0 {
+                    add(&own("eta"), eta.to_string());
+                }
+            }
+        }
+        add(&own("steps"), self.respacing.to_string());
+        add(&own("seed"), self.seed.to_string());
+        if let Some(guidance) = &self.guidance {
+            add("classifier", guidance.classifier.clone());
+            add("guidance", guidance.scale.to_string());
+            if let Some(interval) = &guidance.interval {
+                add("guidance-interval", format!("{}:{}", interval.start(), interval.end()));
+            }
+        }
+        out
+    }
+}
+
+impl StageRecipe {
+    /// What to tell of an image that is none, the likeliest cause first.
+    pub fn not_finite(&self, image: u32, precision: Precision, adapter: &str) -> Error {
+        let mut causes = Vec::new();
+        if let Some(guidance) = &self.guidance {
+            causes.push(format!("the guidance scale {:?} is too large (lower the guidance)", guidance.scale));
+        }
+        if precision == Precision::F16Weights {
+            causes.push("its weights lose too much as float16 (use precision f32)".into());
+        }
+        causes.push(format!("the file's weights are damaged, or the driver of {adapter} is broken"));
+        Error::NotFinite(format!(
+            "image {image} by {} at precision {} holds values that are not finite numbers: {}",
+            self.model,
+            precision.as_str(),
+            causes.join("; or ")
+        ))
+    }
+}
+
+impl Recipe {
+    /// The parameters as files and reports hold them: the first stage's, and the upsampler's within.
+    pub fn parameters(&self) -> Value {
+        let mut out = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "precision": self.precision.as_str(),
+        });
+        for (k, stage) in self.stages.iter().enumerate() {
+            match (k, stage.parameters()) {
+                (0, Value::Object(own)) => own.into_iter().for_each(|(key, value)| out[key] = value),
+                (_, own) => out["upsampler"] = own,
+            }
+        }
+        if let Some(input) = &self.input {
+            out["input"] = json!(input);
+        }
+        if let Some(noise) = &self.noise {
+            out["noise"] = json!(noise);
+        }
+        out
+    }
+
+    /// The parameters of one image.
+    pub fn parameters_of(&self, subject: &Subject<'_>) -> Value {
+        let mut out = self.parameters();
+        out["index"] = json!(subject.index);
+        if let Some(label) = subject.label {
+            out["label"] = json!(label);
+        }
+        if let Some(class) = subject.class {
+            out["class"] = json!(class);
+        }
+        out
+    }
+
+    /// Arguments that make these images again, but for the ones that choose images and outputs.
+    pub fn command(&self) -> Vec<String> {
+        let mut out: Vec<String> = vec!["guided-diffusion".into()];
+        out.push(if self.input.is_some() { "upsample" } else { "sample" }.into());
+        for (stage, prefix) in self.stages.iter().zip(["", "upsampler-"]) {
+            out.extend(stage.arguments(prefix));
+        }
+        let mut add = |name: &str, value: &str| out.extend([name.to_string(), value.to_string()]);
+        if let Some(input) = &self.input {
+            add("--input", input);
+        }
+        if self.precision == Precision::F16Weights {
+            add("--precision", self.precision.as_str());
+        }
+        if let Some(noise) = &self.noise {
+            add("--noise", noise);
+        }
+        if self.stages.iter().any(|stage| !stage.clip) {
+            out.push("--no-clip".into());
+        }
+        out.extend(self.flags.iter().cloned());
+        out
+    }
+
+    /// The command that makes the images of the given choice: a class, the first index and how many.
+    pub fn command_for(&self, class: Option<&str>, first: u32, count: u32) -> Vec<String> {
+        let mut out = self.command();
+        if let Some(class) = class {
+            out.extend(["--class".into(), class.into()]);
+        }
+        out.extend(["--first".into(), first.to_string(), "--count".into(), count.to_string()]);
+        out
+    }
+
+    /// What one image's PNG says about it, keywords and texts.
+    pub fn texts_of(&self, subject: &Subject<'_>) -> Vec<(String, String)> {
+        let class = subject.label.map(|label| label.to_string());
+        texts(&self.parameters_of(subject), &self.command_for(class.as_deref(), subject.index, 1))
+    }
+}
+
+/// What a PNG says, keywords and texts, of images with these parameters that this command makes again.
+pub fn texts(parameters: &Value, command: &[String]) -> Vec<(String, String)> {
+    let quoted: Vec<String> = command.iter().map(|word| quote(word)).collect();
+    vec![
+        ("Software".into(), concat!("guided-diffusion ", env!("CARGO_PKG_VERSION")).into()),
+        (KEYWORD.into(), parameters.to_string()),
+        ("Comment".into(), quoted.join(" ")),
+    ]
+}
+
+/// A word as a POSIX shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(
+            (quote("a-b,1"), quote("a b"), quote("it's")),
+            ("a-b,1".into(), "'a b'".into(), r"'it'\''s'".into())
+        );
+    }
+
+    #[test]
+    fn a_recipe_survives_as_text() {
+        let guidance = Guidance { classifier: "judge".into(), scale: 2.5, interval: Some(200..=800) };
+        let stage = StageRecipe {
+            model: "base.safetensors".into(),
+            built_in: false,
+            method: Method::Ddim { eta: 0.5 },
+            respacing: Respacing::Sections(vec![10, 20]),
+            // Beyond what a JavaScript number holds exactly.
+            seed: u64::MAX,
+            clip: true,
+            guidance: Some(guidance),
+        };
+        let recipe =
+            Recipe { stages: vec![stage], precision: Precision::F32, input: None, noise: None, flags: Vec::new() };
+        let text = serde_json::to_string(&recipe).expect("JSON");
+        assert_eq!(serde_json::from_str::<Recipe>(&text).expect("a recipe"), recipe);
+    }
+}

@@ -1,0 +1,71 @@
+/** A model on the GPU. */
+import type { Client } from './client.js';
+import { Image } from './image.js';
+import type { RawInput, RawSampleOptions } from './protocol.js';
+import { SamplingRun } from './run.js';
+import type { GeneratedImage, ModelInfo, Run, SampleOptions } from './types.js';
+
+/** What an upsampler enlarges. */
+export type InputImage = GeneratedImage | ImageData;
+
+export class Model {
+  #client: Client;
+  #handle: number;
+
+  /** Made by `GuidedDiffusion.load`. */
+  constructor(
+    client: Client,
+    handle: number,
+    readonly info: ModelInfo,
+  ) {
+    this.#client = client;
+    this.#handle = handle;
+  }
+
+  /** Makes images from noise. */
+  sample(options: SampleOptions = {}): Run {
+    return this.#run(options, null);
+  }
+
+  /** Enlarges images: image k is made from number k of them, as often around as `count` asks. */
+  upsample(images: InputImage[], options: SampleOptions = {}): Run {
+    const first = images[0] instanceof Image ? images[0].index : null;
+    // An image's noise goes by its index. Images in a row keep theirs, so that a stack makes what its command makes.
+    const inRow = first !== null && images.every((image, k) => image instanceof Image && image.index === first + k);
+    const input = images.map((image): RawInput => {
+      const { width, height, data } = image instanceof ImageData ? image : image.toImageData();
+      const own = image instanceof Image && inRow;
+      const label = 'label' in image ? image.label : null;
+      return { width, height, rgba: data, label, recipe: own ? image.recipe : null };
+    });
+    return this.#run({ ...options, firstIndex: options.firstIndex ?? (inRow ? first : 0) }, input);
+  }
+
+  /** Frees its GPU memory, once its runs are over; runs under way are stopped. */
+  async dispose(): Promise<void> {
+    await this.#client.call('disposeModel', { handle: this.#handle });
+  }
+
+  #run(options: SampleOptions, input: RawInput[] | null): Run {
+    const { signal, seed, steps, previewEvery, firstIndex, ...rest } = options;
+    const raw: RawSampleOptions = {
+      count: rest.count,
+      classes: rest.classes,
+      sampler: rest.sampler,
+      eta: rest.eta,
+      guidance: rest.guidance,
+      guidanceInterval: rest.guidanceInterval,
+      firstIndex: firstIndex ?? 0,
+      seed: String(seed ?? randomSeed()),
+      steps: steps === undefined ? undefined : String(steps),
+      previewEvery: previewEvery ?? 0,
+    };
+    const take = { handle: this.#handle, options: raw, input };
+    return new SamplingRun((signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
+  }
+}
+
+/** Of 32 bits, so that people can type it. */
+function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+}

@@ -1,0 +1,92 @@
+/** What the main thread and the worker tell each other. Everything that crosses is in this file. */
+import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel } from './types.js';
+
+/** An image as it crosses: its buffers are transferred. */
+export interface RawImage {
+  width: number;
+  height: number;
+  index: number;
+  label: number | null;
+  values: Float32Array<ArrayBuffer>;
+  rgba: Uint8ClampedArray<ArrayBuffer>;
+  /** The image as a PNG file. */
+  png: Uint8Array<ArrayBuffer>;
+  /** The parameters as JSON, all values texts. */
+  parameters: string;
+  /** How the image was made, as JSON that only the core reads: an upsampler continues it. */
+  recipe: string;
+}
+
+/** A file to read. A response's body is transferred. */
+export type RawSource =
+  | { kind: 'url'; url: string }
+  | { kind: 'blob'; blob: Blob; name: string }
+  | { kind: 'stream'; stream: ReadableStream<Uint8Array>; name: string; total: number | null };
+
+export type RawLoadOptions = Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'>;
+
+/** Images to enlarge. */
+export interface RawInput {
+  width: number;
+  height: number;
+  rgba: Uint8ClampedArray;
+  label: number | null;
+  recipe: string | null;
+}
+
+export interface RawSampleOptions {
+  count?: number;
+  classes?: number[];
+  firstIndex: number;
+  sampler?: string;
+  steps?: string;
+  eta?: number;
+  guidance?: number;
+  guidanceInterval?: [number, number];
+  /** In decimal digits. */
+  seed: string;
+  previewEvery: number;
+}
+
+/** The calls, by name: what they take and what they answer. */
+export interface Calls {
+  open: { take: { lowPower: boolean; wasmUrl: string | null }; answer: AdapterInfo };
+  load: {
+    take: { model: RawSource; classifier: RawSource | null; options: RawLoadOptions };
+    answer: { handle: number; info: ModelInfo };
+  };
+  sample: {
+    take: { handle: number; options: RawSampleOptions; input: RawInput[] | null };
+    /** All images came as events. */
+    answer: null;
+  };
+  disposeModel: { take: { handle: number }; answer: null };
+  stored: { take: null; answer: StoredModel[] };
+  deleteStored: { take: { url: string }; answer: null };
+}
+
+export type CallName = keyof Calls;
+
+/** From the main thread. `cancel` stops the call of that number; it then fails with an `AbortError`. */
+export type Request =
+  | { [Name in CallName]: { id: number; call: Name; take: Calls[Name]['take'] } }[CallName]
+  | { id: number; call: 'cancel' };
+
+/** What a call tells while it is under way. */
+export type Event =
+  | { kind: 'progress'; progress: LoadProgress }
+  | { kind: 'step'; step: number; steps: number; imagesDone: number; images: number; previews: RawImage[] | null }
+  | { kind: 'images'; images: RawImage[] };
+
+export interface RawError {
+  name: string;
+  code: ErrorCode;
+  message: string;
+}
+
+/** From the worker. `lost` is of no call: the device is gone. */
+export type Reply =
+  | { id: number; event: Event }
+  | { id: number; answer: Calls[CallName]['answer'] }
+  | { id: number; error: RawError }
+  | { lost: string };

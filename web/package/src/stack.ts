@@ -1,0 +1,55 @@
+/** The two-stage stack of the paper: a model makes small images, an upsampler enlarges them. */
+import { aborted } from './errors.js';
+import type { Model } from './model.js';
+import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
+
+export interface StackOptions extends SampleOptions {
+  /** The upsampler's own options. Its seed is the model's plus one by default, as for the command line. */
+  upsampler?: Pick<SampleOptions, 'sampler' | 'steps' | 'eta' | 'seed' | 'previewEvery'>;
+}
+
+/** A step of a stack. */
+export interface StackStep extends Step {
+  /** 0: the model; 1: the upsampler. */
+  stage: 0 | 1;
+}
+
+export interface StackRun extends Run, AsyncIterable<StackStep> {
+  readonly result: Promise<GeneratedImage[]>;
+  /** The small images. */
+  readonly small: Promise<GeneratedImage[]>;
+  [Symbol.asyncIterator](): AsyncIterator<StackStep>;
+}
+
+/** Makes images by `model` and enlarges them by `upsampler`; classes and indices travel with them. */
+export function sampleStack(model: Model, upsampler: Model, options: StackOptions = {}): StackRun {
+  const { upsampler: own, ...first } = options;
+  const seed = BigInt(first.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+  const small = model.sample({ ...first, seed });
+  const next = { signal: first.signal, previewEvery: first.previewEvery, seed: BigInt.asUintN(64, seed + 1n), ...own };
+  let cancelled = false;
+  let current: Run = small;
+  const large = small.result.then((images) => {
+    if (cancelled) throw aborted();
+    return (current = upsampler.upsample(images, next));
+  });
+  const result = large.then((run) => run.result);
+  // The iterator tells of failures too; whoever awaits only that shall see no second, unhandled one.
+  result.catch(() => undefined);
+  return {
+    result,
+    small: small.result,
+    cancel() {
+      cancelled = true;
+      current.cancel();
+    },
+    async *[Symbol.asyncIterator](): AsyncGenerator<StackStep, void, undefined> {
+      for await (const step of small) yield { ...step, stage: 0 };
+      const run = await large.catch((error: unknown) => {
+        if (cancelled || first.signal?.aborted) return null;
+        throw error;
+      });
+      if (run) for await (const step of run) yield { ...step, stage: 1 };
+    },
+  };
+}

@@ -1,0 +1,23 @@
+/** Whatever is thrown in the worker, as an error that can cross to the main thread. */
+import type { RawError } from '../protocol.js';
+import type { ErrorCode } from '../types.js';
+
+/** A failure that the worker itself finds; the core's errors have a `code` of their own. */
+export class Failure extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export function codeOf(error: unknown): ErrorCode | null {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? (error.code as ErrorCode) : null;
+}
+
+export function rawError(error: unknown, signal: AbortSignal): RawError {
+  if (signal.aborted) return { name: 'AbortError', code: 'internal', message: 'it was cancelled' };
+  const message = error instanceof Error ? error.message : String(error);
+  return { name: 'GuidedDiffusionError', code: codeOf(error) ?? 'internal', message };
+}

@@ -1,0 +1,81 @@
+/** Sampling: a run is cut into batches, and each batch's steps and images are told as they come. */
+import type { Event, RawImage, RawInput, RawSampleOptions } from '../protocol.js';
+import type { Model } from '../wasm/guided_diffusion_web.js';
+import type { ModelInfo } from '../types.js';
+import { Failure } from './failure.js';
+
+const LARGEST = 2 ** 32 - 1;
+
+export async function sample(
+  { model, info }: { model: Model; info: ModelInfo },
+  options: RawSampleOptions,
+  input: RawInput[] | null,
+  emit: (event: Event, transfer?: Transferable[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  checkInput(info, input);
+  const labels = labelsOf(info, options, input);
+  const images = options.count ?? input?.length ?? Math.max(labels.length, 1);
+  const { firstIndex } = options;
+  const natural = (n: number) => Number.isInteger(n) && n >= 0;
+  if (!natural(images) || images === 0 || !natural(firstIndex) || firstIndex + images > LARGEST) {
+    throw new Failure('bad-options', `${images} images from index ${firstIndex}: give whole numbers, at least one image`);
+  }
+  for (let done = 0; done < images; done += info.batch) {
+    signal.throwIfAborted();
+    const count = Math.min(info.batch, images - done);
+    const rows = input && Array.from({ length: count }, (_, k) => input[(done + k) % input.length] as RawInput);
+    const request = {
+      ...options,
+      count,
+      firstIndex: firstIndex + done,
+      labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(done + k) % labels.length]) : [],
+      input: rows?.[0]?.recipe ?? null,
+    };
+    const onStep = (step: number, steps: number, previews: RawImage[] | null) => {
+      emit({ kind: 'step', step, steps, imagesDone: done, images, previews }, buffers(previews));
+      return !signal.aborted;
+    };
+    const made = (await model.sample(JSON.stringify(request), rows && joined(rows), onStep)) as RawImage[] | undefined;
+    if (!made) throw new DOMException('it was cancelled', 'AbortError');
+    emit({ kind: 'images', images: made }, buffers(made));
+  }
+}
+
+function checkInput(info: ModelInfo, input: RawInput[] | null): void {
+  const side = info.lowResolution;
+  if (side !== null && !input?.length) {
+    throw new Failure('bad-options', 'an upsampler makes no images by itself; give it some to enlarge');
+  }
+  const wrong = input?.find(({ width, height }) => side !== null && (width !== side || height !== side));
+  if (wrong) {
+    const [have, want] = [`${wrong.width}x${wrong.height}`, `${side}x${side}`];
+    throw new Failure('bad-options', `images of ${have}: this upsampler was loaded to enlarge ${want}`);
+  }
+}
+
+/** The classes to take in turn: those asked for, the images' own, or all. */
+function labelsOf(info: ModelInfo, { classes }: RawSampleOptions, input: RawInput[] | null): number[] {
+  if (classes?.length) return classes;
+  if (input) {
+    const own = input.map(({ label }) => label);
+    if (own.every((label) => label !== null)) return own;
+    if (info.classes === 0) return [];
+    throw new Failure('bad-options', 'the images do not say their classes, which this model needs; give `classes`');
+  }
+  return Array.from({ length: info.classes }, (_, k) => k);
+}
+
+function joined(rows: RawInput[]): Uint8Array {
+  const out = new Uint8Array(rows.reduce((all, { rgba }) => all + rgba.length, 0));
+  let at = 0;
+  for (const { rgba } of rows) {
+    out.set(rgba, at);
+    at += rgba.length;
+  }
+  return out;
+}
+
+function buffers(images: RawImage[] | null): Transferable[] {
+  return images?.flatMap(({ values, rgba, png }) => [values.buffer, rgba.buffer, png.buffer]) ?? [];
+}

@@ -1,0 +1,220 @@
+/** Where a file's bytes come from: the network, with what the browser keeps of earlier downloads, or a file. */
+import type { RawSource } from '../protocol.js';
+import { Failure } from './failure.js';
+import * as storage from './storage.js';
+
+/** Bytes that are read at once from what is stored. */
+const PIECE = 1 << 20;
+/** Pauses before a broken download is continued, in milliseconds. */
+const RETRIES = [500, 2000];
+
+export interface Source {
+  /** For messages. */
+  readonly name: string;
+  readonly total: number | null;
+  /** The hash that the content had when it was stored, where it comes from there. */
+  readonly stored: string | null;
+  /** Where the last piece came from. */
+  from: 'network' | 'cache' | 'file';
+  pieces(): AsyncGenerator<Uint8Array, void, undefined>;
+  /** All was read, and has this hash. */
+  complete(sha256: string): Promise<void>;
+  /** Ends it before its end; what was stored so far is kept to be continued, or not. */
+  abandon(keep: boolean): Promise<void>;
+}
+
+export async function open(raw: RawSource, cache: boolean, sha256: string | null, signal: AbortSignal): Promise<Source> {
+  if (raw.kind === 'blob') return new StreamSource(raw.name, raw.blob.stream(), raw.blob.size, 'file', null, signal);
+  if (raw.kind === 'stream') return new StreamSource(raw.name, raw.stream, raw.total, 'network', null, signal);
+  if (cache) {
+    const entry = await storage.find(raw.url);
+    if (entry?.sha256 && (sha256 === null || entry.sha256 === sha256)) {
+      const name = fileName(raw.url);
+      return new StreamSource(name, entry.file.stream(), entry.file.size, 'cache', entry.sha256, signal);
+    }
+    if (entry?.sha256) await storage.forget(raw.url);
+  }
+  return Download.start(raw.url, cache, signal);
+}
+
+class StreamSource implements Source {
+  constructor(
+    readonly name: string,
+    private readonly stream: ReadableStream<Uint8Array>,
+    readonly total: number | null,
+    readonly from: Source['from'],
+    readonly stored: string | null,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* read(this.stream, this.signal, (error) => {
+      const what = this.from === 'network' ? 'the download broke off' : 'it could not be read';
+      return new Failure(this.from === 'network' ? 'network' : 'bad-file', `${this.name}: ${what} (${error})`);
+    });
+  }
+
+  async complete(): Promise<void> {}
+
+  async abandon(): Promise<void> {
+    await this.stream.cancel().catch(() => undefined);
+  }
+}
+
+/** A download, continued where an earlier one broke off, and stored as it comes. */
+class Download implements Source {
+  readonly name: string;
+  readonly stored = null;
+  from: Source['from'] = 'network';
+  #read = 0;
+
+  private constructor(
+    private readonly url: string,
+    private response: Response,
+    /** Bytes that are stored already, before those of the response. */
+    private readonly kept: number,
+    readonly total: number | null,
+    private readonly validator: string | null,
+    private readonly writer: storage.Writer | null,
+    private readonly signal: AbortSignal,
+  ) {
+    this.name = fileName(url);
+  }
+
+  static async start(url: string, cache: boolean, signal: AbortSignal): Promise<Download> {
+    const note = cache ? await storage.find(url) : null;
+    const writer = cache ? await storage.Writer.open(url) : null;
+    try {
+      let kept = note?.validator ? (writer?.size ?? 0) : 0;
+      let response = kept > 0 ? await continued(url, kept, note?.validator ?? '', signal) : null;
+      if (!response) {
+        kept = 0;
+        response = await ask(url, {}, signal);
+      }
+      const validator = validatorOf(response) ?? (kept > 0 ? (note?.validator ?? null) : null);
+      const length = lengthOf(response);
+      await writer?.begin(kept, validator);
+      return new Download(url, response, kept, length === null ? null : kept + length, validator, writer, signal);
+    } catch (error) {
+      if (note) writer?.close();
+      else await writer?.discard();
+      throw error;
+    }
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.from = 'cache';
+    while (this.#read < this.kept) {
+      const piece = new Uint8Array(Math.min(PIECE, this.kept - this.#read));
+      if (this.writer?.read(piece, this.#read) !== piece.length) {
+        throw new Failure('bad-file', `${this.name}: its stored part could not be read; load it again`);
+      }
+      this.#read += piece.length;
+      yield piece;
+    }
+    this.from = 'network';
+    for (const pause of [...RETRIES, null]) {
+      try {
+        yield* this.#body();
+        if (this.total === null || this.#read >= this.total) return;
+        throw new Failure('network', `${this.name}: the download ended at byte ${this.#read} of ${this.total}`);
+      } catch (error) {
+        if (!(error instanceof Failure) || error.code !== 'network' || pause === null || !this.validator) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        this.signal.throwIfAborted();
+        const response = await continued(this.url, this.#read, this.validator, this.signal).catch(() => null);
+        if (response) this.response = response;
+      }
+    }
+  }
+
+  async *#body(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { body } = this.response;
+    if (!body || this.response.bodyUsed) throw new Failure('network', `${this.name}: the server cannot be reached`);
+    const failed = (error: unknown) => new Failure('network', `${this.name}: the download broke off (${error})`);
+    for await (const piece of read(body, this.signal, failed)) {
+      await this.writer?.append(piece);
+      this.#read += piece.length;
+      yield piece;
+    }
+  }
+
+  async complete(sha256: string): Promise<void> {
+    await this.writer?.complete(sha256);
+    this.writer?.close();
+  }
+
+  async abandon(keep: boolean): Promise<void> {
+    await this.response.body?.cancel().catch(() => undefined);
+    if (keep && this.validator) this.writer?.close();
+    else await this.writer?.discard();
+  }
+}
+
+/** A stream's pieces, small enough to be copied around. */
+async function* read(
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+  failed: (error: unknown) => Failure,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = stream.getReader();
+  const stop = () => void reader.cancel().catch(() => undefined);
+  signal.addEventListener('abort', stop);
+  try {
+    for (;;) {
+      const next = await reader.read().catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw failed(error);
+      });
+      signal.throwIfAborted();
+      if (next.done) return;
+      for (let at = 0; at < next.value.length; at += PIECE) yield next.value.subarray(at, at + PIECE);
+    }
+  } finally {
+    signal.removeEventListener('abort', stop);
+    reader.releaseLock();
+  }
+}
+
+async function ask(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+  let response: Response;
+  try {
+    // The file is stored once, by us; the browser's own cache need not have it too.
+    response = await fetch(url, { headers, cache: 'no-store', signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    const offline = navigator.onLine ? '' : '; this browser is offline';
+    throw new Failure('network', `${url} cannot be downloaded (${error})${offline}`);
+  }
+  if (response.ok) return response;
+  await response.body?.cancel().catch(() => undefined);
+  throw new Failure('network', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
+}
+
+/** The rest of a file from byte `from`; null where the server does not have that file any more, or gives no parts. */
+async function continued(url: string, from: number, validator: string, signal: AbortSignal): Promise<Response | null> {
+  const headers = { range: `bytes=${from}-`, 'if-range': validator };
+  // A server of another origin may not allow such a request, and one that has nothing left refuses it.
+  const response = await ask(url, headers, signal).catch(() => null);
+  signal.throwIfAborted();
+  if (response?.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`)) return response;
+  await response?.body?.cancel().catch(() => undefined);
+  return null;
+}
+
+/** What a server accepts as a proof that its file is still the same: weak tags are none. */
+function validatorOf(response: Response): string | null {
+  if (response.headers.get('content-encoding')) return null;
+  const tag = response.headers.get('etag');
+  return tag && !tag.startsWith('W/') ? tag : response.headers.get('last-modified');
+}
+
+/** The length of the body as it will be read, which is not what a server says of a compressed one. */
+function lengthOf(response: Response): number | null {
+  const length = response.headers.get('content-length');
+  return length && !response.headers.get('content-encoding') ? Number(length) : null;
+}
+
+function fileName(url: string): string {
+  return decodeURIComponent(new URL(url).pathname.split('/').pop() ?? '') || url;
+}

@@ -1,0 +1,51 @@
+//! The browser's device.
+
+use std::sync::Arc;
+
+use guided_diffusion::{AdapterChoice, Gpu};
+use js_sys::Promise;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::error::{Result, js};
+
+/// An open device.
+#[wasm_bindgen]
+pub struct Engine {
+    pub(crate) gpu: Arc<Gpu>,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens the adapter that the browser offers.
+    ///
+    /// # Errors
+    /// It offers none.
+    pub async fn open(low_power: bool) -> Result<Engine> {
+        let choice = if low_power { AdapterChoice::LowPower } else { AdapterChoice::Default };
+        Ok(Engine { gpu: Gpu::open(&choice).await.map_err(js)? })
+    }
+
+    /// The package's `AdapterInfo` as JSON.
+    pub fn adapter(&self) -> String {
+        let summary = self.gpu.summary();
+        json!({
+            "name": summary.name,
+            "maxBufferSize": summary.max_buffer_size,
+            "maxBindingSize": summary.max_binding_size,
+        })
+        .to_string()
+    }
+
+    /// Resolves to the reason when the device is lost.
+    pub fn lost(&self) -> Promise {
+        let gpu = self.gpu.clone();
+        future_to_promise(async move { Ok(gpu.lost().await.into()) })
+    }
+
+    /// Gives everything on the device back.
+    pub fn destroy(&self) {
+        self.gpu.destroy();
+    }
+}

@@ -1,0 +1,28 @@
+//! The core's errors as JavaScript's, with the package's codes.
+
+use guided_diffusion::Error;
+use wasm_bindgen::JsValue;
+
+/// What exported functions return.
+pub type Result<T> = std::result::Result<T, JsValue>;
+
+/// A JavaScript error with the core's own message, and its kind as `code`.
+pub fn js(error: Error) -> JsValue {
+    let out = js_sys::Error::new(&error.to_string());
+    // Setting a property of a fresh object cannot fail.
+    let _ = js_sys::Reflect::set(&out, &"code".into(), &code(&error).into());
+    out.into()
+}
+
+/// The package's `ErrorCode`.
+fn code(error: &Error) -> &'static str {
+    match error {
+        Error::NoAdapter(_) | Error::NoDevice { .. } => "no-adapter",
+        Error::DeviceLost(_) => "device-lost",
+        Error::OutOfMemory(_) => "out-of-memory",
+        Error::Limit { .. } => "too-large",
+        Error::Checkpoint { .. } | Error::Tensors { .. } | Error::Config(_) => "bad-file",
+        Error::Options(_) => "bad-options",
+        _ => "internal",
+    }
+}

@@ -1,0 +1,229 @@
+//! A model on the device: prepared, filled tensor by tensor, then sampled batch by batch.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use guided_diffusion::config::Inferred;
+use guided_diffusion::model::sampling::ports;
+use guided_diffusion::plan::Precision;
+use guided_diffusion::recipe::Recipe;
+use guided_diffusion::session::CLASSIFIER;
+use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session};
+use js_sys::{Function, Promise};
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::error::{Result, js};
+use crate::file::File;
+use crate::picture::{Place, pictures};
+use crate::request::{self, BatchRequest};
+
+/// A model. Its calls are made one after the other.
+#[wasm_bindgen]
+pub struct Model {
+    /// Taken out while a call works with it.
+    session: Rc<RefCell<Option<Session>>>,
+    about: Rc<About>,
+}
+
+/// What stays the same.
+pub struct About {
+    /// The device.
+    pub gpu: Arc<Gpu>,
+    /// The model's file.
+    pub name: String,
+    /// What it is.
+    pub found: Inferred,
+    /// The classifier's file, and what it is.
+    pub classifier: Option<(String, Inferred)>,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// The flags that the configurations need.
+    pub flags: Vec<String>,
+}
+
+impl Model {
+    pub(crate) fn new(session: Session, about: About) -> Self {
+        Self { session: Rc::new(RefCell::new(Some(session))), about: Rc::new(about) }
+    }
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// Uploads the tensor that `file` has completed.
+    ///
+    /// # Errors
+    /// Values that are not finite, out of memory, a lost device.
+    pub fn upload(&self, file: &mut File, is_classifier: bool) -> Result<Promise> {
+        let tensor = file.stream.take().map_err(js)?;
+        let holder = self.session.clone();
+        Ok(future_to_promise(async move {
+            let Some((name, values)) = tensor else { return Ok(JsValue::UNDEFINED) };
+            let prefix = if is_classifier { CLASSIFIER } else { "" };
+            let mut session = Borrowed::of(&holder)?;
+            session.get()?.upload(&format!("{prefix}{name}"), &values).await.map_err(js)?;
+            Ok(JsValue::UNDEFINED)
+        }))
+    }
+
+    /// Ends the loading.
+    ///
+    /// # Errors
+    /// Weights that were not uploaded.
+    pub fn seal(&self) -> Result<()> {
+        Borrowed::of(&self.session)?.get()?.seal().map_err(js)
+    }
+
+    /// The package's `ModelInfo` as JSON, but for the files' hashes.
+    ///
+    /// # Errors
+    /// A call is under way.
+    pub fn info(&self) -> Result<String> {
+        let mut borrowed = Borrowed::of(&self.session)?;
+        let session = borrowed.get()?;
+        let config = session.config();
+        let low = session.program().port(ports::LOW_RES).ok().map(|port| port.shape.h);
+        Ok(json!({
+            "role": config.role.as_str(),
+            "imageSize": config.unet.image_size,
+            "channels": config.image_channels(),
+            "lowResolution": low,
+            "classes": session.classes(),
+            "classNames": self.about.class_names(),
+            "guided": session.is_guided(),
+            "batch": session.batch(),
+            "diffusionSteps": config.diffusion.diffusion_steps,
+            "gpuBytes": session.program().bytes(),
+            "warnings": session.warnings(),
+        })
+        .to_string())
+    }
+
+    /// Samples one batch. `input` holds an upsampler's input images as RGBA. After each step, `on_step` is called with
+    /// the steps done, all steps and the previews, where some are due, and says whether to go on.
+    /// Resolves to the images, or to `undefined` where it was told to stop.
+    ///
+    /// # Errors
+    /// What this model cannot do, a lost device, out of memory.
+    pub fn sample(&self, options: &str, input: Option<Vec<u8>>, on_step: Function) -> Result<Promise> {
+        let request: BatchRequest = request::parse(options).map_err(js)?;
+        let (holder, about) = (self.session.clone(), self.about.clone());
+        Ok(future_to_promise(async move {
+            let mut session = Borrowed::of(&holder)?;
+            about.sample(session.get()?, request, input, &on_step).await
+        }))
+    }
+
+    /// Frees the device's memory.
+    pub fn destroy(&self) {
+        self.session.borrow_mut().take();
+    }
+}
+
+impl About {
+    /// The classes' names: the model's or, where it has none, the classifier's.
+    fn class_names(&self) -> &[String] {
+        let own = &self.found.config.class_names;
+        match &self.classifier {
+            Some((_, found)) if own.is_empty() => &found.config.class_names,
+            _ => own,
+        }
+    }
+
+    async fn sample(
+        &self,
+        session: &mut Session,
+        request: BatchRequest,
+        input: Option<Vec<u8>>,
+        on_step: &Function,
+    ) -> Result<JsValue> {
+        let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
+        let stage = request::stage(&request, &self.name, &self.found, classifier).map_err(js)?;
+        let low_res = input.map(|rgba| self.input(session, request.count, &rgba)).transpose().map_err(js)?;
+        // Classes travel on with images to enlarge, though an upsampler may not look at them.
+        let ignored = session.classes() == 0 && low_res.is_some();
+        let options = SampleOptions {
+            count: request.count,
+            labels: if ignored { Vec::new() } else { request.labels.clone() },
+            method: stage.method,
+            respacing: stage.respacing.clone(),
+            seed: stage.seed,
+            first_index: request.first_index,
+            guidance_scale: stage.guidance.as_ref().map_or(1.0, |guidance| guidance.scale as f32),
+            guidance_interval: stage.guidance.as_ref().and_then(|guidance| guidance.interval.clone()),
+            low_res,
+            ..SampleOptions::default()
+        };
+        let enlarges = options.low_res.is_some();
+        let recipe = match request.input.as_deref().map(request::parse::<Recipe>).transpose().map_err(js)? {
+            Some(first) => Recipe { stages: first.stages.into_iter().take(1).chain([stage]).collect(), ..first },
+            None => Recipe {
+                stages: vec![stage],
+                precision: self.precision,
+                input: enlarges.then(|| "input".into()),
+                noise: None,
+                flags: self.flags.clone(),
+            },
+        };
+        let place = |preview| Place {
+            recipe: &recipe,
+            first_index: request.first_index,
+            labels: &request.labels,
+            class_names: self.class_names(),
+            preview,
+        };
+        let mut run = session.sample(options).map_err(js)?;
+        while let Some(step) = run.step().await.map_err(js)? {
+            let due = request.preview_every > 0 && step.done % request.preview_every == 0;
+            let previews = match due {
+                true => pictures(&run.preview().await.map_err(js)?, &place(Some((step.done, step.total))))?.into(),
+                false => JsValue::NULL,
+            };
+            let goes_on = on_step.call3(&JsValue::NULL, &step.done.into(), &step.total.into(), &previews)?;
+            if !goes_on.is_truthy() {
+                return Ok(JsValue::UNDEFINED);
+            }
+        }
+        let images = run.finish().await.map_err(js)?;
+        if let (Some(broken), Some(stage)) = (images.first_not_finite(), recipe.stages.last()) {
+            let index = request.first_index + broken as u32;
+            return Err(js(stage.not_finite(index, self.precision, &self.gpu.summary().name)));
+        }
+        Ok(pictures(&images, &place(None))?.into())
+    }
+
+    fn input(&self, session: &Session, count: usize, rgba: &[u8]) -> guided_diffusion::Result<Images> {
+        let Ok(port) = session.program().port(ports::LOW_RES) else {
+            return Err(Error::Options(format!("{} enlarges no images; load an upsampler", self.name)));
+        };
+        Images::from_rgba(count, port.shape.h, port.shape.w, port.shape.c, rgba)
+    }
+}
+
+/// The session, put back whatever happens to the call that has it.
+struct Borrowed<'a> {
+    holder: &'a RefCell<Option<Session>>,
+    session: Option<Session>,
+}
+
+impl<'a> Borrowed<'a> {
+    fn of(holder: &'a RefCell<Option<Session>>) -> Result<Self> {
+        let session = holder.borrow_mut().take();
+        Ok(Self { holder, session })
+    }
+
+    fn get(&mut self) -> Result<&mut Session> {
+        let gone = || js(Error::Options("the model was disposed of, or another call works with it".into()));
+        self.session.as_mut().ok_or_else(gone)
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            *self.holder.borrow_mut() = Some(session);
+        }
+    }
+}

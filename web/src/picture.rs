@@ -1,0 +1,80 @@
+//! Images as JavaScript gets them: the sampler's values, pixels for a canvas, and a PNG that carries its parameters.
+
+use guided_diffusion::recipe::{Recipe, Subject, texts};
+use guided_diffusion::{Error, Images, png};
+use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint8ClampedArray};
+use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
+
+use crate::error::{Result, js};
+
+/// Where a batch's images stand in their run.
+pub struct Place<'a> {
+    /// What makes them.
+    pub recipe: &'a Recipe,
+    /// Index of the first one.
+    pub first_index: u32,
+    /// Their classes, or empty.
+    pub labels: &'a [u32],
+    /// Names of all classes, or empty.
+    pub class_names: &'a [String],
+    /// For previews: steps done and all steps.
+    pub preview: Option<(usize, usize)>,
+}
+
+/// An array of objects, one an image: the package's `RawImage`.
+///
+/// # Errors
+/// Images of more channels than a picture has.
+pub fn pictures(images: &Images, place: &Place<'_>) -> Result<Array> {
+    let out = Array::new();
+    let recipe = serde_json::to_string(place.recipe).map_err(|e| js(Error::Options(e.to_string())))?;
+    for k in 0..images.count() {
+        let (index, label) = (place.first_index.saturating_add(k as u32), place.labels.get(k).copied());
+        let class = label.and_then(|label| place.class_names.get(label as usize));
+        let subject = Subject { index, label, class: class.map(String::as_str) };
+        let mut parameters = place.recipe.parameters_of(&subject);
+        let texts = match place.preview {
+            None => place.recipe.texts_of(&subject),
+            Some((step, of)) => {
+                // No command makes an unfinished image again; what remains is where it comes from.
+                parameters["preview"] = json!(format!("{step}/{of}"));
+                texts(&parameters, &[]).into_iter().filter(|(_, text)| !text.is_empty()).collect()
+            }
+        };
+        let pixels = images.pixels(k);
+        let mut file = Vec::new();
+        png::write(&mut file, &pixels, &texts).map_err(|e| js(Error::Options(e)))?;
+        out.push(&object(&[
+            ("width", (images.width() as u32).into()),
+            ("height", (images.height() as u32).into()),
+            ("index", index.into()),
+            ("label", label.map_or(JsValue::NULL, JsValue::from)),
+            ("values", Float32Array::from(images.image(k)).into()),
+            ("rgba", Uint8ClampedArray::from(&*pixels.to_rgba()).into()),
+            ("png", Uint8Array::from(&*file).into()),
+            ("parameters", strings(&parameters).to_string().into()),
+            ("recipe", recipe.as_str().into()),
+        ]));
+    }
+    Ok(out)
+}
+
+/// The parameters with their values as text: numbers beyond JavaScript's stay exact.
+fn strings(parameters: &Value) -> Value {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    parameters.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), json!(text(value)))).collect()
+}
+
+/// A plain object.
+pub fn object(fields: &[(&str, JsValue)]) -> Object {
+    let out = Object::new();
+    for (name, value) in fields {
+        // Setting a property of a fresh object cannot fail.
+        let _ = Reflect::set(&out, &(*name).into(), value);
+    }
+    out
+}
