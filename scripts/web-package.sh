@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/wasm.sh guided-diffusion-web web/package/dist/wasm
+cp LICENSE web/package/dist/
 scripts/npm-install.sh
 # The worker has other globals than a page.
 web/node_modules/.bin/tsc --project web/package

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use guided_diffusion::checkpoint::writer::{self, AtomicFile, TensorSpec};
-use guided_diffusion::checkpoint::{Checkpoint, DType, Header, decode_f32, encode};
+use guided_diffusion::checkpoint::{Checkpoint, DType, Header, Stream, decode_f32, encode};
 use guided_diffusion::config::presets;
 use guided_diffusion::{Error, Result};
 
@@ -68,6 +68,57 @@ fn a_stream_needs_only_the_first_bytes() {
     assert!(decode_f32("s", "b", info, &piece[1..]).unwrap_err().to_string().contains("needs 4 bytes, 3 came"));
     assert!(Header::parse("s", &bytes[..need - 1], bytes.len() as u64).is_err());
     assert!(Header::prefix_len("s", &bytes[..7]).is_err());
+}
+
+/// A file by pieces of at most `size` bytes: its tensors in the order in which they came.
+fn streamed(bytes: &[u8], size: usize) -> Result<Vec<(String, Vec<f32>)>> {
+    let mut stream = Stream::new("s", None);
+    let mut tensors = Vec::new();
+    for mut piece in bytes.chunks(size) {
+        while !piece.is_empty() {
+            piece = &piece[stream.push(piece)?..];
+            while stream.is_ready() {
+                tensors.extend(stream.take()?);
+            }
+        }
+    }
+    stream.finish()?;
+    Ok(tensors)
+}
+
+#[test]
+fn a_stream_gives_what_the_file_holds() {
+    let bytes = sample();
+    let whole = Checkpoint::from_bytes("s", bytes.clone()).unwrap();
+    // Pieces that end within elements, within the header, and after everything.
+    for size in [1, 2, 3, 5, 7, 64, bytes.len()] {
+        let tensors = streamed(&bytes, size).unwrap();
+        let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c", "d", "e"], "pieces of {size}");
+        tensors.iter().for_each(|(name, values)| assert_eq!(*values, whole.tensor_f32(name).unwrap(), "{name}"));
+    }
+}
+
+#[test]
+fn a_stream_refuses_what_a_file_refuses() {
+    let whole = sample();
+    for n in 0..whole.len() {
+        let error = streamed(&whole[..n], 16).unwrap_err().to_string();
+        assert!(error.contains("cut short"), "{n}: {error}");
+    }
+    let longer = [whole.clone(), vec![0; 9]].concat();
+    assert!(streamed(&longer, 16).unwrap_err().to_string().contains("bytes follow its last tensor"));
+    let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let data: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert!(streamed(&file(header, &data), 3).unwrap_err().to_string().contains("element 1 of tensor \"a\""));
+    assert!(streamed(b"<!doctype html><title>404</title>", 16).unwrap_err().to_string().contains("is it a checkpoint"));
+    // Where the length is known, the header alone tells.
+    let mut stream = Stream::new("s", Some(whole.len() as u64 - 1));
+    assert!(stream.push(&whole).unwrap_err().to_string().contains("cut short"));
+    // 4 EiB are described, and no memory is taken for them.
+    let huge = r#"{"a":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4611686018427387904]}}"#;
+    let error = streamed(&file(huge, &[]), 16).unwrap_err().to_string();
+    assert!(error.contains("more than memory holds"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! safetensors files: as they come, as a header before zeros, and as configuration metadata.
 #![no_main]
 
-use guided_diffusion_fuzz::checkpoint::Header;
+use guided_diffusion_fuzz::checkpoint::{Header, Stream};
 use guided_diffusion_fuzz::config::ModelConfig;
 use guided_diffusion_fuzz::use_file;
 
@@ -12,7 +12,25 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     use_file(framed(0));
     use_file(framed(16));
     let _ = Header::parse("fuzz", &framed(0), u64::MAX);
+    stream(&framed(16));
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = ModelConfig::from_metadata(text);
     }
 });
+
+/// Feeds a file in pieces, as far as it is one. What it describes but does not hold is not asked for.
+fn stream(bytes: &[u8]) {
+    let mut stream = Stream::new("fuzz", Some(bytes.len() as u64));
+    for mut piece in bytes.chunks(7) {
+        while !piece.is_empty() {
+            let Ok(used) = stream.push(piece) else { return };
+            piece = &piece[used..];
+            while stream.is_ready() {
+                if stream.take().is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    let _ = stream.finish();
+}

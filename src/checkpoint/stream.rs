@@ -14,6 +14,7 @@ const LENGTH: usize = 8;
 #[derive(Debug)]
 pub struct Stream {
     file: String,
+    length: Option<u64>,
     /// Bytes taken so far.
     taken: u64,
     /// The file's first bytes, until the header is complete.
@@ -27,10 +28,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The start of a file; its name appears in errors.
-    pub fn new(file: impl Into<String>) -> Self {
+    /// The start of a file of `length` bytes, where that is known; its name appears in errors.
+    pub fn new(file: impl Into<String>, length: Option<u64>) -> Self {
         Self {
             file: file.into(),
+            length,
             taken: 0,
             prefix: Vec::new(),
             header: None,
@@ -74,6 +76,9 @@ impl Stream {
         used += self.fill(&piece[used..], length);
         if self.prefix.len() == length {
             let (header, described) = Header::parse_prefix(&self.file, &self.prefix)?;
+            if let Some(length) = self.length {
+                safetensors::check_length(&self.file, described, length)?;
+            }
             self.rest = header.in_file_order().into_iter().rev().map(|(n, info)| (n.into(), info.clone())).collect();
             self.prefix = Vec::new();
             self.described = described;

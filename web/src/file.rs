@@ -16,10 +16,10 @@ pub struct File {
 
 #[wasm_bindgen]
 impl File {
-    /// The start of a file; messages speak of it by this name.
+    /// The start of a file of so many bytes, where that is known; messages speak of it by this name.
     #[wasm_bindgen(constructor)]
-    pub fn new(name: String) -> File {
-        File { stream: Stream::new(&*name), name, hash: Sha256::new() }
+    pub fn new(name: String, length: Option<f64>) -> File {
+        File { stream: Stream::new(&*name, length.map(|length| length as u64)), name, hash: Sha256::new() }
     }
 
     /// Takes bytes from the front of `piece`, up to the end of the header or of a tensor, and returns how many.

@@ -46,12 +46,12 @@ export class GuidedDiffusion {
   async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
     const { classifier, signal, onProgress, ...rest } = options;
     const transfer: Transferable[] = [];
-    const model = raw(source, 'model', transfer);
+    const model = await raw(source, 'model', transfer);
     const { handle, info } = await this.#client.call(
       'load',
       {
         model,
-        classifier: classifier === undefined ? null : raw(classifier, 'classifier', transfer),
+        classifier: classifier === undefined ? null : await raw(classifier, 'classifier', transfer),
         options: {
           batch: rest.batch,
           precision: rest.precision,
@@ -72,6 +72,11 @@ export class GuidedDiffusion {
     return new Model(this.#client, handle, info);
   }
 
+  /** Memory that the wasm core has taken; it does not give any back, so this is the most that it ever needed. */
+  memory(): Promise<{ wasmBytes: number }> {
+    return this.#client.call('memory', null);
+  }
+
   /** The files that are kept in the browser, interrupted downloads included. */
   stored(): Promise<StoredModel[]> {
     return this.#client.call('stored', null);
@@ -89,7 +94,7 @@ export class GuidedDiffusion {
 }
 
 /** A source as it crosses to the worker. */
-function raw(source: ModelSource, role: string, transfer: Transferable[]): RawSource {
+async function raw(source: ModelSource, role: string, transfer: Transferable[]): Promise<RawSource> {
   if (source instanceof Blob) {
     return { kind: 'blob', blob: source, name: source instanceof File ? source.name : role };
   }
@@ -99,10 +104,22 @@ function raw(source: ModelSource, role: string, transfer: Transferable[]): RawSo
     if (!source.body || source.bodyUsed) {
       throw new GuidedDiffusionError('bad-options', `${name}: the response has no body, or it was read already`);
     }
+    if (!streamsCross()) return { kind: 'blob', blob: await source.blob(), name: fileName(name) };
     transfer.push(source.body);
     return { kind: 'stream', stream: source.body, name: fileName(name), total: contentLength(source) };
   }
   return { kind: 'url', url: new URL(source, location.href).href };
+}
+
+/** Whether a stream can be handed to a worker, which some browsers do not know. */
+function streamsCross(): boolean {
+  try {
+    const stream = new ReadableStream();
+    structuredClone(stream, { transfer: [stream] });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function fileName(url: string): string {

@@ -61,6 +61,7 @@ export interface Calls {
     answer: null;
   };
   disposeModel: { take: { handle: number }; answer: null };
+  memory: { take: null; answer: { wasmBytes: number } };
   stored: { take: null; answer: StoredModel[] };
   deleteStored: { take: { url: string }; answer: null };
 }

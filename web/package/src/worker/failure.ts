@@ -17,7 +17,8 @@ export function codeOf(error: unknown): ErrorCode | null {
 }
 
 export function rawError(error: unknown, signal: AbortSignal): RawError {
-  if (signal.aborted) return { name: 'AbortError', code: 'internal', message: 'it was cancelled' };
+  const stopped = error instanceof DOMException && error.name === 'AbortError';
+  if (signal.aborted || stopped) return { name: 'AbortError', code: 'internal', message: 'it was cancelled' };
   const message = error instanceof Error ? error.message : String(error);
   return { name: 'GuidedDiffusionError', code: codeOf(error) ?? 'internal', message };
 }

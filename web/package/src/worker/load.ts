@@ -88,7 +88,7 @@ class Feed {
     private readonly url: string | null,
     private readonly expected: string | null,
   ) {
-    this.file = new File(source.name);
+    this.file = new File(source.name, source.total ?? undefined);
     this.#pieces = source.pieces();
   }
 

@@ -23,6 +23,7 @@ const models = new Map<number, Loaded>();
 /** What stops the runs of a model that is being disposed of. */
 const disposal = new Map<number, AbortController>();
 let engine: Engine | null = null;
+let memory: WebAssembly.Memory | null = null;
 let nextHandle = 1;
 
 const handlers: Handlers = {
@@ -30,7 +31,7 @@ const handlers: Handlers = {
     const powerPreference = lowPower ? 'low-power' : 'high-performance';
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
-    await init({ module_or_path: wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url) });
+    ({ memory } = await init({ module_or_path: wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url) }));
     engine = await Engine.open(lowPower);
     void engine.lost().then((reason) => reply({ lost: String(reason) }));
     const { description, vendor, architecture } = adapter.info;
@@ -72,6 +73,8 @@ const handlers: Handlers = {
       return null;
     });
   },
+
+  memory: () => Promise.resolve({ wasmBytes: memory?.buffer.byteLength ?? 0 }),
 
   stored: () => storage.list(),
 
