@@ -55,11 +55,13 @@ async function attempt(
     }
     progress('device');
     prepared = (await loader.prepare()) as Model;
+    signal.throwIfAborted();
     const hashes: string[] = [];
     for (const [k, file] of files.entries()) hashes.push(await file.rest(prepared, k > 0, progress));
     prepared.seal();
     const info = JSON.parse(prepared.info()) as Omit<ModelInfo, 'sha256'>;
     const [own = '', guide] = hashes;
+    signal.throwIfAborted();
     return { model: prepared, info: { ...info, sha256: { model: own, ...(guide && { classifier: guide }) } } };
   } catch (error) {
     prepared?.destroy();

@@ -7,6 +7,8 @@ import * as storage from './storage.js';
 const PIECE = 1 << 20;
 /** Pauses before a broken download is continued, in milliseconds. */
 const RETRIES = [500, 2000];
+/** What is stored once, by us, need not be in the browser's own cache too. */
+const UNCACHED: RequestInit = { cache: 'no-store' };
 
 export interface Source {
   /** For messages. */
@@ -89,7 +91,7 @@ class Download implements Source {
       let response = kept > 0 ? await continued(url, kept, note?.validator ?? '', signal) : null;
       if (!response) {
         kept = 0;
-        response = await ask(url, {}, signal);
+        response = await ask(url, cache ? UNCACHED : {}, signal);
       }
       const validator = validatorOf(response) ?? (kept > 0 ? (note?.validator ?? null) : null);
       const length = lengthOf(response);
@@ -176,11 +178,10 @@ async function* read(
   }
 }
 
-async function ask(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+async function ask(url: string, options: RequestInit, signal: AbortSignal): Promise<Response> {
   let response: Response;
   try {
-    // The file is stored once, by us; the browser's own cache need not have it too.
-    response = await fetch(url, { headers, cache: 'no-store', signal });
+    response = await fetch(url, { ...options, signal });
   } catch (error) {
     signal.throwIfAborted();
     const offline = navigator.onLine ? '' : '; this browser is offline';
@@ -195,7 +196,7 @@ async function ask(url: string, headers: Record<string, string>, signal: AbortSi
 async function continued(url: string, from: number, validator: string, signal: AbortSignal): Promise<Response | null> {
   const headers = { range: `bytes=${from}-`, 'if-range': validator };
   // A server of another origin may not allow such a request, and one that has nothing left refuses it.
-  const response = await ask(url, headers, signal).catch(() => null);
+  const response = await ask(url, { ...UNCACHED, headers }, signal).catch(() => null);
   signal.throwIfAborted();
   if (response?.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`)) return response;
   await response?.body?.cancel().catch(() => undefined);

@@ -2,19 +2,19 @@
 export class Turns {
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Does `work` after all earlier work. Waiting ends at once where it is cancelled. */
+  /**
+   * Does `work` after all earlier work. Where it is cancelled, the answer comes at once; the next turn still waits for the
+   * work to end, which may have a kernel to compile before it looks at the signal.
+   */
   take<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const before = this.#last;
-    const turn = new Promise<void>((resolve, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      void before.then(() => resolve());
-    });
-    const done = turn.then(() => {
+    const done = this.#last.then(() => {
       signal.throwIfAborted();
       return work();
     });
-    // Who waits for this turn waits for those before it as well, though it may be over at once.
-    this.#last = Promise.allSettled([before, done]);
-    return done;
+    this.#last = done.catch(() => undefined);
+    const cancelled = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    });
+    return Promise.race([done, cancelled]);
   }
 }

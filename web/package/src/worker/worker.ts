@@ -8,6 +8,8 @@ import * as storage from './storage.js';
 import { Turns } from './turns.js';
 
 interface Context {
+  /** Aborted by the call's `cancel`. */
+  controller: AbortController;
   signal: AbortSignal;
   emit: (event: Event, transfer?: Transferable[]) => void;
 }
@@ -20,14 +22,15 @@ const scope = self as DedicatedWorkerGlobalScope;
 const turns = new Turns();
 const running = new Map<number, AbortController>();
 const models = new Map<number, Loaded>();
-/** What stops the runs of a model that is being disposed of. */
-const disposal = new Map<number, AbortController>();
+/** The runs of each model, which end with it. */
+const runs = new Map<number, Set<AbortController>>();
 let engine: Engine | null = null;
 let memory: WebAssembly.Memory | null = null;
 let nextHandle = 1;
 
 const handlers: Handlers = {
   async open({ lowPower, wasmUrl }) {
+    if (!navigator.gpu) throw new Failure('no-webgpu', 'this browser has no WebGPU in workers; a newer one is needed');
     const powerPreference = lowPower ? 'low-power' : 'high-performance';
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
@@ -46,25 +49,28 @@ const handlers: Handlers = {
       const loaded = await load(engine, take, (progress) => emit({ kind: 'progress', progress }), signal);
       const handle = nextHandle++;
       models.set(handle, loaded);
-      disposal.set(handle, new AbortController());
+      runs.set(handle, new Set());
       return { handle, info: loaded.info };
     });
   },
 
-  sample({ handle, options, input }, { signal, emit }) {
-    const disposed = disposal.get(handle)?.signal;
-    const either = disposed ? AbortSignal.any([signal, disposed]) : signal;
-    return turns.take(either, async () => {
-      const loaded = models.get(handle);
-      if (!loaded) throw new Failure('bad-options', 'the model was disposed of; load it again');
-      await sample(loaded, options, input, emit, either);
-      return null;
-    });
+  async sample({ handle, options, input }, { controller, signal, emit }) {
+    const own = runs.get(handle)?.add(controller);
+    try {
+      return await turns.take(signal, async () => {
+        const loaded = models.get(handle);
+        if (!loaded) throw new Failure('bad-options', 'the model was disposed of; load it again');
+        await sample(loaded, options, input, emit, signal);
+        return null;
+      });
+    } finally {
+      own?.delete(controller);
+    }
   },
 
   disposeModel({ handle }, { signal }) {
-    disposal.get(handle)?.abort();
-    disposal.delete(handle);
+    for (const run of runs.get(handle) ?? []) run.abort();
+    runs.delete(handle);
     return turns.take(signal, async () => {
       const loaded = models.get(handle);
       models.delete(handle);
@@ -94,6 +100,7 @@ async function answer(request: Exclude<Request, { call: 'cancel' }>): Promise<vo
   const controller = new AbortController();
   running.set(id, controller);
   const context: Context = {
+    controller,
     signal: controller.signal,
     emit: (event, transfer = []) => reply({ id, event }, transfer),
   };
