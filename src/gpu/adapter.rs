@@ -81,6 +81,10 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::open`].
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(clippy::arc_with_non_send_sync, reason = "a browser's device stays on its thread; natively it travels")
+    )]
     pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
