@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use guided_diffusion::checkpoint::{DType, writer};
-use guided_diffusion::cli::{input, png};
+use guided_diffusion::cli::input;
 use guided_diffusion::config::{Overrides, convert, presets};
+use guided_diffusion::png;
 use guided_diffusion::{Checkpoint, Error};
 use serde_json::Value;
 
