@@ -298,7 +298,7 @@ fn a_stack_of_public_files_settles() {
     let [first, second] = &request.stages[..] else { panic!("two stages") };
     assert_eq!((first.steps, first.recipe.seed, first.size), (250, 4, 64));
     assert_eq!((second.steps, second.recipe.seed, second.size, second.low_size), (25, 5, 256, 64));
-    assert!(first.guidance.is_some() && second.guidance.is_none(), "only the small images are guided");
+    assert!(first.recipe.guidance.is_some() && second.recipe.guidance.is_none(), "only the small images are guided");
     assert_eq!((0..3).map(|i| request.label(i).unwrap()).collect::<Vec<_>>(), [1, 207, 1]);
     let parameters = request.parameters();
     assert_eq!(parameters["upsampler"]["model"], "64_256_upsampler.pt");
