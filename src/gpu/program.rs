@@ -223,7 +223,7 @@ impl Program {
     }
 
     /// Records a segment's commands and drops them: what a run costs the host before the driver has its part.
-    pub(crate) fn record_only(&self, segment: Segment) {
+    pub fn record_only(&self, segment: Segment) {
         for submission in self.submissions.iter().filter(|s| s.segment == segment) {
             drop(self.record(submission.steps.iter().copied()));
         }
