@@ -39,8 +39,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #for i in 0..TM
         let y${i} = top${i} + ky;
         let x${i} = left${i} + kx;
-        let inside${i} = y${i} >= ${PADDING}u && y${i} < p.source_height + ${PADDING}u
-            && x${i} >= ${PADDING}u && x${i} < p.source_width + ${PADDING}u;
+        // `&` and no `&&`: short circuits are branches, of which one driver compiles many in seconds only.
+        let inside${i} = (y${i} >= ${PADDING}u) & (y${i} < p.source_height + ${PADDING}u)
+            & (x${i} >= ${PADDING}u) & (x${i} < p.source_width + ${PADDING}u);
         // A tap in the padding reads pixel 0 and counts for nothing.
         let base${i} = select(0u, ((sample${i} + y${i} - ${PADDING}u) * p.source_width + x${i} - ${PADDING}u) * p.c4, inside${i});
 #end

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ModelConfig, Role};
 use crate::error::{Error, Result};
+use crate::gpu::tuner::{self, TuneOptions, TuneReport};
 use crate::gpu::{Gpu, Program, selftest};
 use crate::graph::{Graph, Shape, fuse};
 pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
+use crate::plan::choices::Choices;
 use crate::plan::{Caps, Plan, PlanOptions};
 use crate::sampler::{Run, SampleOptions};
 
@@ -21,13 +23,24 @@ pub struct SessionOptions {
     pub low_size: usize,
     /// Precision and kernels.
     pub plan: PlanOptions,
+    /// Kernels that were measured fastest on this device ([`Session::tune`]); `plan`'s own come first.
+    pub choices: Choices,
     /// Check the kernels on the device first, and replace those that compute wrong values.
     pub self_test: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), self_test: true }
+        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), choices: Choices::default(), self_test: true }
+    }
+}
+
+impl SessionOptions {
+    /// The plan's options with the measured choices.
+    fn chosen(&self, graph: &Graph, caps: &Caps) -> PlanOptions {
+        let mut overrides = self.choices.overrides(graph, caps, self.plan.precision);
+        overrides.extend(self.plan.overrides.clone());
+        PlanOptions { overrides, ..self.plan.clone() }
     }
 }
 
@@ -103,13 +116,20 @@ impl Session {
     ) -> Result<Self> {
         let graph = Self::graph(config, guide, options)?;
         // What does not fit is refused before anything is compiled.
-        let mut plan = Plan::new(&graph, gpu.caps(), &options.plan)?;
+        let chosen = options.chosen(&graph, gpu.caps());
+        let mut plan = Plan::new(&graph, gpu.caps(), &chosen)?;
         let mut warnings = Vec::new();
         if options.self_test {
-            let report = selftest::verify(gpu, &graph, &options.plan).await?;
+            // All at once is faster than case by case. A kernel that is refused here is refused there again, where
+            // another takes its place.
+            match gpu.pipelines.get(gpu, &plan.kernels()).await {
+                Ok(_) | Err(Error::Shader { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let report = selftest::verify(gpu, &graph, &chosen).await?;
             if !report.warnings.is_empty() {
                 warnings = report.warnings;
-                plan = Plan::new(&graph, gpu.caps(), &PlanOptions { overrides: report.overrides, ..options.plan })?;
+                plan = Plan::new(&graph, gpu.caps(), &PlanOptions { overrides: report.overrides, ..chosen })?;
             }
         }
         let program = Program::new(gpu, plan).await?;
@@ -126,7 +146,24 @@ impl Session {
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Plan> {
-        Plan::new(&Self::graph(config, guide, options)?, caps, &options.plan)
+        let graph = Self::graph(config, guide, options)?;
+        Plan::new(&graph, caps, &options.chosen(&graph, caps))
+    }
+
+    /// Measures the kernels that such a session could use and that `choices` does not know, and adds the fastest: give
+    /// `choices` to the session as [`SessionOptions::choices`].
+    ///
+    /// # Errors
+    /// As [`Session::plan`]; a lost device.
+    pub async fn tune(
+        gpu: &Arc<Gpu>,
+        config: &ModelConfig,
+        guide: Option<&ModelConfig>,
+        options: &SessionOptions,
+        choices: &mut Choices,
+        how: &TuneOptions,
+    ) -> Result<TuneReport> {
+        tuner::tune(gpu, &Self::graph(config, guide, options)?, &options.plan, choices, how).await
     }
 
     fn graph(config: &ModelConfig, guide: Option<&ModelConfig>, options: &SessionOptions) -> Result<Graph> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::gpu::{adapters, gpus, open, relative_l2};
 use common::{cases_of, fixture, model_config, outputs, sampler_config, sizes, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
-use guided_diffusion::sampler::{Method, Noise, Run, SampleOptions};
+use guided_diffusion::sampler::{Method, Noise, Preview, Run, SampleOptions};
 use guided_diffusion::session::Source;
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
@@ -203,10 +203,23 @@ fn a_second_run_compiles_nothing_and_a_dropped_one_does_no_harm() {
 
     assert_eq!(sample(&mut session, options(0, 2)).data(), first.data(), "after a cancelled run");
     let mut previewed = session.sample(options(0, 2)).unwrap();
+    let mut previews = Vec::new();
     while block_on(previewed.step()).unwrap().is_some() {
-        block_on(previewed.preview()).unwrap();
+        previews.push(block_on(previewed.preview()).unwrap());
     }
     assert_eq!(block_on(previewed.finish()).unwrap().data(), first.data(), "previews change nothing");
+    // The same previews while the run goes on: each is of its own step, whenever it is fetched.
+    let mut previewed = session.sample(options(0, 2)).unwrap();
+    let mut pending = Vec::new();
+    while block_on(previewed.step()).unwrap().is_some() {
+        pending.push(previewed.start_preview().unwrap());
+    }
+    block_on(gpu.finish()).unwrap();
+    assert!(pending.iter().all(Preview::is_ready), "all were submitted");
+    for (pending, preview) in pending.into_iter().zip(&previews) {
+        assert_eq!(block_on(pending.images()).unwrap().data(), preview.data());
+    }
+    assert_eq!(block_on(previewed.finish()).unwrap().data(), first.data(), "nor do those");
     assert_eq!(gpu.pipelines_created(), created, "runs compile nothing");
     let mut second = load(&gpu, &small(Role::Diffusion), 2);
     assert_eq!(sample(&mut second, options(0, 2)).data(), first.data());

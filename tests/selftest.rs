@@ -11,7 +11,7 @@ use common::gpu::{adapters, open, relative_l2};
 use common::{cases_of, model_config, sizes};
 use guided_diffusion::config::{ModelConfig, Role, presets};
 use guided_diffusion::gpu::selftest;
-use guided_diffusion::graph::{Graph, Node, Segment, Shape, fuse};
+use guided_diffusion::graph::{Shape, fuse};
 use guided_diffusion::model::sampling_graph;
 use guided_diffusion::op::{Op, cases};
 use guided_diffusion::plan::select::{self, Overrides, Variant};
@@ -131,19 +131,6 @@ fn without_a_right_kernel_there_is_no_session() {
     }
 }
 
-/// A node of a graph alone, in its real size.
-fn alone(graph: &Graph, node: &Node) -> Graph {
-    let mut single = Graph::default();
-    single.begin(Segment::Network);
-    let inputs: Vec<_> =
-        node.inputs.iter().enumerate().map(|(i, id)| single.input(&format!("input{i}"), graph.shape(*id))).collect();
-    let params: Vec<_> =
-        node.params.iter().map(|id| single.param(graph.params[id.0].name.clone(), &graph.params[id.0].shape)).collect();
-    let out = single.push("node", node.op.clone(), &inputs, &params).unwrap();
-    single.output("out", out);
-    single
-}
-
 fn kernels(plan: &Plan) -> BTreeSet<Kernel> {
     plan.steps().iter().map(|step| step.kernel.clone()).collect()
 }
@@ -182,7 +169,7 @@ fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
                 for precision in [Precision::F32, Precision::F16Weights] {
                     let overrides = Overrides::from([("*".into(), variant)]);
                     let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
-                    let real = kernels(&Plan::new(&alone(&graph, node), &caps, &options).unwrap());
+                    let real = kernels(&Plan::new(&graph.single(node).unwrap(), &caps, &options).unwrap());
                     let mut tiny = kernels(&case.plan(&caps, variant, precision).unwrap());
                     // The backward kernel's case computes the forward result first.
                     if matches!(node.op, Op::AttentionGrad(_)) {

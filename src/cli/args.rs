@@ -28,6 +28,10 @@ Examples:
   guided-diffusion convert 64x64_diffusion.pt --dtype f16
   guided-diffusion info 64x64_diffusion.safetensors
   guided-diffusion bench --json
+  guided-diffusion tune --arch 64x64_diffusion --batch 4
+
+What is remembered of a device (its fastest kernels, compiled code) lies in the folder that GUIDED_DIFFUSION_CACHE names,
+else in the system's place for caches; where the variable is empty, nothing is remembered.
 
 Exit codes: 0 done, 1 failed, 2 impossible arguments, 130 stopped by Ctrl-C (finished images are kept).";
 
@@ -46,6 +50,8 @@ pub enum Command {
     Adapters(AdaptersArgs),
     /// Measure the network, op by op, against a plain matrix product
     Bench(BenchArgs),
+    /// Measure all kernels that a model could use here, and remember the fastest
+    Tune(TuneArgs),
 }
 
 /// `sample`'s arguments.
@@ -194,6 +200,18 @@ pub struct DeviceArgs {
     /// How weights are stored [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArg>,
+    /// Time for measuring which kernels are fastest here, once a device and driver; 0 for none
+    /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub tune_budget: Option<f64>,
+}
+
+/// A time that is one.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("give a number of seconds, such as 5".into()),
+    }
 }
 
 /// `convert`'s arguments.
@@ -278,6 +296,26 @@ pub struct BenchArgs {
     /// Timed runs; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
+    /// The device and its precision.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tune`'s arguments.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
+    #[arg(value_name = "FILE", conflicts_with = "arch")]
+    pub model: Option<PathBuf>,
+    /// A public architecture, such as 64x64_diffusion
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Images at a time: kernels are chosen for each size of batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: Option<u32>,
     /// The device and its precision.
     #[command(flatten)]
     pub device: DeviceArgs,

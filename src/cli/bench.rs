@@ -4,13 +4,15 @@
 //! it by much, and the ratio of the two tells good kernels from a fast adapter.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::{note, open_adapter, open_model, print, print_json};
+use super::device::Device;
+use super::{note, open_model, print, print_json};
 use crate::checkpoint::{Checkpoint, synthetic};
 use crate::config::{ModelConfig, Overrides, presets};
 use crate::gpu::profile::median;
@@ -42,19 +44,24 @@ struct OpTime {
 /// # Errors
 /// What opening the model or the adapter gives; the device's errors.
 pub async fn run(args: &BenchArgs) -> Result<()> {
-    let (work, checkpoint, config) = subject(args)?;
-    let gpu = open_adapter(&args.device).await?;
+    let (work, checkpoint, config) = subject(args.model.as_deref(), args.arch.as_deref())?;
+    let device = Device::open(&args.device).await?;
+    let gpu = Arc::clone(&device.gpu);
     let plan =
         PlanOptions { precision: args.device.precision.map(Into::into).unwrap_or_default(), ..PlanOptions::default() };
-    let batch = args.batch.unwrap_or(if args.arch.is_some() { 1 } else { 16 }) as usize;
-    let options = SessionOptions { batch, plan, ..SessionOptions::default() };
+    let batch = args.batch.map_or_else(|| usual_batch(args.arch.as_deref()), |n| n as usize);
+    let mut options = SessionOptions { batch, plan, ..SessionOptions::default() };
+    // It times what a run would use, and takes no time to choose it unless a budget is given.
+    options.choices = device.choices(&config, None, &options, 0).await?;
     let mut session = Session::load(&gpu, &checkpoint, &config, &options).await?;
+    device.remember_pipelines();
     drop(checkpoint);
     session.warnings().iter().for_each(|warning| note(warning));
 
     let program = session.program_mut();
     program.write(ports::TIMESTEPS, &vec![500.0f32; batch])?;
     let seconds = time(program, args.runs).await?;
+    let host = host_time(program, batch, args.runs)?;
     let flops = segment_flops(program.plan(), Segment::Network) as f64;
     let ops = match program.profile(args.runs.min(5) as usize).await {
         Ok(times) => by_op(program.plan(), &times),
@@ -81,6 +88,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             "matmul_side": side,
             "ratio": ratio,
             "dispatches": dispatches,
+            "host_ms": host * 1e3,
             "peak_bytes": bytes,
             "activation_bytes": activations,
             "ops": ops,
@@ -89,6 +97,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let mut text = format!("adapter      {} ({})\n", gpu.summary().name, gpu.summary().driver);
     text += &format!("work         {work}, batch {batch}: {:.2} GFLOP, {dispatches} dispatches\n", flops / 1e9);
     text += &format!("one step     {:.1} ms, {gflops:.1} GFLOP/s\n", seconds * 1e3);
+    text += &format!("host         {:.2} ms to record it\n", host * 1e3);
     text +=
         &format!("matrices     {matmul:.1} GFLOP/s ({side} x {side} x {side}); the network reaches {ratio:.2} of it\n");
     text += &format!("memory       {}, of which {} activations\n", mebibytes(bytes), mebibytes(activations));
@@ -110,10 +119,18 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     print(&text)
 }
 
+/// Images at a time where none are asked for.
+pub fn usual_batch(arch: Option<&str>) -> usize {
+    if arch.is_some() { 1 } else { 16 }
+}
+
 /// What to time: its name, its weights and its configuration.
-fn subject(args: &BenchArgs) -> Result<(String, Checkpoint, ModelConfig)> {
-    let Some(name) = &args.arch else {
-        let (checkpoint, found) = open_model(args.model.as_deref(), &Overrides::default())?;
+///
+/// # Errors
+/// What opening the model gives; [`Error::Options`] for an unknown architecture.
+pub fn subject(model: Option<&Path>, arch: Option<&str>) -> Result<(String, Checkpoint, ModelConfig)> {
+    let Some(name) = arch else {
+        let (checkpoint, found) = open_model(model, &Overrides::default())?;
         return Ok((checkpoint.name().to_string(), checkpoint, found.config));
     };
     let preset = presets::by_name(name).ok_or_else(|| {
@@ -122,7 +139,7 @@ fn subject(args: &BenchArgs) -> Result<(String, Checkpoint, ModelConfig)> {
         Error::Options(format!("architecture {shown:?} is unknown; there are {}", known.join(", ")))
     })?;
     let config = preset.config();
-    Ok((name.clone(), Checkpoint::synthetic(&config, 0)?, config))
+    Ok((name.into(), Checkpoint::synthetic(&config, 0)?, config))
 }
 
 /// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.
@@ -137,6 +154,23 @@ async fn time(program: &mut Program, runs: u32) -> Result<f64> {
         }
     }
     Ok(median(times).max(1e-9))
+}
+
+/// Seconds in which the host writes a step's inputs and records its commands: the median, after one that warms up. What
+/// the driver does when they are submitted is not in it, for some drivers execute them then and there.
+fn host_time(program: &Program, batch: usize, runs: u32) -> Result<f64> {
+    let timesteps = vec![500.0f32; batch];
+    let mut times = Vec::new();
+    for run in 0..=runs.max(20) {
+        let start = Instant::now();
+        program.write(ports::TIMESTEPS, &timesteps)?;
+        program.record_only(Segment::Network);
+        program.record_only(Segment::Step);
+        if run > 0 {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(median(times))
 }
 
 fn segment_flops(plan: &Plan, segment: Segment) -> u64 {

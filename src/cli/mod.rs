@@ -5,6 +5,7 @@ pub mod args;
 mod bench;
 pub mod classes;
 mod convert;
+mod device;
 pub mod imagenet;
 mod info;
 pub mod input;
@@ -16,19 +17,18 @@ pub mod progress;
 pub mod request;
 mod sample;
 pub mod stage;
+mod tune;
 pub mod values;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
 use crate::checkpoint::{Checkpoint, writer};
 use crate::config::{Inferred, Overrides};
-use crate::gpu::{AdapterChoice, Gpu};
 use crate::{Error, Result};
 
 /// Exit code of impossible arguments, clap's own.
@@ -59,6 +59,7 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
         args::Command::Info(args) => info::run(args)?,
         args::Command::Adapters(args) => adapters::run(args).await?,
         args::Command::Bench(args) => bench::run(args).await?,
+        args::Command::Tune(args) => tune::run(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,12 +98,6 @@ fn stop_on_interrupt(said: &'static str) -> &'static AtomicBool {
         note("note: Ctrl-C cannot be caught here; an interrupted run keeps nothing");
     }
     &STOP
-}
-
-/// Opens the adapter that was asked for.
-async fn open_adapter(device: &args::DeviceArgs) -> Result<Arc<Gpu>> {
-    let choice = device.adapter.clone().map_or(AdapterChoice::Default, AdapterChoice::Named);
-    Gpu::open(&choice).await
 }
 
 /// Opens a checkpoint, or the built-in model, and finds its configuration.

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
+use super::device::Device;
 use super::low::Low;
 use super::models::{Models, Opened};
 use super::output::{Layout, Output};
 use super::progress::Progress;
 use super::request::Request;
 use super::stage::Stage;
-use super::{Outcome, input, note, open_adapter, print, print_json};
+use super::{Outcome, input, note, print, print_json};
 use crate::gpu::Gpu;
 use crate::image::Images;
 use crate::plan::PlanOptions;
@@ -72,7 +73,8 @@ impl Job<'_> {
         let Some(last) = request.stages.last() else { return Ok(Outcome::Done) };
         let noise = self.noise()?;
         let started = Instant::now();
-        let gpu = open_adapter(&self.run.device).await?;
+        let device = Device::open(&self.run.device).await?;
+        let gpu = Arc::clone(&device.gpu);
         let Models { first, classifier, upsampler } = models;
         // A stack that would fail at its second stage fails here.
         for (stage, (model, guide)) in request.stages.iter().zip(pairs(&first, classifier.as_ref(), upsampler.as_ref()))
@@ -96,9 +98,12 @@ impl Job<'_> {
             let Some((model, guide)) = files.next() else { break };
             progress.stage(k + 1, request.stages.len());
             let is_last = k + 1 == request.stages.len();
+            let (config, judge) = (model.config(), guide.as_ref().map(Opened::config));
+            let mut options = self.options(stage);
+            options.choices = device.choices(config, judge, &options, runs(stage) * stage.steps).await?;
             let mut session =
-                Session::load_guided(&gpu, model.source(), guide.as_ref().map(Opened::source), &self.options(stage))
-                    .await?;
+                Session::load_guided(&gpu, model.source(), guide.as_ref().map(Opened::source), &options).await?;
+            device.remember_pipelines();
             session.warnings().iter().for_each(|warning| note(warning));
             // The files' pages are no longer needed.
             drop((model, guide));

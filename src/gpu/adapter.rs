@@ -27,6 +27,10 @@ pub struct AdapterSummary {
     pub index: usize,
     /// The device's name.
     pub name: String,
+    /// The vendor's number; 0 where the system does not tell.
+    pub vendor: u32,
+    /// The device's number; 0 where the system does not tell.
+    pub device: u32,
     /// Vulkan, Metal, Dx12 or BrowserWebGpu.
     pub backend: String,
     /// The driver and its version.
@@ -48,6 +52,8 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) pipelines: Pipelines,
     pub(crate) verdicts: Verdicts,
+    /// Read-back buffers that wait for their next use.
+    pub(crate) staging: Mutex<Vec<wgpu::Buffer>>,
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -88,7 +94,7 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
@@ -119,8 +125,8 @@ impl Gpu {
         });
         let caps = caps(&summary, &device.limits());
         let pipelines = Pipelines::new(checked);
-        let verdicts = Verdicts::default();
-        Ok(Arc::new(Self { device, queue, pipelines, verdicts, caps, summary, failure, waiting }))
+        let (verdicts, staging) = (Verdicts::default(), Mutex::default());
+        Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
     }
 
     /// What plans need to know.
@@ -131,6 +137,14 @@ impl Gpu {
     /// The adapter.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
+    }
+
+    /// What a measurement or a compiled kernel holds for: the device, its driver, this version and its kernels. One line.
+    pub fn fingerprint(&self) -> String {
+        let AdapterSummary { name, backend, driver, vendor, device, .. } = &self.summary;
+        let (version, kernels) = (env!("CARGO_PKG_VERSION"), crate::shader::fingerprint());
+        let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}");
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
     /// How many pipelines were compiled so far; a second run with the same plan adds none.
@@ -211,26 +225,6 @@ impl Gpu {
             usage,
             mapped_at_creation: false,
         })
-    }
-
-    /// Reads `bytes` bytes from the start of `buffer`.
-    pub(crate) async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("read-back", bytes, usage);
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
-        let submission = self.queue.submit([encoder.finish()]);
-        let (sender, mapped) = signal();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result));
-        self.wait(Some(submission))?;
-        let result = mapped.await;
-        self.check()?;
-        result.map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
-        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu(format!("read-back: {e}")))?;
-        let bytes = view.to_vec();
-        drop(view);
-        staging.destroy();
-        Ok(bytes)
     }
 }
 
@@ -323,6 +317,8 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         index,
         // Most browsers keep it to themselves.
         name: if info.name.is_empty() { "this browser's GPU".into() } else { info.name },
+        vendor: info.vendor,
+        device: info.device,
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
         kind: match info.device_type {

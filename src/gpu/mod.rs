@@ -1,11 +1,18 @@
 //! The only part that speaks to wgpu: adapters, pipelines, buffers, and the replay of a plan.
 
 pub mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cache;
 mod pipeline;
 pub mod profile;
 pub mod program;
+mod readback;
 pub mod selftest;
 mod signal;
+pub mod tuner;
 
 pub use adapter::{AdapterChoice, AdapterSummary, Gpu};
+#[cfg(not(target_arch = "wasm32"))]
+pub use cache::Cache;
 pub use program::Program;
+pub(crate) use readback::Readback;

@@ -1,7 +1,10 @@
 //! Compiles kernels, once each, under an error scope, so that a refused shader is an error with the kernel's name.
+//!
+//! Many at once where that is possible: natively on all cores, and a browser is asked for all before the first answer is
+//! awaited.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::Gpu;
 use super::signal::lock;
@@ -20,29 +23,63 @@ pub struct Pipeline {
 pub struct Pipelines {
     compiled: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
     checked: bool,
+    /// The driver's own store of compiled code, which outlives the process by [`super::cache::Cache`].
+    pub(crate) cache: OnceLock<wgpu::PipelineCache>,
 }
 
 impl Pipelines {
     pub(crate) fn new(checked: bool) -> Self {
-        Self { compiled: Mutex::default(), checked }
+        Self { compiled: Mutex::default(), checked, cache: OnceLock::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.compiled).len()
     }
 
-    /// The pipeline of `kernel`, compiled at its first use.
+    /// The pipelines of `kernels`, in their order; those that are new are compiled at the same time.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the compiler's message.
-    pub(crate) async fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<Pipeline>> {
-        if let Some(done) = lock(&self.compiled).get(kernel) {
-            return Ok(done.clone());
+    /// [`Error::Shader`] with the compiler's message, of the first kernel that was refused.
+    pub(crate) async fn get(&self, gpu: &Gpu, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
+        let missing: Vec<&Kernel> = {
+            let (known, mut seen) = (lock(&self.compiled), HashSet::new());
+            kernels.iter().copied().filter(|kernel| !known.contains_key(kernel) && seen.insert(*kernel)).collect()
+        };
+        let mut failed = None;
+        let started = each(&missing, |kernel| self.start(gpu, kernel));
+        for (kernel, started) in missing.into_iter().zip(started) {
+            let done = match started {
+                Ok((pipeline, refused)) => match refused.await {
+                    None => Ok(pipeline),
+                    Some(error) => Err(Error::Shader { kernel: kernel.to_string(), reason: error.to_string() }),
+                },
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(pipeline) => {
+                    lock(&self.compiled).insert(kernel.clone(), Arc::new(pipeline));
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        let broken = |reason: String| Error::Shader { kernel: kernel.to_string(), reason };
-        let shader = kernel.expand().map_err(broken)?;
-        let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
+        gpu.check()?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let known = lock(&self.compiled);
+        let found = kernels.iter().map(|kernel| known.get(*kernel).cloned()).collect::<Option<_>>();
+        found.ok_or_else(|| Error::Gpu("a compiled kernel is gone".into()))
+    }
+
+    /// Begins to compile `kernel`; the future tells why it was refused, if it was.
+    fn start(
+        &self,
+        gpu: &Gpu,
+        kernel: &Kernel,
+    ) -> Result<(Pipeline, impl Future<Output = Option<wgpu::Error>> + use<>)> {
         let label = kernel.to_string();
+        let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
+        let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.module(gpu, &label, shader.text);
         let layout = bind_group_layout(&gpu.device, &accesses);
@@ -61,16 +98,9 @@ impl Pipelines {
                 zero_initialize_workgroup_memory: self.checked,
                 ..Default::default()
             },
-            cache: None,
+            cache: self.cache.get(),
         });
-        let refused = scope.pop().await;
-        gpu.check()?;
-        if let Some(error) = refused {
-            return Err(broken(error.to_string()));
-        }
-        let pipeline = Arc::new(Pipeline { pipeline, layout });
-        lock(&self.compiled).insert(kernel.clone(), pipeline.clone());
-        Ok(pipeline)
+        Ok((Pipeline { pipeline, layout }, scope.pop()))
     }
 
     fn module(&self, gpu: &Gpu, label: &str, text: String) -> wgpu::ShaderModule {
@@ -103,4 +133,32 @@ fn bind_group_layout(device: &wgpu::Device, accesses: &[Access]) -> wgpu::BindGr
     };
     let entries: Vec<wgpu::BindGroupLayoutEntry> = accesses.iter().enumerate().map(entry).collect();
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}
+
+/// `work` on each item, natively on as many threads as there are cores; results in the items' order.
+#[cfg(not(target_arch = "wasm32"))]
+fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((i, item)) = items.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = work(item);
+                    lock(&results).push((i, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn each<T, R>(items: &[T], work: impl Fn(&T) -> R) -> Vec<R> {
+    items.iter().map(work).collect()
 }

@@ -1,6 +1,7 @@
 //! Times each step of a plan on the device.
 
 use super::program::Program;
+use super::readback::Readback;
 use crate::error::{Error, Result};
 
 impl Program {
@@ -55,7 +56,7 @@ impl Program {
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         gpu.queue.submit([encoder.finish()]);
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&gpu.read(&resolved, bytes).await?);
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&Readback::start(gpu, &resolved, bytes).bytes().await?);
         let period = f64::from(gpu.queue.get_timestamp_period());
         Ok(ticks.chunks_exact(2).map(|pair| pair[1].wrapping_sub(pair[0]) as f64 * period).collect())
     }

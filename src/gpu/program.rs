@@ -1,10 +1,11 @@
 //! A plan on a device: buffers, pipelines and bind groups built once; a run only encodes and submits.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::adapter::Gpu;
 use super::pipeline::Pipeline;
+use super::readback::Readback;
 use super::signal::{Signal, signal};
 use crate::error::{Error, Result};
 use crate::graph::Segment;
@@ -15,8 +16,17 @@ use crate::shader::Access;
 /// Operations of one submission at most: drivers' watchdogs reset a device after about 2 seconds, and a slow
 /// integrated GPU reaches 50 GFLOP/s.
 const SUBMISSION_FLOPS: u64 = 30_000_000_000;
+/// Repetitions in one submission of [`Program::run_times`] at most.
+const MOST_TIMES: usize = 256;
 /// Submissions that may wait for the device.
 const IN_FLIGHT: usize = 3;
+
+/// Steps of one segment that are submitted together.
+#[derive(Debug)]
+struct Submission {
+    segment: Segment,
+    steps: Vec<usize>,
+}
 
 /// A plan's resources.
 #[derive(Debug)]
@@ -29,6 +39,7 @@ pub struct Program {
     parameters: wgpu::Buffer,
     pipelines: Vec<Arc<Pipeline>>,
     bind_groups: Vec<wgpu::BindGroup>,
+    submissions: Vec<Submission>,
     in_flight: VecDeque<(wgpu::SubmissionIndex, Signal<()>)>,
 }
 
@@ -38,10 +49,7 @@ impl Program {
     /// # Errors
     /// A refused shader, out of memory, a lost device.
     pub async fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self> {
-        let mut pipelines = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            pipelines.push(gpu.pipelines.get(gpu, &step.kernel).await?);
-        }
+        let pipelines = gpu.pipelines.get(gpu, &plan.kernels()).await?;
         let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let slots = plan.slots.iter().enumerate().map(|(i, bytes)| gpu.storage(&format!("slot {i}"), *bytes));
         let slots = slots.collect();
@@ -64,7 +72,8 @@ impl Program {
             parameters,
             pipelines,
             bind_groups: Vec::new(),
-            in_flight: VecDeque::new(),
+            submissions: submissions(&plan),
+            in_flight: VecDeque::with_capacity(IN_FLIGHT + 1),
             plan,
         };
         let exhausted = memory.pop().await;
@@ -137,6 +146,19 @@ impl Program {
         Ok(())
     }
 
+    /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
+    pub(crate) async fn seal_blank(&mut self) -> Result<()> {
+        let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        for (spec, buffer) in self.plan.weights.iter().zip(&mut self.weights) {
+            buffer.get_or_insert_with(|| self.gpu.storage(&spec.name, spec.bytes()));
+        }
+        let exhausted = scope.pop().await;
+        if let Some(error) = exhausted {
+            return Err(Error::OutOfMemory(error.to_string()));
+        }
+        self.seal()
+    }
+
     fn bind(&self, buffers: &[(Buffer, Access)], pipeline: &Pipeline) -> Result<wgpu::BindGroup> {
         let entry = |(binding, (buffer, _)): (usize, &(Buffer, Access))| {
             let resource = match buffer {
@@ -191,26 +213,46 @@ impl Program {
     /// # Errors
     /// A lost device.
     pub async fn run(&mut self, segment: Segment) -> Result<()> {
-        let steps: Vec<usize> = (0..self.plan.steps.len()).filter(|i| self.plan.steps[*i].segment == segment).collect();
-        let mut rest = steps.as_slice();
-        while !rest.is_empty() {
-            let mut flops = 0;
-            let within = rest.iter().position(|i| {
-                flops += self.plan.steps[*i].flops;
-                flops > SUBMISSION_FLOPS
-            });
-            let (now, later) = rest.split_at(within.unwrap_or(rest.len()).max(1));
-            rest = later;
-            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                for &i in now {
-                    self.encode(i, &mut pass);
-                }
+        for i in 0..self.submissions.len() {
+            if self.submissions[i].segment == segment {
+                let commands = self.record(self.submissions[i].steps.iter().copied());
+                self.submit(commands).await?;
             }
-            self.submit(encoder.finish()).await?;
         }
         Ok(())
+    }
+
+    /// Records a segment's commands and drops them: what a run costs the host before the driver has its part.
+    pub fn record_only(&self, segment: Segment) {
+        for submission in self.submissions.iter().filter(|s| s.segment == segment) {
+            drop(self.record(submission.steps.iter().copied()));
+        }
+    }
+
+    /// Runs a plan of the network's segment alone up to `times` times in one submission, as often as that may hold, and
+    /// returns how often: for a stopwatch, to which submitting is noise.
+    pub(crate) async fn run_times(&mut self, times: usize) -> Result<usize> {
+        let most = usize::try_from(SUBMISSION_FLOPS / self.plan.flops().max(1)).unwrap_or(usize::MAX);
+        let times = times.min(most).min(MOST_TIMES);
+        if times < 2 {
+            self.run(Segment::Network).await?;
+            return Ok(1);
+        }
+        let steps = self.plan.steps.len();
+        let commands = self.record((0..times * steps).map(|i| i % steps));
+        self.submit(commands).await?;
+        Ok(times)
+    }
+
+    fn record(&self, steps: impl Iterator<Item = usize>) -> wgpu::CommandBuffer {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for i in steps {
+                self.encode(i, &mut pass);
+            }
+        }
+        encoder.finish()
     }
 
     pub(crate) fn encode(&self, i: usize, pass: &mut wgpu::ComputePass<'_>) {
@@ -240,10 +282,16 @@ impl Program {
     /// # Errors
     /// No such tensor, a lost device.
     pub async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let port = self.port(name)?;
-        let bytes = self.gpu.read(&self.slots[port.slot], 4 * port.shape.elements() as u64).await?;
+        let bytes = self.read_later(name)?.bytes().await?;
         self.in_flight.clear();
         Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Begins to read a tensor as everything submitted so far leaves it; what is submitted next does not wait for that.
+    pub(crate) fn read_later(&self, name: &str) -> Result<Readback> {
+        self.gpu.check()?;
+        let port = self.port(name)?;
+        Ok(Readback::start(&self.gpu, &self.slots[port.slot], 4 * port.shape.elements() as u64))
     }
 
     /// Bytes of all buffers on the device.
@@ -259,4 +307,22 @@ impl Drop for Program {
         let buffers = self.slots.iter().chain(self.weights.iter().flatten()).chain(&self.constants);
         buffers.chain([&self.parameters]).for_each(wgpu::Buffer::destroy);
     }
+}
+
+/// The plan's steps by segment, in pieces that no watchdog ends.
+fn submissions(plan: &Plan) -> Vec<Submission> {
+    let mut all: Vec<Submission> = Vec::new();
+    let mut flops = HashMap::new();
+    for (i, step) in plan.steps.iter().enumerate() {
+        let sum = flops.entry(step.segment).or_insert(0);
+        *sum += step.flops;
+        match all.iter_mut().rev().find(|s| s.segment == step.segment) {
+            Some(submission) if *sum <= SUBMISSION_FLOPS => submission.steps.push(i),
+            _ => {
+                *sum = step.flops;
+                all.push(Submission { segment: step.segment, steps: vec![i] });
+            }
+        }
+    }
+    all
 }

@@ -41,6 +41,13 @@ impl<T> Sender<T> {
     }
 }
 
+impl<T> Signal<T> {
+    /// Whether the value is there.
+    pub fn is_ready(&self) -> bool {
+        lock(&self.0).value.is_some()
+    }
+}
+
 impl<T> Future for Signal<T> {
     type Output = T;
 

@@ -149,6 +149,21 @@ impl Graph {
         TensorId(self.nodes.len() - 1)
     }
 
+    /// A graph of `node` alone, its operands as inputs, its result named `out`.
+    ///
+    /// # Errors
+    /// None for a node of this graph.
+    pub fn single(&self, node: &Node) -> Result<Self> {
+        let mut single = Self::default();
+        let inputs: Vec<TensorId> =
+            node.inputs.iter().enumerate().map(|(i, id)| single.input(&format!("input{i}"), self.shape(*id))).collect();
+        let params = node.params.iter().map(|id| &self.params[id.0]);
+        let params: Vec<ParamId> = params.map(|param| single.param(param.name.clone(), &param.shape)).collect();
+        let out = single.push(node.name.clone(), node.op.clone(), &inputs, &params)?;
+        single.output("out", out);
+        Ok(single)
+    }
+
     /// Names a result.
     pub fn output(&mut self, name: &str, id: TensorId) {
         self.outputs.push((name.into(), id));

@@ -3,6 +3,7 @@
 //! Plain data, no GPU here: the device's limits enter as [`Caps`], and what does not fit is an error before any
 //! allocation.
 
+pub mod choices;
 pub mod lifetime;
 pub mod lowering;
 pub mod select;
@@ -225,6 +226,11 @@ impl Plan {
     /// Dispatches in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// The kernel of each step.
+    pub fn kernels(&self) -> Vec<&Kernel> {
+        self.steps.iter().map(|step| &step.kernel).collect()
     }
 
     /// Bytes of each slot.

@@ -6,5 +6,5 @@ pub mod run;
 pub mod schedule;
 
 pub use respace::Respacing;
-pub use run::{Noise, Run, SampleOptions, StepInfo};
+pub use run::{Noise, Preview, Run, SampleOptions, StepInfo};
 pub use schedule::{Method, Schedule, StepCoefficients};

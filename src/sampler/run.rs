@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::respace::Respacing;
 use super::schedule::{Method, Schedule, StepCoefficients};
 use crate::error::{Error, Result};
+use crate::gpu::Readback;
 use crate::graph::tensor::nchw_to_nhwc;
 use crate::graph::{Segment, Shape};
 use crate::image::Images;
@@ -99,8 +100,34 @@ pub struct Run<'a> {
     session: &'a mut Session,
     options: SampleOptions,
     steps: Vec<StepCoefficients>,
+    /// The network's timestep, once an image: written anew each step.
+    timesteps: Vec<f32>,
     done: usize,
     shape: Shape,
+}
+
+/// The predicted x_0 of a step, on its way from the device while the run goes on.
+#[derive(Debug)]
+pub struct Preview {
+    readback: Readback,
+    count: usize,
+    shape: Shape,
+}
+
+impl Preview {
+    /// Whether [`Preview::images`] would not wait.
+    pub fn is_ready(&self) -> bool {
+        self.readback.is_ready()
+    }
+
+    /// The images.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub async fn images(self) -> Result<Images> {
+        let data = bytemuck::pod_collect_to_vec(&self.readback.bytes().await?);
+        images(data, self.shape, self.count)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -126,7 +153,7 @@ impl<'a> Run<'a> {
         if let Noise::Start(values) = &options.noise {
             check_noise(values, Shape { n: count, ..shape })?;
         }
-        let run = Self { session, options, steps, done: 0, shape };
+        let run = Self { session, options, steps, timesteps: vec![0.0; shape.n], done: 0, shape };
         run.check_low_res()?;
         Ok(run)
     }
@@ -164,8 +191,9 @@ impl<'a> Run<'a> {
         if step.draws_noise == 1 {
             self.draw(Some(step.index)).await?;
         }
+        self.timesteps.fill(step.model_timestep);
         let program = &mut self.session.program;
-        program.write(ports::TIMESTEPS, &vec![step.model_timestep; self.shape.n])?;
+        program.write(ports::TIMESTEPS, &self.timesteps)?;
         program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
         program.run(Segment::Network).await?;
         if step.guidance != 0.0 {
@@ -210,15 +238,24 @@ impl<'a> Run<'a> {
         program.run(Segment::Noise).await
     }
 
-    /// The predicted x_0 of the last submitted step.
+    /// The predicted x_0 of the last submitted step; waits for it.
     ///
     /// # Errors
     /// A lost device; no step was submitted yet.
     pub async fn preview(&mut self) -> Result<Images> {
+        self.start_preview()?.images().await
+    }
+
+    /// Begins to read the predicted x_0 of the last submitted step. The next steps may be submitted meanwhile.
+    ///
+    /// # Errors
+    /// A lost device; no step was submitted yet.
+    pub fn start_preview(&mut self) -> Result<Preview> {
         if self.done == 0 {
             return Err(Error::Options("there is no preview before the first step".into()));
         }
-        self.read(ports::X_START).await
+        let readback = self.session.program.read_later(ports::X_START)?;
+        Ok(Preview { readback, count: self.options.count, shape: self.shape })
     }
 
     /// Takes the remaining steps and returns the images.
@@ -227,21 +264,21 @@ impl<'a> Run<'a> {
     /// A lost device, out of memory.
     pub async fn finish(mut self) -> Result<Images> {
         while self.step().await?.is_some() {}
-        self.read(ports::X).await
-    }
-
-    async fn read(&mut self, name: &str) -> Result<Images> {
-        let data = self.session.program.read(name).await?;
-        let Shape { n, h, w, c } = self.shape;
-        let mut images = Images::new(n, h, w, c, data)?;
-        images.truncate(self.options.count);
-        Ok(images)
+        let data = self.session.program.read(ports::X).await?;
+        images(data, self.shape, self.options.count)
     }
 
     /// All steps of the run.
     pub fn total(&self) -> usize {
         self.steps.len()
     }
+}
+
+/// The first `count` images of a batch.
+fn images(data: Vec<f32>, Shape { n, h, w, c }: Shape, count: usize) -> Result<Images> {
+    let mut images = Images::new(n, h, w, c, data)?;
+    images.truncate(count);
+    Ok(images)
 }
 
 fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {

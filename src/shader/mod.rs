@@ -70,6 +70,17 @@ pub struct Shader {
     pub parameters: Vec<String>,
 }
 
+/// A number that changes with any kernel's text: what was measured or compiled by other kernels is of no use.
+pub fn fingerprint() -> u64 {
+    fnv1a(KERNELS.iter().chain(SHARED).flat_map(|(stem, text)| [stem.as_bytes(), text.as_bytes()]))
+}
+
+/// The 64-bit FNV-1a hash of `parts` in turn: it tells texts apart and finds damage, and withstands no attack.
+pub(crate) fn fnv1a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 fn lookup(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text)
 }

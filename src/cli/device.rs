@@ -1,0 +1,125 @@
+//! The device of a command, and what is remembered of it between runs: measured choices of kernels and compiled code.
+//!
+//! What is remembered only saves time, so that nothing about it ends a run: a broken or unwritable file is told and done
+//! without.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::DeviceArgs;
+use super::note;
+use crate::config::ModelConfig;
+use crate::gpu::tuner::{TuneOptions, TuneReport};
+use crate::gpu::{AdapterChoice, Cache, Gpu};
+use crate::plan::choices::Choices;
+use crate::session::{Session, SessionOptions};
+use crate::{Error, Result};
+
+/// Names the folder of what is remembered; empty: nothing is.
+const VARIABLE: &str = "GUIDED_DIFFUSION_CACHE";
+/// Evaluations of the network from which on a run pays for measuring its kernels first.
+const WORTH_TUNING: usize = 100;
+/// Seconds that this may take where no flag says otherwise.
+const BUDGET: f64 = 5.0;
+
+/// An open device.
+pub struct Device {
+    /// The device.
+    pub gpu: Arc<Gpu>,
+    cache: Option<Cache>,
+    budget: Option<f64>,
+}
+
+impl Device {
+    /// Opens the adapter that was asked for.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open(args: &DeviceArgs) -> Result<Self> {
+        let choice = args.adapter.clone().map_or(AdapterChoice::Default, AdapterChoice::Named);
+        let gpu = Gpu::open(&choice).await?;
+        let cache = folder().map(Cache::new);
+        if let Some(cache) = &cache {
+            cache.load_pipelines(&gpu).unwrap_or_else(|error| warn(&error));
+        }
+        Ok(Self { gpu, cache, budget: args.tune_budget })
+    }
+
+    /// The choices for a session of `options` that evaluates its network `evaluations` times: those remembered and, where
+    /// that pays, those measured now. Without a folder to remember them in, nothing is measured.
+    ///
+    /// # Errors
+    /// A device that is too small or was lost.
+    pub async fn choices(
+        &self,
+        config: &ModelConfig,
+        guide: Option<&ModelConfig>,
+        options: &SessionOptions,
+        evaluations: usize,
+    ) -> Result<Choices> {
+        let mut known = self.remembered();
+        let usual = if evaluations >= WORTH_TUNING { BUDGET } else { 0.0 };
+        let budget = self.budget.unwrap_or(usual);
+        if self.cache.is_some() && budget > 0.0 {
+            let how = TuneOptions { budget: Some(budget), ..TuneOptions::default() };
+            let report = Session::tune(&self.gpu, config, guide, options, &mut known, &how).await?;
+            self.remember(&known, &report);
+            if report.left > 0 {
+                note(&format!(
+                    "note: {} of {} kinds of kernel were measured in {budget} s; `guided-diffusion tune` measures all",
+                    report.tuned.len(),
+                    report.tuned.len() + report.left
+                ));
+            }
+        }
+        Ok(known)
+    }
+
+    /// The choices that were measured on this device before.
+    pub fn remembered(&self) -> Choices {
+        let found = self.cache.as_ref().map_or(Ok(Choices::default()), |cache| cache.choices(&self.gpu));
+        found.unwrap_or_else(|error| {
+            warn(&error);
+            Choices::default()
+        })
+    }
+
+    /// Remembers choices, if any were made.
+    pub fn remember(&self, choices: &Choices, report: &TuneReport) {
+        if let Some(cache) = self.cache.as_ref().filter(|_| !report.tuned.is_empty()) {
+            cache.store_choices(&self.gpu, choices).unwrap_or_else(|error| warn(&error));
+        }
+    }
+
+    /// Remembers the driver's compiled code; to be called once a session is loaded.
+    pub fn remember_pipelines(&self) {
+        if let Some(cache) = &self.cache {
+            cache.store_pipelines(&self.gpu).unwrap_or_else(|error| warn(&error));
+        }
+    }
+
+    /// Where things are remembered.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.cache.as_ref().map(|cache| cache.folder().to_owned())
+    }
+}
+
+fn warn(error: &Error) {
+    note(&format!("note: {error}; going on without what was remembered ({VARIABLE} names another folder)"));
+}
+
+/// The variable's folder, else the platform's place for caches.
+fn folder() -> Option<PathBuf> {
+    if let Some(chosen) = std::env::var_os(VARIABLE) {
+        return (!chosen.is_empty()).then(|| chosen.into());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let place = if cfg!(target_os = "windows") {
+        absolute("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        absolute("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+    };
+    place.map(|place| place.join("guided-diffusion"))
+}

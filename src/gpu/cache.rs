@@ -1,0 +1,178 @@
+//! What one process learns of a device, kept in a folder for the next: which kernels were fastest, and the driver's
+//! compiled code.
+//!
+//! A file names the device, the driver and the kernels that it holds for; for others it is as if it were not there. Files
+//! appear whole or not at all, and a broken one is an error that costs no more than the time it would have saved.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::adapter::Gpu;
+use crate::checkpoint::writer::AtomicFile;
+use crate::error::{Error, Result};
+use crate::plan::choices::{Choices, MAX_BYTES};
+use crate::shader::fnv1a;
+
+/// Bytes of compiled code above which the driver's store begins anew: it never shrinks by itself.
+const MAX_COMPILED: u64 = 256 << 20;
+
+/// A folder of such files.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// Files in `folder`, which is made when something is stored.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The choices that were stored for this device; none where there is no such file, or one of another driver or other
+    /// kernels.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is malformed.
+    pub fn choices(&self, gpu: &Gpu) -> Result<Choices> {
+        let path = self.path(gpu, "json");
+        let Some(data) = read(&path, MAX_BYTES)? else { return Ok(Choices::default()) };
+        let found = Choices::parse(&data, &gpu.fingerprint()).map_err(|reason| broken(&path, reason))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Stores choices for this device, beside those that are stored already; equal problems are replaced.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn store_choices(&self, gpu: &Gpu, choices: &Choices) -> Result<()> {
+        // Another process may have stored its own meanwhile; a file that cannot be read is replaced.
+        let mut all = self.choices(gpu).unwrap_or_default();
+        all.extend(choices);
+        self.write(&self.path(gpu, "json"), &[all.to_json(&gpu.fingerprint()).as_bytes()])
+    }
+
+    /// Lets the driver take up the code that it compiled in an earlier process. To be called before anything is compiled;
+    /// without effect where the driver has no such store.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged; the driver then begins anew.
+    pub fn load_pipelines(&self, gpu: &Arc<Gpu>) -> Result<()> {
+        if !gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return Ok(());
+        }
+        let path = self.path(gpu, "pipelines");
+        let stored = read(&path, MAX_COMPILED).and_then(|file| match file {
+            None => Ok(None),
+            Some(file) => unpack(&file, &gpu.fingerprint()).map_err(|reason| broken(&path, reason)),
+        });
+        let data = stored.as_ref().ok().and_then(Option::as_deref);
+        let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
+        // SAFETY: the data are what `store_pipelines` wrote: their checksum is right, they name this device, driver and
+        // backend, wgpu compares the driver's own identifier as well, and the folder is the user's own.
+        let cache = unsafe { gpu.device.create_pipeline_cache(&descriptor) };
+        // A second call finds the store in use and changes nothing.
+        let _ = gpu.pipelines.cache.set(cache);
+        stored.map(|_| ())
+    }
+
+    /// Keeps what the driver has compiled so far.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn store_pipelines(&self, gpu: &Gpu) -> Result<()> {
+        let Some(data) = gpu.pipelines.cache.get().and_then(wgpu::PipelineCache::get_data) else { return Ok(()) };
+        let path = self.path(gpu, "pipelines");
+        if data.len() as u64 > MAX_COMPILED / 2 {
+            return std::fs::remove_file(&path).or_else(ignore_missing).map_err(|e| Error::io(path, e));
+        }
+        let header = format!("{}\n{:016x}\n", gpu.fingerprint(), fnv1a([data.as_slice()]));
+        let known = read(&path, MAX_COMPILED).ok().flatten();
+        if known.is_some_and(|old| old.strip_prefix(header.as_bytes()) == Some(&data)) {
+            return Ok(());
+        }
+        self.write(&path, &[header.as_bytes(), &data])
+    }
+
+    /// One file a device and kind: a new driver's replaces the old one's.
+    fn path(&self, gpu: &Gpu, extension: &str) -> PathBuf {
+        let adapter = gpu.summary();
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let name: String = adapter.name.chars().take(60).map(plain).collect();
+        let backend = adapter.backend.to_lowercase();
+        self.folder.join(format!("{name}-{backend}-{:x}-{:x}.{extension}", adapter.vendor, adapter.device))
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let mut file = AtomicFile::create(path)?;
+        for part in parts {
+            file.write_all(part).map_err(|e| Error::io(path, e))?;
+        }
+        file.commit()
+    }
+}
+
+/// A file's bytes; `None` where there is none.
+fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return ignore_missing(error).map(|()| None).map_err(|e| Error::io(path, e)),
+    };
+    let mut data = Vec::new();
+    file.take(most + 1).read_to_end(&mut data).map_err(|e| Error::io(path, e))?;
+    if data.len() as u64 > most {
+        return Err(broken(path, format!("it is larger than {most} bytes")));
+    }
+    Ok(Some(data))
+}
+
+fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn broken(path: &Path, reason: String) -> Error {
+    Error::io(path, std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
+}
+
+/// The driver's data; `None` of another driver or other kernels.
+fn unpack(file: &[u8], fingerprint: &str) -> Result<Option<Vec<u8>>, String> {
+    let mut parts = file.splitn(3, |byte| *byte == b'\n');
+    let (Some(name), Some(sum), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("it is cut short".into());
+    };
+    if name != fingerprint.as_bytes() {
+        return Ok(None);
+    }
+    if sum != format!("{:016x}", fnv1a([data])).as_bytes() {
+        return Err("its checksum is wrong".into());
+    }
+    Ok(Some(data.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_refused_and_anothers_is_ignored() {
+        let data = b"code\nof a driver";
+        let sum = fnv1a([data.as_slice()]);
+        let file = [format!("a device\n{sum:016x}\n").as_bytes(), data].concat();
+        assert_eq!(unpack(&file, "a device"), Ok(Some(data.to_vec())));
+        assert_eq!(unpack(&file, "another device"), Ok(None));
+        for at in 9..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 1;
+            assert!(unpack(&damaged, "a device").is_err(), "byte {at}");
+            assert!(unpack(&file[..at], "a device").is_err(), "{at} bytes");
+        }
+        assert!(unpack(b"", "a device").is_err());
+    }
+}

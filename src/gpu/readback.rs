@@ -1,0 +1,75 @@
+//! Reading a buffer back without stopping what is submitted next: a copy into a staging buffer, which is mapped when the
+//! device has come so far. Staging buffers are kept for the next time.
+
+use std::sync::Arc;
+
+use super::adapter::Gpu;
+use super::signal::{Signal, lock, signal};
+use crate::error::{Error, Result};
+
+/// Staging buffers kept for later; more than a run has pending at once are let go.
+const KEPT: usize = 4;
+
+/// Bytes on their way to the host.
+#[derive(Debug)]
+pub(crate) struct Readback {
+    gpu: Arc<Gpu>,
+    staging: wgpu::Buffer,
+    bytes: u64,
+    submission: wgpu::SubmissionIndex,
+    mapped: Signal<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Readback {
+    /// Submits a copy of the first `bytes` bytes of `buffer`, as everything submitted so far leaves them.
+    pub(crate) fn start(gpu: &Arc<Gpu>, buffer: &wgpu::Buffer, bytes: u64) -> Self {
+        let staging = take(gpu, bytes);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        let submission = gpu.queue.submit([encoder.finish()]);
+        let (sender, mapped) = signal();
+        staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
+        Self { gpu: gpu.clone(), staging, bytes, submission, mapped }
+    }
+
+    /// Whether the bytes are there. It waits for nothing.
+    pub(crate) fn is_ready(&self) -> bool {
+        // Natively, callbacks run while polling. A failure shows when the bytes are asked for.
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        self.mapped.is_ready()
+    }
+
+    /// The bytes, once they are there.
+    pub(crate) async fn bytes(self) -> Result<Vec<u8>> {
+        let Self { gpu, staging, bytes, submission, mapped } = self;
+        if !mapped.is_ready() {
+            gpu.wait(Some(submission))?;
+        }
+        let result = mapped.await;
+        gpu.check()?;
+        let failed = |reason: String| Error::Gpu(format!("read-back: {reason}"));
+        result.map_err(|e| failed(e.to_string()))?;
+        let data = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?.to_vec();
+        staging.unmap();
+        let mut kept = lock(&gpu.staging);
+        if kept.len() < KEPT {
+            kept.push(staging);
+        } else {
+            staging.destroy();
+        }
+        Ok(data)
+    }
+}
+
+/// A staging buffer of `bytes` bytes or up to twice as many.
+fn take(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+    let mut kept = lock(&gpu.staging);
+    let fits = |buffer: &wgpu::Buffer| (bytes..=2 * bytes).contains(&buffer.size());
+    if let Some(i) = kept.iter().position(fits) {
+        return kept.swap_remove(i);
+    }
+    // What no longer fits is let go, so that a session's sizes do not outlive it.
+    kept.drain(..).for_each(|buffer| buffer.destroy());
+    drop(kept);
+    gpu.buffer("read-back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+}

@@ -1,0 +1,195 @@
+//! Measures which kernel is fastest for each problem of a graph, on the device at hand.
+//!
+//! Timings are noisy: other programs, clocks that change, a driver that compiles on first use. So candidates take turns,
+//! the fastest round of each counts, and the default stays unless another beats it clearly and most of the time.
+
+use std::sync::Arc;
+
+use super::adapter::Gpu;
+use super::program::Program;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Segment};
+use crate::plan::choices::{Choices, choosable};
+use crate::plan::select::{Overrides, Variant};
+use crate::plan::{Plan, PlanOptions};
+
+/// A choice other than the default takes at most this part of the default's time.
+const CLEARLY: f64 = 0.95;
+/// Rounds of one problem, at least and at most.
+const ROUNDS: (usize, usize) = (3, 9);
+/// Seconds of one problem after which the least number of rounds is enough.
+const ENOUGH: f64 = 0.2;
+/// Seconds that one timing should take, so that submitting it is a small part.
+const TIMING: f64 = 2e-3;
+/// A candidate that is so many times slower than the fastest is out, after one round and after more; the default stays in.
+const HOPELESS: [f64; 2] = [5.0, 2.0];
+
+/// How to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct TuneOptions {
+    /// Seconds to spend; what is not reached keeps the default. Without one, all is measured.
+    pub budget: Option<f64>,
+    /// Seconds since any moment. A browser's clock is its own.
+    pub clock: fn() -> f64,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Default for TuneOptions {
+    fn default() -> Self {
+        Self { budget: Some(5.0), clock: native_clock }
+    }
+}
+
+/// Seconds since the first call.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn native_clock() -> f64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
+}
+
+/// One problem's result.
+#[derive(Debug, Clone)]
+pub struct Tuned {
+    /// The first node that has the problem.
+    pub node: String,
+    /// How many have it.
+    pub count: usize,
+    /// The variants and the seconds of each one's fastest round; infinite where it failed.
+    pub seconds: Vec<(Variant, f64)>,
+    /// Index of the chosen one; 0 is the default.
+    pub chosen: usize,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Default)]
+pub struct TuneReport {
+    /// Results, those with the most work first.
+    pub tuned: Vec<Tuned>,
+    /// Problems that the budget did not reach: they keep the default.
+    pub left: usize,
+}
+
+/// Measures the problems of a fused graph that `choices` does not know, and adds them. A second call measures nothing:
+/// what the budget left keeps the default until a table without it is given.
+///
+/// # Errors
+/// A lost device. A candidate that does not compile or fit is no error: it is not chosen.
+pub async fn tune(
+    gpu: &Arc<Gpu>,
+    graph: &Graph,
+    options: &PlanOptions,
+    choices: &mut Choices,
+    how: &TuneOptions,
+) -> Result<TuneReport> {
+    let mut report = TuneReport::default();
+    // Winograd pays for its weights' transform at each step where those of the whole model do not fit the budget.
+    let bytes = |transform_budget| {
+        let plan = Plan::new(graph, gpu.caps(), &PlanOptions { transform_budget, ..options.clone() });
+        plan.map(|plan| plan.weight_bytes())
+    };
+    let all_fit = bytes(options.transform_budget)? == bytes(u64::MAX)?;
+    let transform_budget = if all_fit { options.transform_budget } else { 0 };
+    let end = how.budget.map(|seconds| (how.clock)() + seconds);
+    let late = || end.is_some_and(|end| (how.clock)() >= end);
+    for problem in choosable(graph, gpu.caps()) {
+        if choices.knows(options.precision, &problem.problem) {
+            continue;
+        }
+        let single = graph.single(problem.node)?;
+        let mut candidates = Vec::new();
+        for variant in problem.variants.iter().take_while(|_| !late()) {
+            let overrides = Overrides::from([(problem.problem.clone(), *variant)]);
+            let options = PlanOptions { overrides, transform_budget, ..options.clone() };
+            candidates.push(prepare(gpu, &single, &options).await?);
+        }
+        let mut chosen = 0;
+        if candidates.len() < problem.variants.len() {
+            report.left += 1;
+        } else {
+            let samples = measure(&mut candidates, how.clock, &late).await?;
+            chosen = decide(&samples);
+            let seconds = problem.variants.iter().copied().zip(samples.iter().map(|rounds| fastest(rounds))).collect();
+            report.tuned.push(Tuned { node: problem.node.name.clone(), count: problem.count, seconds, chosen });
+        }
+        if let Some(variant) = problem.variants.get(chosen) {
+            choices.insert(options.precision, &problem.problem, *variant);
+        }
+    }
+    Ok(report)
+}
+
+/// A program of one node, with weights and inputs of zeros; `None` where it does not compile or fit.
+async fn prepare(gpu: &Arc<Gpu>, single: &Graph, options: &PlanOptions) -> Result<Option<Program>> {
+    let made = async {
+        let mut program = Program::new(gpu, Plan::new(single, gpu.caps(), options)?).await?;
+        program.seal_blank().await?;
+        program.run(Segment::Network).await?;
+        gpu.finish().await?;
+        Ok(program)
+    };
+    match made.await {
+        Ok(program) => Ok(Some(program)),
+        Err(error @ Error::DeviceLost(_)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Seconds of each candidate in each round it took part in.
+async fn measure(
+    candidates: &mut [Option<Program>],
+    clock: fn() -> f64,
+    late: &dyn Fn() -> bool,
+) -> Result<Vec<Vec<f64>>> {
+    let mut samples = vec![Vec::new(); candidates.len()];
+    let start = clock();
+    for round in 0..ROUNDS.1 {
+        if late() || round >= ROUNDS.0 && clock() - start > ENOUGH {
+            break;
+        }
+        for (candidate, samples) in candidates.iter_mut().zip(&mut samples) {
+            let Some(program) = candidate else { continue };
+            let fastest = fastest(samples);
+            let times = if fastest.is_finite() { (TIMING / fastest.max(1e-6)).ceil() as usize } else { 1 };
+            let begin = clock();
+            let times = program.run_times(times).await?;
+            program.gpu().finish().await?;
+            samples.push((clock() - begin) / times as f64);
+        }
+        let leader = samples.iter().map(|rounds| fastest(rounds)).fold(f64::INFINITY, f64::min);
+        for (candidate, samples) in candidates.iter_mut().zip(&samples).skip(1) {
+            if fastest(samples) > HOPELESS[round.min(1)] * leader {
+                *candidate = None;
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// The candidate to use: the first, unless another is clearly faster, in its best round and in most.
+fn decide(samples: &[Vec<f64>]) -> usize {
+    let Some(default) = samples.first().filter(|rounds| rounds.len() >= ROUNDS.0) else { return 0 };
+    let best = samples.iter().enumerate().min_by(|a, b| fastest(a.1).total_cmp(&fastest(b.1)));
+    let Some((chosen, rounds)) = best else { return 0 };
+    let wins = default.iter().zip(rounds).filter(|(default, other)| other < default).count();
+    if fastest(rounds) < CLEARLY * fastest(default) && 3 * wins >= 2 * default.len() { chosen } else { 0 }
+}
+
+fn fastest(rounds: &[f64]) -> f64 {
+    rounds.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_stays_unless_another_is_clearly_faster() {
+        assert_eq!(decide(&[]), 0);
+        assert_eq!(decide(&[vec![], vec![1.0, 1.0, 1.0]]), 0, "the default does not run");
+        assert_eq!(decide(&[vec![1.0, 1.1], vec![0.5, 0.5]]), 0, "the time was over");
+        assert_eq!(decide(&[vec![1.0, 1.1, 1.0], vec![0.97, 0.98, 0.97]]), 0, "3 % is noise");
+        assert_eq!(decide(&[vec![1.0, 1.1, 1.0], vec![0.7, 0.8, 0.7]]), 1);
+        assert_eq!(decide(&[vec![1.0, 1.0, 1.0], vec![0.7, 1.2, 1.3]]), 0, "one lucky round is no victory");
+        assert_eq!(decide(&[vec![1.0, 0.9, 1.0], vec![0.8, 0.9, 0.8], vec![0.7, 0.8, 0.6], vec![9.0]]), 2);
+    }
+}

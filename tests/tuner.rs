@@ -1,0 +1,198 @@
+//! Tuning: what is measured, how a table finds its way into plans, and what the files of one run mean to the next.
+
+mod common;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::folder::Folder;
+use common::gpu::{adapters, gpus, open};
+use common::{cases_of, model_config};
+use guided_diffusion::config::ModelConfig;
+use guided_diffusion::gpu::Cache;
+use guided_diffusion::gpu::tuner::TuneOptions;
+use guided_diffusion::graph::fuse;
+use guided_diffusion::model::sampling_graph;
+use guided_diffusion::plan::choices::{Choices, choosable};
+use guided_diffusion::plan::select::{Overrides, Variant};
+use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::shader::Kernel;
+use guided_diffusion::{Checkpoint, Session, SessionOptions};
+use pollster::block_on;
+
+fn config() -> ModelConfig {
+    let mut config = model_config(&cases_of("unet")[0]["config"]);
+    config.unet.num_res_blocks = 1;
+    config.unet.channel_mult = vec![1.0, 1.0];
+    config
+}
+
+fn kernels(plan: &Plan) -> Vec<Kernel> {
+    plan.kernels().into_iter().cloned().collect()
+}
+
+/// A clock that ticks a second a look: all candidates take equally long, and nothing depends on the machine.
+fn ticks() -> f64 {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    f64::from(LOOKS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Every problem with its last variant: nothing that a default would choose.
+fn last_variants(caps: &Caps) -> (Choices, Overrides) {
+    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
+    let (mut choices, mut overrides) = (Choices::default(), Overrides::new());
+    for problem in choosable(&graph, caps) {
+        let variant = *problem.variants.last().unwrap();
+        choices.insert(Precision::F32, &problem.problem, variant);
+        overrides.insert(problem.problem, variant);
+    }
+    (choices, overrides)
+}
+
+#[test]
+fn a_table_decides_and_what_it_does_not_know_is_the_default() {
+    let (caps, config) = (Caps::webgpu_defaults(), config());
+    let plan = |options: &SessionOptions| Session::plan(&caps, &config, None, options).unwrap();
+    let default = SessionOptions::default();
+    let (choices, overrides) = last_variants(&caps);
+    assert!(choices.len() > 5, "{choices:?}");
+    let forced = SessionOptions { plan: PlanOptions { overrides, ..PlanOptions::default() }, ..default.clone() };
+    let tuned = SessionOptions { choices: choices.clone(), ..default.clone() };
+    assert_eq!(kernels(&plan(&tuned)), kernels(&plan(&forced)));
+    assert_ne!(kernels(&plan(&tuned)), kernels(&plan(&default)));
+
+    // Another precision, another batch: nothing is known of those.
+    for other in [
+        SessionOptions { batch: 2, ..default.clone() },
+        SessionOptions {
+            plan: PlanOptions { precision: Precision::F16Weights, ..PlanOptions::default() },
+            ..default.clone()
+        },
+    ] {
+        let with = SessionOptions { choices: choices.clone(), ..other.clone() };
+        assert_eq!(kernels(&plan(&with)), kernels(&plan(&other)));
+    }
+
+    // What a plan is told explicitly comes first.
+    let all = Overrides::from([("*".into(), Variant::Only)]);
+    let told = PlanOptions { overrides: all, ..PlanOptions::default() };
+    let with = SessionOptions { choices, plan: told.clone(), ..default.clone() };
+    assert_eq!(kernels(&plan(&with)), kernels(&plan(&SessionOptions { plan: told, ..default })));
+}
+
+#[test]
+fn a_table_is_read_as_a_strangers() {
+    let (choices, _) = last_variants(&Caps::webgpu_defaults());
+    let json = choices.to_json("this device");
+    assert_eq!(Choices::parse(json.as_bytes(), "this device"), Ok(Some(choices)));
+    assert_eq!(Choices::parse(json.as_bytes(), "another"), Ok(None), "measured elsewhere");
+
+    for cut in (0..json.len()).step_by(97) {
+        assert!(Choices::parse(&json.as_bytes()[..cut], "this device").is_err(), "{cut} bytes");
+    }
+    let long = "x".repeat(3000);
+    let many: Vec<String> = (0..20_001).map(|i| format!("\"{i}\":\"\"")).collect();
+    for choices in [
+        "[]".into(),
+        "{\"a\":1}".into(),
+        format!("{{\"a\":\"{long}\"}}"),
+        format!("{{\"{long}\":\"\"}}"),
+        format!("{{{}}}", many.join(",")),
+        "[".repeat(100_000),
+    ] {
+        let json = format!("{{\"device\":\"d\",\"choices\":{choices}}}");
+        assert!(Choices::parse(json.as_bytes(), "d").is_err(), "{}", &json[..60.min(json.len())]);
+    }
+
+    // Variants that are unknown or not legal for the problem change nothing.
+    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
+    let caps = Caps::webgpu_defaults();
+    let strange: Vec<String> = choosable(&graph, &caps)
+        .iter()
+        .zip(["", "Winograd(9)", "\\u0000", "Only"].iter().cycle())
+        .map(|(problem, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", problem.problem)))
+        .collect();
+    let json = format!("{{\"device\":\"d\",\"choices\":{{{}}}}}", strange.join(","));
+    let strange = Choices::parse(json.as_bytes(), "d").unwrap().unwrap();
+    assert_eq!(strange.overrides(&graph, &caps, Precision::F32), Overrides::new());
+}
+
+#[test]
+fn every_problem_is_measured_once() {
+    for gpu in gpus() {
+        let (config, options) = (config(), SessionOptions::default());
+        let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
+        let problems = choosable(&graph, gpu.caps()).len();
+        let mut choices = Choices::default();
+        let tune = |choices: &mut Choices, budget| {
+            let how = TuneOptions { budget, clock: ticks };
+            block_on(Session::tune(gpu, &config, None, &options, choices, &how)).unwrap()
+        };
+        let none = tune(&mut choices, Some(0.0));
+        assert_eq!((none.tuned.len(), none.left, choices.len()), (0, problems, problems));
+        let chosen = choices.overrides(&graph, gpu.caps(), Precision::F32);
+        assert_eq!(chosen, Overrides::new(), "what the budget leaves keeps the default");
+        let again = tune(&mut choices, None);
+        assert_eq!((again.tuned.len(), again.left), (0, 0), "it was left for good");
+
+        let mut choices = Choices::default();
+        let all = tune(&mut choices, None);
+        assert_eq!((all.tuned.len(), all.left, choices.len()), (problems, 0, problems));
+        for tuned in &all.tuned {
+            assert!(tuned.chosen == 0 && tuned.count > 0, "equal times keep the default: {tuned:?}");
+            assert!(tuned.seconds.len() > 1 && tuned.seconds.iter().all(|(_, s)| s.is_finite()), "all run: {tuned:?}");
+        }
+        // A session by the table passes its own check.
+        let checkpoint = Checkpoint::synthetic(&config, 1).unwrap();
+        let options = SessionOptions { choices, ..options };
+        let session = block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap();
+        assert_eq!(session.warnings(), &[] as &[String]);
+    }
+}
+
+#[test]
+fn what_a_folder_remembers_is_for_its_device_alone() {
+    let folder = Folder::new("cache");
+    let cache = Cache::new(folder.join("not/yet/there"));
+    let gpu = open(&adapters()[0]);
+    assert_eq!(cache.choices(&gpu).unwrap(), Choices::default(), "nothing is no error");
+    cache.load_pipelines(&gpu).unwrap();
+    let (choices, _) = last_variants(gpu.caps());
+    cache.store_choices(&gpu, &choices).unwrap();
+    assert_eq!(cache.choices(&gpu).unwrap(), choices);
+    // More is added to what is there.
+    let mut more = Choices::default();
+    more.insert(Precision::F16Weights, "another problem", Variant::Only);
+    cache.store_choices(&gpu, &more).unwrap();
+    assert_eq!(cache.choices(&gpu).unwrap().len(), choices.len() + 1);
+
+    let checkpoint = Checkpoint::synthetic(&config(), 1).unwrap();
+    block_on(Session::load(&gpu, &checkpoint, &config(), &SessionOptions::default())).unwrap();
+    cache.store_pipelines(&gpu).unwrap();
+    let files = |extension: &str| -> Vec<_> {
+        let entries = std::fs::read_dir(cache.folder()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
+    };
+    assert_eq!(files("json").len(), 1);
+    assert_eq!(files("tmp"), [] as [std::path::PathBuf; 0]);
+
+    // Another driver's files are as if they were not there; damaged ones are errors, and are replaced.
+    let table = &files("json")[0];
+    let text = std::fs::read_to_string(table).unwrap();
+    std::fs::write(table, text.replace(&gpu.fingerprint(), "another driver")).unwrap();
+    assert_eq!(cache.choices(&gpu).unwrap(), Choices::default());
+    std::fs::write(table, &text[..text.len() / 2]).unwrap();
+    assert!(cache.choices(&gpu).is_err());
+    cache.store_choices(&gpu, &choices).unwrap();
+    assert_eq!(cache.choices(&gpu).unwrap(), choices);
+    for compiled in files("pipelines") {
+        let mut data = std::fs::read(&compiled).unwrap();
+        *data.last_mut().unwrap() ^= 1;
+        std::fs::write(&compiled, data).unwrap();
+        let fresh = open(&adapters()[0]);
+        assert!(cache.load_pipelines(&fresh).is_err(), "a wrong checksum");
+        // It works all the same, and stores what is sound.
+        block_on(Session::load(&fresh, &checkpoint, &config(), &SessionOptions::default())).unwrap();
+        cache.store_pipelines(&fresh).unwrap();
+        cache.load_pipelines(&open(&adapters()[0])).unwrap();
+    }
+}
