@@ -10,5 +10,7 @@ cp models/*.safetensors web/dist/models
 if [ -e web/page/tsconfig.json ]; then
     web/node_modules/.bin/tsc --project web/page --outDir web/dist
     cp -r web/page/static/. web/dist
+    # What the service worker keeps, so that the page opens without a network; the package keeps models itself.
+    (cd web/dist && find . -type f ! -name '*.safetensors' ! -name '*.d.ts' ! -name files.txt -printf '%P\n' | sort >files.txt)
 fi
 echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

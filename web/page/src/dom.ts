@@ -1,0 +1,61 @@
+/** The few helpers that reading and building the document takes. */
+
+/** The element of index.html with this id; a missing one is a mistake of ours. */
+export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
+  const found = document.getElementById(id);
+  if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} #${id}`);
+  return found;
+}
+
+type Properties<K extends keyof HTMLElementTagNameMap> = Partial<Omit<HTMLElementTagNameMap[K], 'style'>>;
+
+/** A new element. Strings become text, never markup. */
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  properties: Properties<K> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag);
+  Object.assign(made, properties);
+  made.append(...children);
+  return made;
+}
+
+export function button(text: string, onClick: () => void, className = 'second'): HTMLButtonElement {
+  const made = element('button', { type: 'button', className, textContent: text });
+  made.addEventListener('click', onClick);
+  return made;
+}
+
+/** Tells screen readers; shown to nobody else. */
+export function announce(text: string): void {
+  byId('live', HTMLElement).textContent = text;
+}
+
+/** Draws pixels on a canvas of their size. */
+export function paint(canvas: HTMLCanvasElement, pixels: ImageData): void {
+  if (canvas.width !== pixels.width) canvas.width = pixels.width;
+  if (canvas.height !== pixels.height) canvas.height = pixels.height;
+  // Small images are enlarged many times: see style.css for how.
+  canvas.classList.toggle('small', pixels.width <= 64);
+  // A canvas in memory: one on the GPU would wait for a GPU that is busy with the model.
+  canvas.getContext('2d', { willReadFrequently: true })?.putImageData(pixels, 0, 0);
+}
+
+/** Closes a dialog by its close button and by a press outside of it, as Escape does. */
+export function closable(dialog: HTMLDialogElement): void {
+  dialog.addEventListener('click', (event) => {
+    const target = event.target as Element;
+    if (target === dialog || target.closest('[data-close]')) dialog.close();
+  });
+}
+
+export function megabytes(bytes: number): string {
+  const mb = bytes / 1e6;
+  return mb >= 1000 ? `${(mb / 1000).toFixed(1)} GB` : `${mb >= 100 ? mb.toFixed(0) : mb.toFixed(1)} MB`;
+}
+
+export function seconds(milliseconds: number): string {
+  const s = milliseconds / 1000;
+  return s < 9.95 ? `${s.toFixed(1)} s` : `${Math.round(s)} s`;
+}

@@ -1,0 +1,140 @@
+/** The settings as fields: what a run is started with, checked, and what a link or an earlier image puts there. */
+import { ClassField } from './combobox.js';
+import { byId } from './dom.js';
+import { type Sampler, type Settings, bounds, parseNumber, parseSeed, randomSeed, usualSteps } from './settings.js';
+
+type NumberName = 'count' | 'steps' | 'guidance' | 'eta';
+const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta'];
+
+export class SettingsForm {
+  private readonly form = byId('settings', HTMLFormElement);
+  private readonly seed = byId('seed', HTMLInputElement);
+  private readonly dice = byId('dice', HTMLButtonElement);
+  private readonly sampler = byId('sampler', HTMLSelectElement);
+  private readonly classes: ClassField;
+  private readonly fields: Record<NumberName, HTMLInputElement>;
+  /** The seed of the last run. */
+  private spent = '';
+
+  /** `onChange` follows a finished change, `onSubmit` the Generate button or Enter. */
+  constructor(
+    initial: Settings,
+    private readonly onChange: () => void,
+    onSubmit: () => void,
+  ) {
+    const field = (name: NumberName) => byId(name, HTMLInputElement);
+    this.fields = { count: field('count'), steps: field('steps'), guidance: field('guidance'), eta: field('eta') };
+    this.classes = new ClassField(onChange);
+    this.write(initial);
+
+    this.form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      onSubmit();
+    });
+    this.form.addEventListener('change', (event) => {
+      if (event.target === this.sampler) this.onSampler();
+      if (event.target === this.seed) this.roll(false);
+      if (event.target !== byId('class', HTMLInputElement)) onChange();
+    });
+    for (const slider of this.form.querySelectorAll<HTMLInputElement>('input[data-for]')) {
+      const name = slider.dataset.for as NumberName;
+      slider.addEventListener('input', () => (this.fields[name].value = slider.value));
+      this.fields[name].addEventListener('input', () => (slider.value = this.fields[name].value));
+    }
+    this.dice.addEventListener('click', () => {
+      this.roll(!this.rolling);
+      if (this.rolling) this.rollNow();
+      onChange();
+    });
+  }
+
+  /** The model's classes, and whether guidance has a classifier to come from. */
+  offer(model: { classes: number; classNames: string[]; guided: boolean; diffusionSteps: number }): void {
+    this.classes.offer(model.classes, model.classNames);
+    this.fields.steps.max = String(Math.min(model.diffusionSteps, bounds.steps.max));
+    for (const input of this.form.querySelectorAll<HTMLInputElement>('#guidance, [data-for=guidance]')) {
+      input.disabled = !model.guided;
+    }
+    byId('guidance-hint', HTMLElement).textContent = model.guided
+      ? 'Higher: truer to the class, less varied.'
+      : 'This model came without a classifier to guide it.';
+  }
+
+  /** The settings, or null after the first wrong field was shown to the visitor. */
+  read(): Settings | null {
+    const values = new Map<NumberName, number>();
+    for (const name of numbers) {
+      const field = this.fields[name];
+      const max = Math.min(Number(field.max), bounds[name].max);
+      const value = parseNumber(field.value, { ...bounds[name], max });
+      const whole = bounds[name].whole ? 'a whole number' : 'a number';
+      field.setCustomValidity(value === null ? `Please enter ${whole} from ${field.min} to ${max}.` : '');
+      if (value !== null) values.set(name, value);
+    }
+    const seed = parseSeed(this.seed.value);
+    this.seed.setCustomValidity(seed === null ? 'Please enter a whole number from 0 to 18446744073709551615.' : '');
+    const wrong = this.form.querySelector<HTMLInputElement>('input:invalid');
+    if (wrong || seed === null) {
+      const hidden = wrong?.closest('details');
+      if (hidden) hidden.open = true;
+      wrong?.reportValidity();
+      return null;
+    }
+    return {
+      label: this.classes.value,
+      count: values.get('count') ?? 1,
+      steps: values.get('steps') ?? 1,
+      sampler: this.sampler.value as Sampler,
+      eta: values.get('eta') ?? 0,
+      guidance: values.get('guidance') ?? 0,
+      seed,
+    };
+  }
+
+  write(settings: Settings): void {
+    for (const name of numbers) this.setNumber(name, settings[name]);
+    this.sampler.value = settings.sampler;
+    this.seed.value = String(settings.seed);
+    this.classes.value = settings.label;
+    this.fields.eta.disabled = settings.sampler !== 'ddim';
+  }
+
+  /** Whether each run gets a new seed. */
+  private get rolling(): boolean {
+    return this.dice.ariaPressed === 'true';
+  }
+
+  roll(each: boolean): void {
+    this.dice.ariaPressed = String(each);
+  }
+
+  /** Called for each run: a seed that was shown is used once, then another follows. */
+  nextSeed(): void {
+    if (this.rolling && this.seed.value === this.spent) this.rollNow();
+    this.spent = this.seed.value;
+  }
+
+  useSeed(seed: bigint): void {
+    this.seed.value = String(seed);
+    this.roll(false);
+    this.onChange();
+  }
+
+  private rollNow(): void {
+    this.seed.value = String(randomSeed());
+  }
+
+  private setNumber(name: NumberName, value: number): void {
+    this.fields[name].value = String(value);
+    const slider = this.form.querySelector<HTMLInputElement>(`input[data-for=${name}]`);
+    if (slider) slider.value = String(value);
+  }
+
+  /** Samplers differ in how many steps they want: the usual number follows, a number of one's own stays. */
+  private onSampler(): void {
+    const now = this.sampler.value as Sampler;
+    const before: Sampler = now === 'ddim' ? 'ancestral' : 'ddim';
+    if (Number(this.fields.steps.value) === usualSteps[before]) this.setNumber('steps', usualSteps[now]);
+    this.fields.eta.disabled = now !== 'ddim';
+  }
+}

@@ -1,0 +1,163 @@
+/** The choice of a model: the one that comes with the page, one from a URL, or a file picked or dropped on the page. */
+import type { LoadOptions, ModelSource } from 'guided-diffusion';
+import { byId } from './dom.js';
+import { type LinkedModel, parseUrl } from './settings.js';
+
+export interface ModelChoice {
+  source: ModelSource;
+  options: LoadOptions;
+  name: string;
+  /** Images at once; 0 to choose by the run. */
+  batch: number;
+  /** How a link names it. */
+  linked: LinkedModel | null;
+}
+
+type Kind = 'fashion' | 'url' | 'file';
+const kinds: Kind[] = ['fashion', 'url', 'file'];
+
+const builtIn = (name: string) => new URL(`models/${name}.safetensors`, document.baseURI).href;
+
+export class ModelPicker {
+  private readonly form = byId('model-form', HTMLFormElement);
+  private readonly url = byId('model-url', HTMLInputElement);
+  private readonly classifierUrl = byId('classifier-url', HTMLInputElement);
+  private readonly file = byId('model-file', HTMLInputElement);
+  private readonly classifierFile = byId('classifier-file', HTMLInputElement);
+  private readonly batch = byId('batch', HTMLSelectElement);
+  private readonly precision = byId('precision', HTMLSelectElement);
+  private readonly flags = byId('flags', HTMLInputElement);
+  private readonly load = byId('load', HTMLButtonElement);
+  private readonly state = byId('model-state', HTMLElement);
+
+  constructor(private readonly onLoad: (choice: ModelChoice) => void) {
+    this.form.addEventListener('change', (event) => {
+      const { name } = event.target as HTMLInputElement;
+      if (name !== 'source') {
+        // These make another model of the same file; files and URLs wait for the button.
+        if (this.kind === 'fashion' && (event.target as Element).matches('select')) this.request();
+        return;
+      }
+      this.reveal();
+      if (this.kind === 'fashion') this.request();
+    });
+    this.form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.request();
+    });
+    this.acceptDrops();
+  }
+
+  /** Shows a link's model; one from elsewhere is fetched only when the visitor says so. */
+  write(model: LinkedModel): void {
+    if (model.kind === 'url') {
+      this.url.value = model.model;
+      this.classifierUrl.value = model.classifier;
+    }
+    this.choose(model.kind);
+  }
+
+  /** Back to the model of the page. */
+  chooseFashion(): void {
+    this.choose('fashion');
+    this.request();
+  }
+
+  /** Settings that need the least memory. */
+  chooseSmall(): void {
+    this.batch.value = '1';
+    this.precision.value = 'f16-weights';
+    this.request();
+  }
+
+  /** What is chosen, or null after the wrong field was shown to the visitor. */
+  read(): ModelChoice | null {
+    const options: LoadOptions = {};
+    if (this.precision.value !== 'stored') options.precision = this.precision.value as 'f32' | 'f16-weights';
+    const batch = Number(this.batch.value);
+    if (this.kind === 'fashion') {
+      options.classifier = builtIn('fashion32-classifier');
+      return { source: builtIn('fashion32'), options, name: 'Fashion', batch, linked: { kind: 'fashion' } };
+    }
+    if (this.flags.value.trim()) options.flags = this.flags.value.trim();
+    if (this.kind === 'file') {
+      const file = this.file.files?.[0];
+      if (!valid(this.file, file ? '' : 'Please choose a .safetensors file.') || !file) return null;
+      const classifier = this.classifierFile.files?.[0];
+      if (classifier) options.classifier = classifier;
+      return { source: file, options, name: file.name, batch, linked: null };
+    }
+    const wrong = 'Please enter an address that begins with https://';
+    const model = parseUrl(this.url.value);
+    const classifier = parseUrl(this.classifierUrl.value);
+    if (!valid(this.url, model ? '' : wrong) || !model) return null;
+    if (!valid(this.classifierUrl, classifier || !this.classifierUrl.value ? '' : wrong)) return null;
+    if (classifier) options.classifier = classifier;
+    const name = decodeURIComponent(new URL(model).pathname.split('/').pop() ?? '') || model;
+    return { source: model, options, name, batch, linked: { kind: 'url', model, classifier: classifier ?? '' } };
+  }
+
+  /** A line about the model in use. */
+  say(text: string): void {
+    this.state.textContent = text || '\u00a0';
+  }
+
+  private request(): void {
+    const choice = this.read();
+    if (choice) this.onLoad(choice);
+  }
+
+  private get kind(): Kind {
+    return kinds.find((kind) => kind === new FormData(this.form).get('source')) ?? 'fashion';
+  }
+
+  private choose(kind: Kind): void {
+    const radio = this.form.querySelector<HTMLInputElement>(`input[name=source][value=${kind}]`);
+    if (radio) radio.checked = true;
+    this.reveal();
+  }
+
+  private reveal(): void {
+    for (const kind of kinds) byId(`from-${kind}`, HTMLElement).hidden = kind !== this.kind;
+    byId('flags-field', HTMLElement).hidden = this.kind === 'fashion';
+    this.load.hidden = this.kind === 'fashion';
+  }
+
+  /** A dropped file is the model; of two, the one called a classifier is the classifier. */
+  private acceptDrops(): void {
+    const veil = byId('drop', HTMLElement);
+    const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
+    addEventListener('dragover', (event) => {
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      veil.hidden = false;
+    });
+    addEventListener('dragleave', (event) => {
+      if (event.relatedTarget === null) veil.hidden = true;
+    });
+    addEventListener('drop', (event) => {
+      veil.hidden = true;
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      const files = [...(event.dataTransfer?.files ?? [])];
+      const classifier = files.length > 1 ? files.find((file) => /classifier/i.test(file.name)) : undefined;
+      const model = files.find((file) => file !== classifier);
+      if (!model) return;
+      put(this.file, model);
+      put(this.classifierFile, classifier);
+      this.choose('file');
+      this.request();
+    });
+  }
+}
+
+function put(input: HTMLInputElement, file: File | undefined): void {
+  const list = new DataTransfer();
+  if (file) list.items.add(file);
+  input.files = list.files;
+}
+
+function valid(input: HTMLInputElement, problem: string): boolean {
+  input.setCustomValidity(problem);
+  return problem === '' || (input.reportValidity(), false);
+}

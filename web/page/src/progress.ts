@@ -1,0 +1,77 @@
+/**
+ * The status line above the images: what is going on, how far it is, and how long it will take. Its space is always
+ * there, so that nothing moves. Screen readers hear the start, quarters and the end, not every step.
+ */
+import type { LoadProgress, Step } from 'guided-diffusion';
+import { announce, byId, megabytes } from './dom.js';
+
+export class Progress {
+  private readonly title = byId('stage-title', HTMLElement);
+  private readonly detail = byId('detail', HTMLElement);
+  private readonly bar = byId('progress', HTMLProgressElement);
+  private started = 0;
+  private firstStep: { at: number; share: number } | undefined;
+  private said = 0;
+
+  /** Nothing runs. */
+  rest(title: string, detail = ''): void {
+    this.show(title, detail, 0);
+    this.bar.classList.remove('busy');
+    announce(detail ? `${title}. ${detail}` : title);
+  }
+
+  begin(title: string): void {
+    this.started = performance.now();
+    this.firstStep = undefined;
+    this.said = 0;
+    this.show(title, '', 0);
+    this.bar.classList.add('busy');
+    announce(title);
+  }
+
+  /** Milliseconds since `begin`. */
+  get elapsed(): number {
+    return performance.now() - this.started;
+  }
+
+  load(progress: LoadProgress): void {
+    const { loaded, total, from } = progress;
+    if (from === 'device') return this.show('Preparing the GPU', 'Compiling its kernels', 1);
+    const of = total === null ? megabytes(loaded) : `${megabytes(loaded)} of ${megabytes(total)}`;
+    const where = { network: 'from the network', cache: 'kept from before', file: 'from your disk' }[from];
+    this.show('Loading the model', `${of}, ${where}`, total ? loaded / total : 0);
+  }
+
+  step({ step, steps, imagesDone, images }: Step, batch: number): void {
+    const batches = Math.ceil(images / batch);
+    const share = (Math.floor(imagesDone / batch) * steps + step) / (batches * steps);
+    const now = performance.now();
+    // The first step waits for the GPU to wake up, and would make the guess too long.
+    this.firstStep ??= { at: now, share };
+    const rate = (share - this.firstStep.share) / (now - this.firstStep.at);
+    const left = rate > 0 ? `about ${remaining((1 - share) / rate)} left` : 'under way';
+    const last = Math.min(imagesDone + batch, images);
+    const which = batches === 1 ? '' : `images ${imagesDone + 1} to ${last} of ${images}, `;
+    this.show(`Step ${step} of ${steps}`, sentence(which + left), share);
+    if (Math.floor(share * 4) > this.said) {
+      this.said = Math.floor(share * 4);
+      announce(`${Math.round(share * 100)} percent, ${left}`);
+    }
+  }
+
+  private show(title: string, detail: string, share: number): void {
+    this.title.textContent = title;
+    this.detail.textContent = detail || '\u00a0';
+    this.bar.value = share;
+  }
+}
+
+/** Whole seconds: tenths would flicker. */
+function remaining(milliseconds: number): string {
+  const whole = Math.ceil(milliseconds / 1000);
+  return whole < 100 ? `${whole} s` : `${Math.round(whole / 60)} min`;
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,126 @@
+/**
+ * What a run is asked for: the settings with their bounds, and their form as a link. A link comes from anywhere, so
+ * each value is parsed on its own, within bounds, and anything else is left at its default.
+ */
+
+export type Sampler = 'ddim' | 'ancestral';
+
+export interface Settings {
+  /** null: all classes in turn. */
+  label: number | null;
+  count: number;
+  steps: number;
+  sampler: Sampler;
+  eta: number;
+  guidance: number;
+  seed: bigint;
+}
+
+/** Where a link's model comes from; files on a disk cannot be linked. */
+export type LinkedModel = { kind: 'fashion' } | { kind: 'url'; model: string; classifier: string };
+
+interface Range {
+  min: number;
+  max: number;
+  whole: boolean;
+}
+
+export const bounds = {
+  label: { min: 0, max: 99_999, whole: true },
+  count: { min: 1, max: 64, whole: true },
+  steps: { min: 2, max: 1000, whole: true },
+  eta: { min: 0, max: 1, whole: false },
+  guidance: { min: 0, max: 100, whole: false },
+} satisfies Record<string, Range>;
+
+/** Steps that a sampler is good with, which the package takes too. */
+export const usualSteps: Record<Sampler, number> = { ddim: 25, ancestral: 250 };
+
+export function defaults(): Settings {
+  return {
+    label: null,
+    count: 10,
+    steps: usualSteps.ddim,
+    sampler: 'ddim',
+    eta: 0,
+    guidance: 2,
+    seed: randomSeed(),
+  };
+}
+
+/** Short enough to be read aloud; links and fields take all 64 bits. */
+export function randomSeed(): bigint {
+  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+}
+
+/** A plain decimal number within its range, else null. */
+export function parseNumber(text: string | null, range: Range): number | null {
+  if (text === null || !/^\d{1,6}(\.\d{1,6})?$/.test(text)) return null;
+  const value = Number(text);
+  if (range.whole && !Number.isInteger(value)) return null;
+  return value >= range.min && value <= range.max ? value : null;
+}
+
+/** An unsigned 64-bit integer, else null. */
+export function parseSeed(text: string | null): bigint | null {
+  if (text === null || !/^\d{1,20}$/.test(text)) return null;
+  const value = BigInt(text);
+  return value < 1n << 64n ? value : null;
+}
+
+/** A URL that a model may be fetched from, else null. */
+export function parseUrl(text: string | null): string | null {
+  if (!text || text.length > 2000) return null;
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    return null;
+  }
+  const local = ['localhost', '127.0.0.1'].includes(url.hostname);
+  const allowed = url.protocol === 'https:' || (url.protocol === 'http:' && local);
+  return allowed && !url.username && !url.password ? url.href : null;
+}
+
+/** The settings of a link's fragment. `seeded` tells whether it names a seed, `model` is null where it names none. */
+export function parseLink(fragment: string): { settings: Settings; seeded: boolean; model: LinkedModel | null } {
+  const settings = defaults();
+  const values = new URLSearchParams(fragment.replace(/^#/, '').slice(0, 8000));
+  const number = (name: keyof typeof bounds) => parseNumber(values.get(name), bounds[name]);
+
+  settings.label = number('label');
+  if (values.get('sampler') === 'ancestral') settings.sampler = 'ancestral';
+  settings.count = number('count') ?? settings.count;
+  settings.steps = number('steps') ?? usualSteps[settings.sampler];
+  settings.eta = number('eta') ?? settings.eta;
+  settings.guidance = number('guidance') ?? settings.guidance;
+  const seed = parseSeed(values.get('seed'));
+  settings.seed = seed ?? settings.seed;
+
+  const url = parseUrl(values.get('model'));
+  const classifier = parseUrl(values.get('classifier')) ?? '';
+  const model: LinkedModel | null = url
+    ? { kind: 'url', model: url, classifier }
+    : values.get('model') === 'fashion'
+      ? { kind: 'fashion' }
+      : null;
+  return { settings, seeded: seed !== null, model };
+}
+
+/** The fragment that `parseLink` reads. */
+export function toLink(settings: Settings, model: LinkedModel | null): string {
+  const values = new URLSearchParams();
+  if (model?.kind === 'fashion') values.set('model', 'fashion');
+  if (model?.kind === 'url') {
+    values.set('model', model.model);
+    if (model.classifier) values.set('classifier', model.classifier);
+  }
+  if (settings.label !== null) values.set('label', String(settings.label));
+  values.set('count', String(settings.count));
+  values.set('steps', String(settings.steps));
+  values.set('sampler', settings.sampler);
+  if (settings.sampler === 'ddim' && settings.eta > 0) values.set('eta', String(settings.eta));
+  values.set('guidance', String(settings.guidance));
+  values.set('seed', String(settings.seed));
+  return `#${values}`;
+}

@@ -1,0 +1,58 @@
+/** The models that this browser keeps: what they are, how large, and a way to delete each. */
+import type { StoredModel } from 'guided-diffusion';
+import { button, byId, closable, element, megabytes } from './dom.js';
+import type { Runner } from './runner.js';
+
+export class StoredDialog {
+  private readonly dialog = byId('stored', HTMLDialogElement);
+  private readonly list = byId('stored-list', HTMLUListElement);
+  private readonly said = byId('stored-said', HTMLElement);
+
+  constructor(private readonly runner: Runner) {
+    closable(this.dialog);
+    byId('stored-open', HTMLButtonElement).addEventListener('click', () => {
+      this.said.textContent = '\u00a0';
+      this.dialog.showModal();
+      void this.update();
+    });
+  }
+
+  private async update(): Promise<void> {
+    try {
+      const models = await this.runner.stored();
+      const items = models.map((model) => this.item(model));
+      if (!items.length) items.push(element('li', { className: 'hint', textContent: 'Nothing is stored.' }));
+      this.list.replaceChildren(...items);
+    } catch (error) {
+      this.say(error);
+    }
+  }
+
+  private item(model: StoredModel): HTMLLIElement {
+    const name = decodeURIComponent(new URL(model.url, location.href).pathname.split('/').pop() || model.url);
+    const remove = button('Delete', () => void this.remove(model.url, name));
+    remove.ariaLabel = `Delete ${name}`;
+    const size = megabytes(model.bytes) + (model.complete ? '' : ' so far: the download will be resumed');
+    const about = element(
+      'div',
+      {},
+      element('strong', { textContent: name }),
+      element('span', { className: 'hint', textContent: `${size}, from ${new URL(model.url, location.href).host}` }),
+    );
+    return element('li', {}, about, remove);
+  }
+
+  private async remove(url: string, name: string): Promise<void> {
+    try {
+      await this.runner.deleteStored(url);
+      this.said.textContent = `${name} is deleted.`;
+      await this.update();
+    } catch (error) {
+      this.say(error);
+    }
+  }
+
+  private say(error: unknown): void {
+    this.said.textContent = `The browser’s storage refused: ${error instanceof Error ? error.message : error}`;
+  }
+}

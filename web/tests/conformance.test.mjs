@@ -1,0 +1,90 @@
+/**
+ * The core in browsers: every shader compiles, and the op case table and the golden fixtures give what they must, with the
+ * same tolerances as natively. What is run is tests/conformance, as wasm.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { adapterOf } from './lib/adapter.mjs';
+import { browsers } from './lib/browsers.mjs';
+import { serve } from './lib/server.mjs';
+
+const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
+const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1 };
+
+/** Runs in the page: loads the wasm and the fixtures. */
+async function open() {
+  const fetched = async (name) => {
+    const response = await fetch(`/fixtures/${name}`);
+    if (!response.ok) throw new Error(`${name}: ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+  const names = ['cases.json', 'outputs.safetensors', 'guided.safetensors', 'guided_steps.safetensors'];
+  const [cases, ...files] = await Promise.all(names.map(fetched));
+  const wasm = await import('/wasm/guided_diffusion_web_conformance.js');
+  await wasm.default({ module_or_path: '/wasm/guided_diffusion_web_conformance_bg.wasm' });
+  window.conformance = await wasm.Conformance.open(new TextDecoder().decode(cases), ...files);
+}
+
+/** Runs a suite: its largest errors by kind, and what failed. */
+async function run(page, suite) {
+  const names = await page.evaluate((s) => window.conformance.choose(s), suite);
+  assert.ok(names.length >= SUITES[suite], `only ${names.length} in ${suite}`);
+  const [worst, failures] = [new Map(), []];
+  for (const [i, name] of names.entries()) {
+    try {
+      const checks = JSON.parse(await page.evaluate((at) => window.conformance.run(at), i));
+      for (const check of checks) {
+        // Of an op's many cases the worst is told.
+        const kind = check.name.split(': ')[0];
+        worst.set(kind, Math.max(worst.get(kind) ?? 0, check.error ?? Infinity));
+        if (!check.passed) failures.push(`${check.name}: ${check.error} exceeds ${check.tolerance}`);
+      }
+    } catch (error) {
+      failures.push(`${name}: ${error.message}`);
+    }
+  }
+  return { count: names.length, worst, failures };
+}
+
+describe('conformance', { concurrency: true }, () => {
+  for (const { name, launch } of browsers()) {
+    describe(name, { concurrency: false }, () => {
+      let [server, browser, page] = [];
+      const messages = [];
+      before(async () => {
+        server = await serve({
+          '/': folder('web/conformance/page'),
+          '/wasm/': folder('target/web-conformance'),
+          '/fixtures/': folder('tests/fixtures'),
+        });
+        browser = await launch();
+        page = await browser.newPage();
+        page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
+        page.on('pageerror', (error) => messages.push(`uncaught: ${error.message}`));
+        await page.goto(`${server.url}/`);
+        const adapter = await adapterOf(page);
+        console.log(`${name}: version ${browser.version()}, adapter ${adapter.name || '(unnamed)'}`);
+        await page.evaluate(open);
+      });
+      after(async () => {
+        await browser?.close();
+        await server?.close();
+      });
+
+      for (const suite of Object.keys(SUITES)) {
+        test(suite, async () => {
+          const start = performance.now();
+          const { count, worst, failures } = await run(page, suite);
+          const lines = [...worst].sort().map(([kind, error]) => `  ${error.toExponential(1)} ${kind}\n`);
+          const seconds = ((performance.now() - start) / 1000).toFixed(1);
+          console.log(`${name}: ${suite}: ${count} in ${seconds} s\n${lines.join('')}`);
+          assert.deepEqual(failures, []);
+        });
+      }
+      test('nothing is written to the console', () => assert.deepEqual(messages, []));
+    });
+  }
+});

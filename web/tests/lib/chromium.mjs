@@ -1,0 +1,29 @@
+/**
+ * Headless Chromium with WebGPU on SwiftShader, its own software GPU driver: what a browser with Tint does with our
+ * shaders, the same on every machine whatever its GPU is.
+ */
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+/** The binaries of distributions; `CHROMIUM` names another. No browser is ever downloaded. */
+const PATHS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+
+const FLAGS = [
+  '--enable-unsafe-webgpu', // software adapters count as unsafe
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  '--disable-quic',
+  '--disable-background-networking',
+];
+
+/**
+ * Starts it. `webgpu: false` gives a browser without WebGPU; `args` adds flags.
+ *
+ * @returns Playwright's Browser. A page that is to use WebGPU needs a secure origin: http://127.0.0.1 is one.
+ */
+export async function launchChromium({ webgpu = true, args = [] } = {}) {
+  const executablePath = PATHS.find((path) => path && existsSync(path));
+  if (!executablePath) throw new Error('Chromium is missing: `scripts/setup.sh swiftshader` installs it');
+  const flags = webgpu ? FLAGS : ['--disable-features=WebGPU', '--disable-quic'];
+  return chromium.launch({ executablePath, args: [...flags, ...args] });
+}

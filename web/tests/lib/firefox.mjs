@@ -1,0 +1,45 @@
+/**
+ * Headless Firefox with WebGPU on lavapipe, Mesa's software Vulkan driver: a second engine (naga) and a second driver.
+ *
+ * It is driven by WebDriver BiDi, which distributions' own Firefox speaks. Playwright's BiDi mode is young; what the
+ * tests need of it (pages, evaluate, console, exposed functions) works.
+ */
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { firefox } from 'playwright-core';
+
+/** The binaries of distributions; `FIREFOX` names another. No browser is ever downloaded. */
+const PATHS = [process.env.FIREFOX, '/usr/bin/firefox-esr', '/usr/bin/firefox'];
+
+const DRIVERS = '/usr/share/vulkan/icd.d';
+
+const PREFERENCES = {
+  'dom.webgpu.enabled': true,
+  'gfx.webgpu.ignore-blocklist': true, // software adapters are on the list
+  'gfx.webgpu.force-enabled': true,
+};
+
+/** The driver's manifest, so that no real GPU is taken instead. */
+function lavapipe() {
+  const found = existsSync(DRIVERS) && readdirSync(DRIVERS).find((name) => /^lvp_icd.*\.json$/.test(name));
+  if (!found) throw new Error('Mesa’s lavapipe is missing: `scripts/setup.sh lavapipe` installs it');
+  return join(DRIVERS, found);
+}
+
+/** Starts it. @returns Playwright's Browser. */
+export async function launchFirefox() {
+  const executablePath = PATHS.find((path) => path && existsSync(path));
+  if (!executablePath) throw new Error('Firefox is missing: `scripts/setup.sh firefox` installs it');
+  const driver = lavapipe();
+  // Vulkan's loader wants a runtime folder, which a bare machine lacks.
+  const runtime = mkdtempSync(join(tmpdir(), 'firefox-runtime-'));
+  const browser = await firefox.launch({
+    executablePath,
+    channel: 'moz-firefox',
+    firefoxUserPrefs: PREFERENCES,
+    env: { ...process.env, XDG_RUNTIME_DIR: runtime, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
+  });
+  browser.on('disconnected', () => rmSync(runtime, { recursive: true, force: true }));
+  return browser;
+}

@@ -1,0 +1,102 @@
+/** Each state of the page against axe's rules: light on a desktop, dark on a phone. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { violations } from './axe.mjs';
+import { generate, noticed, start, status } from './harness.mjs';
+
+const LOOKS = [
+  { colorScheme: 'light', width: 1280, height: 860 },
+  { colorScheme: 'dark', width: 360, height: 740 },
+];
+
+/** States that one page is led through, each from the one before. */
+const STATES = {
+  ready: (page) => status(page, 'Ready'),
+  'class list': (page) => page.click('#class'),
+  'advanced fields': async (page) => {
+    await page.keyboard.press('Escape');
+    await page.click('#more summary');
+    await page.click('#model-more summary');
+  },
+  'model from a URL': (page) => page.check('[value=url]'),
+  'model from a file': (page) => page.check('[value=file]'),
+  'stored models': async (page) => {
+    await page.click('#stored-open');
+    await page.waitForSelector('#stored-list button');
+  },
+  generating: async (page) => {
+    await page.click('#stored [data-close]');
+    await page.fill('#steps', '1000');
+    await page.click('#generate');
+    await status(page, 'Step');
+  },
+  cancelled: async (page) => {
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+  },
+  done: async (page) => {
+    await page.fill('#steps', '2');
+    await generate(page);
+  },
+  'earlier runs': (page) => generate(page),
+  'image opened': (page) => page.click('#current button.frame'),
+  'file refused': async (page) => {
+    await page.click('#viewer [data-close]');
+    await page.setInputFiles('#model-file', { name: 'bad.safetensors', mimeType: '', buffer: Buffer.from('bad') });
+    await page.click('#load');
+    await noticed(page);
+  },
+};
+
+/** Looks at a state in every look. */
+async function check(page, name) {
+  for (const { colorScheme, ...size } of LOOKS) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(size);
+    assert.deepEqual(await violations(page), [], `${name}, ${colorScheme}`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${name}: ${wide} pixels too wide for ${size.width}`);
+  }
+  await page.setViewportSize({ width: 1280, height: 860 });
+}
+
+describe('access', () => {
+  let [site, page] = [];
+  before(async () => {
+    site = await start();
+    ({ page } = await site.open({ hash: '#count=1&steps=2&seed=3' }));
+  });
+  after(() => site?.close());
+
+  for (const [name, lead] of Object.entries(STATES)) {
+    test(`axe finds nothing serious: ${name}`, async () => {
+      await lead(page);
+      await check(page, name);
+    });
+  }
+
+  test('axe finds nothing serious: no WebGPU', async () => {
+    const without = await start({ launch: { webgpu: false } });
+    try {
+      const opened = await without.open({ adapter: false });
+      await noticed(opened.page);
+      await check(opened.page, 'no WebGPU');
+    } finally {
+      await without.close();
+    }
+  });
+
+  test('the theme can be chosen, and is kept', async () => {
+    const opened = await site.open({ colorScheme: 'light' });
+    const ground = () => opened.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await ground();
+    await opened.page.getByRole('button', { name: 'Auto theme, change' }).click();
+    assert.equal(await ground(), light);
+    await opened.page.getByRole('button', { name: 'Light theme, change' }).click();
+    const dark = await ground();
+    assert.notEqual(dark, light);
+    await opened.page.reload();
+    assert.equal(await ground(), dark);
+    await opened.context.close();
+  });
+});

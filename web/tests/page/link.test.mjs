@@ -1,0 +1,85 @@
+/** Links with settings: what is written is read again, and what is hostile is left at its default. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseLink, parseUrl, toLink } from '../../dist/settings.js';
+
+const settings = {
+  label: 7,
+  count: 12,
+  steps: 50,
+  sampler: 'ddim',
+  eta: 0.25,
+  guidance: 3.5,
+  seed: 18446744073709551615n,
+};
+
+test('a link keeps every setting', () => {
+  for (const given of [settings, { ...settings, label: null }, { ...settings, sampler: 'ancestral', steps: 250, eta: 0 }]) {
+    const read = parseLink(toLink(given, { kind: 'fashion' }));
+    assert.deepEqual(read, { settings: given, seeded: true, model: { kind: 'fashion' } });
+  }
+});
+
+test('a link names models from elsewhere', () => {
+  const model = { kind: 'url', model: 'https://example.org/a%20b.safetensors?x=1&y=2', classifier: 'https://example.org/c' };
+  assert.deepEqual(parseLink(toLink(settings, model)).model, model);
+});
+
+test('an empty link gives a seed of its own and no model', () => {
+  const read = parseLink('');
+  assert.equal(read.seeded, false);
+  assert.equal(read.model, null);
+  assert.ok(read.settings.seed >= 0n && read.settings.seed < 1n << 32n);
+});
+
+test('what is out of bounds or no number is left at its default', () => {
+  const usual = parseLink('#seed=1').settings;
+  for (const hostile of [
+    'count=0',
+    'count=65',
+    'count=1e3',
+    'count=-1',
+    'count=0x10',
+    'count=1.5',
+    'count=NaN',
+    'count=' + '9'.repeat(5000),
+    'steps=1',
+    'steps=1001',
+    'steps=Infinity',
+    'eta=1.01',
+    'eta=.5',
+    'guidance=101',
+    'guidance=-1',
+    'label=-1',
+    'label=100000',
+    'label=1.5',
+    'sampler=euler',
+    'sampler=__proto__',
+    '__proto__=1',
+    '%',
+    '\u0000',
+  ]) {
+    assert.deepEqual(parseLink(`#seed=1&${hostile}`).settings, usual, hostile.slice(0, 60));
+  }
+  for (const seed of ['18446744073709551616', '-1', '1.0', '0x1', '', ' 1', '9'.repeat(5000)]) {
+    assert.equal(parseLink(`#seed=${seed}`).seeded, false, seed.slice(0, 60));
+  }
+});
+
+test('only addresses that a model may come from are taken', () => {
+  for (const address of [
+    'javascript:alert(1)',
+    'data:text/html,x',
+    'blob:https://example.org/1',
+    'file:///etc/passwd',
+    'http://example.org/m.safetensors',
+    'https://user:word@example.org/m.safetensors',
+    '//example.org/m',
+    'm.safetensors',
+    `https://example.org/${'m'.repeat(2000)}`,
+    '',
+  ]) {
+    assert.equal(parseUrl(address), null, address.slice(0, 60));
+  }
+  assert.equal(parseUrl('http://localhost:8000/m.safetensors'), 'http://localhost:8000/m.safetensors');
+});

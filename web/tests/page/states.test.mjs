@@ -1,0 +1,130 @@
+/** What can go wrong: each state is explained, and where the page can go on, it does. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { QUICK, fill, generate, noticed, pixels, start, status } from './harness.mjs';
+
+/** Drops a file on the page, as a file manager would. */
+async function drop(page, name, text) {
+  const data = await page.evaluateHandle(
+    ([fileName, content]) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([content], fileName));
+      return transfer;
+    },
+    [name, text],
+  );
+  await page.dispatchEvent('body', 'dragover', { dataTransfer: data });
+  assert.ok(await page.isVisible('#drop'), 'the page says that it takes the file');
+  await page.dispatchEvent('body', 'drop', { dataTransfer: data });
+  assert.ok(await page.isHidden('#drop'));
+}
+
+describe('states of one page', () => {
+  let [site, page, messages] = [];
+  let first = '';
+  before(async () => {
+    site = await start({ fail: 'out-of-memory' });
+    ({ page, messages } = await site.open());
+  });
+  after(() => site?.close());
+
+  test('a full memory is explained, and less can be asked for', async () => {
+    assert.match(await noticed(page), /Not enough memory on the GPU/);
+    await page.workers()[0].evaluate(() => (self.hook.fail = null));
+    await page.click('#notice button');
+    assert.equal(await page.inputValue('#precision'), 'f16-weights');
+    await status(page, 'Ready');
+    await generate(page);
+    first = await pixels(page);
+  });
+
+  test('a corrupt file is explained, and the model before it stays in use', async () => {
+    await drop(page, 'corrupt.safetensors', 'not a model at all');
+    assert.match(await noticed(page), /This file cannot be used.*corrupt\.safetensors/s);
+    assert.match(await page.textContent('#model-state'), /Fashion stays in use/);
+    await generate(page);
+    assert.ok(await page.isHidden('#notice'));
+    assert.equal(await pixels(page), first);
+  });
+
+  test('a device that is lost in a run is explained, the images stay, and Restart goes on', async () => {
+    await fill(page, { steps: 300 });
+    await page.click('#generate');
+    await status(page, 'Step 2');
+    await page.workers()[0].evaluate(() => self.hook.devices.at(-1).destroy());
+    assert.match(await noticed(page), /The GPU stopped/);
+    assert.equal(await page.locator('#sheets button.frame:enabled').count(), 2, 'the images of both runs are kept');
+    await page.click('#notice button');
+    await status(page, 'Ready');
+    assert.equal(page.workers().length, 1, 'no worker is left behind');
+    await fill(page, { steps: 4 });
+    await generate(page);
+    assert.equal(await pixels(page), first);
+    assert.deepEqual(messages, []);
+  });
+
+  test('without a network, the page opens from what the browser keeps', async () => {
+    await page.waitForFunction(async () => (await (await caches.open('page')).match('files.txt')) !== undefined);
+    await site.server.close();
+    await page.reload();
+    await status(page, 'Ready');
+    await generate(page);
+    assert.equal(await pixels(page), first);
+  });
+
+  test('what is stored can be seen and deleted; then only the network helps', async () => {
+    await page.click('#stored-open');
+    const rows = page.locator('#stored-list strong');
+    await rows.first().waitFor();
+    assert.deepEqual((await rows.allTextContents()).sort(), ['fashion32-classifier.safetensors', 'fashion32.safetensors']);
+    for (let left = 1; left >= 0; left--) {
+      await page.locator('#stored-list button').first().click();
+      await page.waitForFunction((n) => document.querySelectorAll('#stored-list button').length === n, left);
+    }
+    await page.reload();
+    assert.match(await noticed(page), /could not be fetched|You are offline/);
+  });
+});
+
+describe('states of other browsers', () => {
+  test('one without WebGPU is told which ones have it', async () => {
+    const site = await start({ launch: { webgpu: false } });
+    try {
+      const { page } = await site.open({ adapter: false });
+      assert.match(await noticed(page), /This browser has no WebGPU.*Chrome and Edge.*Safari.*Firefox/s);
+      assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
+    } finally {
+      await site.close();
+    }
+  });
+
+  test('one without an adapter is told so, and may try again', async () => {
+    const site = await start({ fail: 'no-adapter' });
+    try {
+      const { page } = await site.open();
+      assert.match(await noticed(page), /No GPU that this browser may use/);
+      await page.click('#notice button');
+      assert.match(await noticed(page), /No GPU that this browser may use/);
+    } finally {
+      await site.close();
+    }
+  });
+
+  test('a link to a model from elsewhere fetches nothing by itself', async () => {
+    const site = await start();
+    try {
+      const model = `${site.address}models/fashion32.safetensors`;
+      const { page } = await site.open({ hash: `${QUICK}&model=${encodeURIComponent(model)}` });
+      await status(page, 'Another model');
+      await page.click('#generate');
+      assert.equal(await page.evaluate(() => document.activeElement.id), 'load');
+      const fetched = () => site.server.requests.filter(({ path }) => path.endsWith('.safetensors')).map(({ path }) => path);
+      assert.deepEqual(fetched(), []);
+      await page.click('#load');
+      await status(page, 'Preparing');
+      assert.ok(fetched().every((path) => path.endsWith('/fashion32.safetensors')), 'and then that model alone');
+    } finally {
+      await site.close();
+    }
+  });
+});

@@ -1,0 +1,159 @@
+/** The page as a visitor uses it, on one page: generate with guidance, watch, cancel, go on, save, all by keyboard too. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, describe, test } from 'node:test';
+import { fill, generate, pixels, start, status } from './harness.mjs';
+
+/** Runs in the page: collects what the first frame shows, at every frame of the screen, for 20 s. */
+function watchFrame() {
+  window.pictures = new Set();
+  const end = performance.now() + 20_000;
+  const look = () => {
+    const canvas = document.querySelector('#current canvas');
+    window.pictures.add(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.join());
+    if (performance.now() < end) requestAnimationFrame(look);
+  };
+  look();
+}
+
+describe('the page in use', () => {
+  let [site, context, page, messages, longTasks] = [];
+  before(async () => {
+    site = await start();
+    ({ context, page, messages, longTasks } = await site.open({ hash: '#label=9&count=1&steps=8&guidance=3&seed=5' }));
+    await status(page, 'Ready');
+  });
+  after(() => site?.close());
+
+  test('generates with guidance and shows previews', async () => {
+    assert.equal(await page.inputValue('#class'), 'Ankle boot');
+    await page.evaluate(watchFrame);
+    await generate(page);
+    const seen = await page.evaluate(() => window.pictures.size);
+    assert.ok(seen >= 5, `noise and at least four previews, not ${seen} pictures`);
+    assert.equal(new URL(page.url()).hash, '#model=fashion&label=9&count=1&steps=8&sampler=ddim&guidance=3&seed=5');
+  });
+
+  test('nothing moved by itself, no task was long', async () => {
+    // Web Vitals calls 0.1 good; that much would be seen here.
+    const shifts = await page.evaluate(() => window.shifts);
+    assert.ok(shifts.reduce((sum, { value }) => sum + value, 0) < 0.01, JSON.stringify(shifts));
+    assert.deepEqual(await longTasks.found(), []);
+  });
+
+  test('cancels midway, and the same settings give the same image again', async () => {
+    const first = await pixels(page);
+    await fill(page, { steps: 200 });
+    await page.click('#generate');
+    await status(page, 'Step 2');
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+    assert.equal(await page.locator('#sheets canvas').count(), 1, 'the finished image moved down');
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 0, 'a cancelled run has no image');
+
+    await fill(page, { steps: 8 });
+    await generate(page);
+    assert.equal(await pixels(page), first);
+    await fill(page, { guidance: 0 });
+    await generate(page);
+    assert.notEqual(await pixels(page), first, 'guidance makes a difference');
+  });
+
+  test('opens an image, saves it with its parameters, copies settings and link, takes the seed', async () => {
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.click('#dice');
+    assert.equal(await page.getAttribute('#dice', 'aria-pressed'), 'true');
+    await fill(page, { steps: 2 });
+    await generate(page);
+    const seed = await page.inputValue('#seed');
+    assert.notEqual(seed, '5');
+    const first = await pixels(page);
+    await page.locator('#current').getByRole('button', { name: 'Ankle boot, image 1 of 1' }).click();
+    assert.equal(await page.textContent('#viewer-title'), 'Ankle boot');
+
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#viewer-download')]);
+    assert.equal(download.suggestedFilename(), `ankle-boot-seed-${seed}-1.png`);
+    const png = (await readFile(await download.path())).toString('latin1');
+    assert.ok(png.startsWith('\x89PNG') && png.includes(seed) && png.includes('Ankle boot'), 'the file says its seed and class');
+
+    const clipboard = async (button, said) => {
+      await page.click(button);
+      await page.waitForFunction((text) => document.querySelector('#viewer-said').textContent === text, said);
+      return page.evaluate(() => navigator.clipboard.readText());
+    };
+    assert.ok((await clipboard('#viewer-copy', 'Settings copied')).includes(`seed: ${seed}`));
+    const link = await clipboard('#viewer-link', 'Link copied');
+    assert.equal(link, `${site.address}#model=fashion&label=9&count=1&steps=2&sampler=ddim&guidance=0&seed=${seed}`);
+
+    await page.click('#viewer-seed');
+    assert.equal(await page.getAttribute('#dice', 'aria-pressed'), 'false');
+    await generate(page);
+    assert.equal(await pixels(page), first, 'the same seed gives the same image');
+  });
+
+  test('works with the keyboard alone', async () => {
+    await page.focus('#class');
+    await page.keyboard.type('sNea');
+    assert.equal(await page.getAttribute('#class', 'aria-activedescendant'), 'class-0');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.inputValue('#class'), 'Sneaker');
+    assert.equal(await page.getAttribute('#class', 'aria-expanded'), 'false');
+    await page.keyboard.type('nothing of this name');
+    await page.keyboard.press('Tab');
+    assert.equal(await page.inputValue('#class'), 'Sneaker', 'what is no class is not taken');
+
+    await page.focus('#steps');
+    await fill(page, { steps: 1001 });
+    await page.keyboard.press('Enter');
+    const problem = await page.evaluate(() => document.querySelector('#steps').validationMessage);
+    assert.equal(problem, 'Please enter a whole number from 2 to 1000.');
+    await fill(page, { steps: 200 });
+    await page.keyboard.press('Enter');
+    await status(page, 'Step');
+    await page.keyboard.press('Escape');
+    await status(page, 'Cancelled');
+  });
+
+  test('a link that is pasted over the address is taken', async () => {
+    await page.evaluate(() => (location.hash = '#label=3&count=2&steps=3&guidance=1.5&seed=11'));
+    await page.waitForFunction(() => document.querySelector('#seed').value === '11');
+    assert.equal(await page.inputValue('#class'), 'Dress');
+    assert.equal(await page.locator('#current canvas').count(), 2, 'the frames that Generate will fill');
+  });
+
+  test('memory comes back to its start after 20 rounds of generate and cancel', async () => {
+    const session = await context.newCDPSession(page);
+    const measure = async () => {
+      await session.send('HeapProfiler.collectGarbage');
+      const { usedSize } = await session.send('Runtime.getHeapUsage');
+      const worker = await page.workers()[0].evaluate(() => ({
+        gpu: self.hook.gpuBytes,
+        wasm: self.hook.memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0),
+      }));
+      return { page: usedSize, ...worker, nodes: await page.evaluate(() => document.querySelectorAll('*').length) };
+    };
+    const round = async () => {
+      await page.click('#generate');
+      await status(page, 'Step');
+      await page.click('#cancel');
+      await status(page, 'Cancelled');
+    };
+    await fill(page, { count: 1, steps: 200, guidance: 1 });
+    await page.click('#clear');
+    for (let k = 0; k < 3; k++) await round(); // what is made once is no leak
+    const start = await measure();
+    for (let k = 0; k < 20; k++) await round();
+    const end = await measure();
+    assert.ok(start.gpu > 1e6 && start.wasm > 1e6, `the hook sees the worker: ${JSON.stringify(start)}`);
+    assert.equal(end.gpu, start.gpu);
+    assert.equal(end.wasm, start.wasm);
+    assert.equal(end.nodes, start.nodes);
+    // A round that kept no more than its 4 KiB of pixels would show; the engine's own caches come and go in this.
+    assert.ok(end.page - start.page < 20 * 4096, `${end.page - start.page} bytes more on the page`);
+  });
+
+  test('nothing was written to the console, no task was long', async () => {
+    assert.deepEqual(messages, []);
+    assert.deepEqual(await longTasks.found(), []);
+  });
+});
