@@ -1,12 +1,15 @@
 //! The gradient of attention with respect to its queries, keys and values (Dao et al. 2022, backward pass): the
 //! softmax is recomputed, nothing of size T x T is stored.
 
-use super::attention::{Attention, WORKERS};
+use super::attention::Attention;
 use super::{Operator, ensure, operands};
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
 use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+
+/// Queries, then keys, a workgroup.
+const WORKERS: usize = 64;
 
 /// Inputs: qkv `[N, H, W, 3C]`, the forward result, the incoming gradient `[N, H, W, C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +43,7 @@ impl Operator for AttentionGrad {
                 step.bind("forward", lowering.input(1));
             }
             step.bind("incoming", lowering.input(2)).bind("rows", rows).bind("out", lowering.output());
-            self.attention.describe(&mut step, s);
+            self.attention.describe(&mut step, s, WORKERS);
             lowering.emit(step)?;
         }
         Ok(())

@@ -370,7 +370,7 @@ impl Operator for Conv2d {
             Variant::Gemm(tile) if self.is_matrix_product() => self.lower_matrix_product(lowering, tile),
             Variant::Gemm(tile) => self.lower_direct(lowering, Some(tile)),
             Variant::Winograd(t, tile) => self.lower_winograd(lowering, t, tile),
-            Variant::Only => self.lower_direct(lowering, None),
+            Variant::Only | Variant::Attention(_) => self.lower_direct(lowering, None),
         }
     }
 

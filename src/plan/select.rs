@@ -19,6 +19,36 @@ pub enum Variant {
     Gemm(GemmTile),
     /// Winograd F(t x t, 3 x 3) around a matrix product.
     Winograd(usize, GemmTile),
+    /// Attention, several queries an invocation.
+    Attention(AttentionTile),
+}
+
+/// How attention is shared among invocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttentionTile {
+    /// Queries an invocation.
+    pub queries: usize,
+    /// Keys and values are broadcast within subgroups of this size; 0: every invocation reads all of them.
+    pub subgroup: usize,
+}
+
+impl AttentionTile {
+    /// What attention's general kernel does.
+    pub const GENERAL: Self = Self { queries: 1, subgroup: 0 };
+    const WORKERS: usize = 64;
+
+    /// Invocations a workgroup.
+    pub fn workers(&self) -> usize {
+        if self.subgroup > 0 { self.subgroup } else { Self::WORKERS }
+    }
+
+    pub(crate) fn define(&self, kernel: Kernel) -> Kernel {
+        kernel
+            .with("QUERIES", self.queries as i64)
+            .with("SUBGROUP", self.subgroup > 0)
+            .with("KEYS", if self.subgroup > 0 { self.subgroup as i64 } else { 4 })
+            .with("WORKERS", self.workers() as i64)
+    }
 }
 
 /// Register tile and workgroup of a matrix product.
@@ -71,6 +101,28 @@ pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &Overrides)
     let legal = node.op.operator().variants(inputs, node.shape, caps);
     let wanted = overrides.get("*").or_else(|| overrides.get(&problem(node, inputs)));
     wanted.filter(|v| legal.contains(v)).or(legal.first()).copied()
+}
+
+/// Attention's variants for heads of `channels`, the default first.
+pub fn attention(channels: usize, output: Shape, heads: usize, caps: &Caps) -> Vec<Variant> {
+    // Queries and sums of an invocation: beyond this many vec4s even drivers that spill to a cache get slower.
+    const REGISTERS: usize = 64;
+    let fits = |queries: usize| queries == 1 || queries * channels / 4 <= REGISTERS;
+    let mut tiles = Vec::new();
+    if let Some(subgroup) = caps.subgroup {
+        // Broadcasts of a large subgroup are unrolled for each of its keys.
+        tiles.extend([32, 16, 8, 4].map(|count| AttentionTile { queries: count / subgroup.min(count), subgroup }));
+    }
+    tiles.extend([4, 2].map(|queries| AttentionTile { queries, subgroup: 0 }));
+    tiles.retain(|tile| fits(tile.queries));
+    tiles.dedup();
+    // Drivers on a CPU read memory value by value: what was read should serve many queries, if that leaves work for
+    // every core. A GPU wants many invocations.
+    let parallel = |tile: &AttentionTile| output.pixels().div_ceil(tile.workers() * tile.queries) * heads * output.n >= 8;
+    tiles.sort_by_key(|tile| !parallel(tile));
+    let mut variants: Vec<Variant> = tiles.into_iter().map(Variant::Attention).collect();
+    variants.insert(if caps.software { variants.len() } else { 0 }, Variant::Only);
+    variants
 }
 
 /// A convolution's variants, the default first.
