@@ -17,7 +17,14 @@ struct Params {
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) worker: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+#if SUBGROUP
+    @builtin(subgroup_invocation_id) worker: u32,
+#else
+    @builtin(local_invocation_index) worker: u32,
+#end
+) {
     let last = p.tokens - 1u;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;

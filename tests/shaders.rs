@@ -164,10 +164,13 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
 fn spirv(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
     // What wgpu's Vulkan back end allows on a device without optional features.
     use back::spv::Capability::{
-        DerivativeControl, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D, ImageQuery, Matrix, Sampled1D, Shader, StorageImageExtendedFormats,
+        DerivativeControl, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D, ImageQuery, Matrix,
+        Sampled1D, Shader, StorageImageExtendedFormats,
     };
     let core = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
-    let capabilities = core.into_iter().chain(subgroups.then_some([GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle]).into_iter().flatten());
+    let capabilities = core.into_iter().chain(
+        subgroups.then_some([GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle]).into_iter().flatten(),
+    );
     let options = back::spv::Options {
         lang_version: if subgroups { (1, 3) } else { (1, 0) },
         capabilities: Some(capabilities.collect()),

@@ -162,7 +162,9 @@ fn describe(variant: Variant) -> String {
         Variant::Only => "the general kernel".into(),
         Variant::Gemm(tile) => format!("a matrix product of {}x{} tiles", tile.rows, 4 * tile.columns4),
         Variant::Winograd(t, _) => format!("Winograd F({t}x{t}, 3x3)"),
-        Variant::Attention(tile) if tile.subgroup > 0 => format!("{} queries an invocation of a subgroup", tile.queries),
+        Variant::Attention(tile) if tile.subgroup > 0 => {
+            format!("{} queries an invocation of a subgroup", tile.queries)
+        }
         Variant::Attention(tile) => format!("{} queries an invocation", tile.queries),
     }
 }

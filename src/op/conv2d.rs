@@ -183,7 +183,7 @@ impl Conv2d {
         let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
         let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
         let out = lowering.output_shape();
-        let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
+        let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
@@ -258,7 +258,7 @@ impl Conv2d {
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", 0);
+            let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", 0);
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
             let mut step = lowering.step(plain);
             step.bind("a", v)

@@ -19,6 +19,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "embedding",
     "first_token",
     "gemm",
+    "gemm_workgroup",
     "global_mean",
     "group_norm_affine",
     "group_norm_grad",
