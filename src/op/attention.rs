@@ -57,7 +57,7 @@ impl Operator for Attention {
     }
 
     fn variants(&self, _: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-        select::attention(output.c / self.heads.max(1), output, self.heads, caps)
+        select::attention(output, self.heads, 64, caps)
     }
 
     fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
@@ -68,10 +68,7 @@ impl Operator for Attention {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
         let size = out.c / self.heads;
-        let tile = match lowering.variant() {
-            Variant::Attention(tile) => tile,
-            _ => AttentionTile::GENERAL,
-        };
+        let tile = AttentionTile::of(lowering.variant());
         let mut step = lowering.step(tile.define(Kernel::new("attention").with("D4", (size / 4) as i64)));
         step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
         self.describe(&mut step, out, tile.workers() * tile.queries);

@@ -5,11 +5,10 @@ use super::attention::Attention;
 use super::{Operator, ensure, operands};
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
+use crate::plan::Caps;
 use crate::plan::lowering::Lowering;
+use crate::plan::select::{self, AttentionTile, Variant};
 use crate::shader::Kernel;
-
-/// Queries, then keys, a workgroup.
-const WORKERS: usize = 64;
 
 /// Inputs: qkv `[N, H, W, 3C]`, the forward result, the incoming gradient `[N, H, W, C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,20 +29,25 @@ impl Operator for AttentionGrad {
         Ok(qkv)
     }
 
+    fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
+        // Twice the registers of the forward pass.
+        inputs.get(1).map_or_else(Vec::new, |out| select::attention(*out, self.attention.heads, 32, caps))
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let s = lowering.input_shape(1);
         let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
+        let tile = AttentionTile::of(lowering.variant());
         // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
         let rows = lowering.temporary("rows", 4 * s.n * heads * s.pixels());
         for stem in ["attention_grad_query", "attention_grad_key"] {
-            let kernel = Kernel::new(stem).with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
-            let mut step = lowering.step(kernel);
+            let mut step = lowering.step(tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)));
             step.bind("qkv", lowering.input(0));
             if stem == "attention_grad_query" {
                 step.bind("forward", lowering.input(1));
             }
             step.bind("incoming", lowering.input(2)).bind("rows", rows).bind("out", lowering.output());
-            self.attention.describe(&mut step, s, WORKERS);
+            self.attention.describe(&mut step, s, tile.workers() * tile.queries);
             lowering.emit(step)?;
         }
         Ok(())

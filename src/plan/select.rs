@@ -19,8 +19,13 @@ const READ: usize = 20;
 pub enum Variant {
     /// The op's general kernel (variant 0), which runs everywhere.
     Only,
+    /// One invocation does what a workgroup shares in the general kernel: drivers that compute on the CPU are slow at
+    /// barriers.
+    Serial,
     /// A matrix product, implicit for kernels larger than 1.
     Gemm(GemmTile),
+    /// Blocks of 4 x 4 pixels an invocation, for few channels.
+    Block,
     /// Winograd F(t x t, 3 x 3) around a matrix product.
     Winograd(usize, GemmTile),
     /// Attention, several queries an invocation.
@@ -40,6 +45,11 @@ impl AttentionTile {
     /// What attention's general kernel does.
     pub const GENERAL: Self = Self { queries: 1, subgroup: 0 };
     const WORKERS: usize = 64;
+
+    /// That of a chosen variant.
+    pub(crate) fn of(variant: Variant) -> Self {
+        if let Variant::Attention(tile) = variant { tile } else { Self::GENERAL }
+    }
 
     /// Invocations a workgroup.
     pub fn workers(&self) -> usize {
@@ -98,7 +108,7 @@ impl GemmTile {
             move |(reads, columns4)| Self { rows: reads * size, columns4, x: size, y: 1, sharing: Sharing::Subgroup };
         // Drivers of subgroups of 4 have 16 registers, and gain nothing from sums that do not fit.
         let most = if size == 4 { 16 } else { 64 };
-        let tiles = [(4, 2), (2, 2), (2, 1), (1, 1)].into_iter().map(tile);
+        let tiles = [(4, 2), (2, 2), (1, 1)].into_iter().map(tile);
         tiles.filter(move |tile| tile.rows * tile.columns4 <= most)
     }
 
@@ -155,11 +165,9 @@ pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &Overrides)
     wanted.filter(|v| legal.contains(v)).or(legal.first()).copied()
 }
 
-/// Attention's variants for heads of `channels`, the default first.
-pub fn attention(channels: usize, output: Shape, heads: usize, caps: &Caps) -> Vec<Variant> {
-    // Queries and sums of an invocation: beyond this many vec4s even drivers that spill to a cache get slower.
-    const REGISTERS: usize = 64;
-    let fits = |queries: usize| queries == 1 || queries * channels / 4 <= REGISTERS;
+/// Attention's variants, the default first; an invocation's queries may be `most` vec4s.
+pub fn attention(output: Shape, heads: usize, most: usize, caps: &Caps) -> Vec<Variant> {
+    let fits = |queries: usize| queries == 1 || queries * output.c / heads.max(1) / 4 <= most;
     let mut tiles = Vec::new();
     if let Some(subgroup) = caps.subgroup {
         // Broadcasts of a large subgroup are unrolled for each of its keys.
@@ -182,8 +190,9 @@ pub fn attention(channels: usize, output: Shape, heads: usize, caps: &Caps) -> V
 pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
     let channels = conv.prologue.shape(inputs).map_or(0, |s| s.c);
     let first = inputs.first().map_or(0, |s| s.c);
+    let three = conv.kernel == 3 && conv.stride == 1 && conv.padding == 1;
     if !channels.is_multiple_of(4) || !first.is_multiple_of(4) {
-        return vec![Variant::Only];
+        return if three { vec![Variant::Block, Variant::Only] } else { vec![Variant::Only] };
     }
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps: conv.kernel * conv.kernel };
     let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
@@ -192,11 +201,12 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) 
     if size.n4 <= 2 {
         let narrow = GemmTile { rows: 4, columns4: size.n4, x: 1, y: 64, sharing: Sharing::Nothing };
         variants.push(Variant::Gemm(narrow));
+        variants.extend(three.then_some(Variant::Block));
     }
     if conv.kernel == 1 && conv.stride == 1 {
         variants.extend(GemmTile::SHARED.map(Variant::Gemm));
     }
-    if conv.kernel == 3 && conv.stride == 1 && conv.padding == 1 {
+    if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
         variants.extend(sizes.flat_map(|t| many().chain(GemmTile::SHARED).map(move |tile| Variant::Winograd(t, tile))));
     }
@@ -237,7 +247,8 @@ impl Size {
                 let moved = self.c4 * 2 * points + self.n4 * (points + t * t);
                 (tile.sharing == Sharing::Workgroup, points * gemm(tile, tiles) + tiles * moved * READ)
             }
-            Variant::Only | Variant::Attention(_) => (true, usize::MAX),
+            Variant::Block => (false, self.tiles(4) * self.n4 * self.c4 * (16 * 9 * 16 + READ * 108)),
+            _ => (true, usize::MAX),
         }
     }
 
@@ -274,7 +285,8 @@ impl Size {
                 let first = if self.n4 <= 2 || self.tiles(4) < 16 { 40 } else { 0 };
                 first + (4 - t) * 4 + rank(tile, self.tiles(t), (t + 2) * (t + 2))
             }
-            Variant::Only | Variant::Attention(_) => usize::MAX,
+            Variant::Block => 29,
+            _ => usize::MAX,
         }
     }
 }

@@ -14,6 +14,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "attention_grad_query",
     "concat_low_res",
     "conv2d",
+    "conv2d_block",
     "conv2d_gemm",
     "dilate",
     "embedding",
