@@ -53,8 +53,8 @@ fn main(
         let softmax${b} = rows[softmaxes + min(first + ${b}u, last)];
 #end
 #for q in 0..QUERIES
-        var s${q}_${b} = vec4<f32>(0.0);
-        var t${q}_${b} = vec4<f32>(0.0);
+        var s${q}_${b} = 0.0;
+        var t${q}_${b} = 0.0;
 #end
 #end
 #for d in 0..D4
@@ -72,22 +72,28 @@ fn main(
             let gradient = incoming[query${b} * p.channels4 + group.y * ${D4}u + ${d}u];
 #end
 #for q in 0..QUERIES
-            s${q}_${b} += k${q}_${d} * query;
-            t${q}_${b} += v${q}_${d} * gradient;
+            s${q}_${b} += k${q}_${d}.x * query.x;
+            s${q}_${b} += k${q}_${d}.y * query.y;
+            s${q}_${b} += k${q}_${d}.z * query.z;
+            s${q}_${b} += k${q}_${d}.w * query.w;
+            t${q}_${b} += v${q}_${d}.x * gradient.x;
+            t${q}_${b} += v${q}_${d}.y * gradient.y;
+            t${q}_${b} += v${q}_${d}.z * gradient.z;
+            t${q}_${b} += v${q}_${d}.w * gradient.w;
 #end
         }
 #end
 #end
 #for q in 0..QUERIES
 #for b in 0..KEYS
-        let score${q}_${b} = (s${q}_${b}.x + s${q}_${b}.y) + (s${q}_${b}.z + s${q}_${b}.w) - softmax${b}.x;
+        let score${q}_${b} = s${q}_${b} - softmax${b}.x;
 #end
 #for c in 0..KEYS / 4
         let e${q}_${c} = exp4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}));
 #end
 #for b in 0..KEYS
         let w${q}_${b} = select(0.0, e${q}_${b / 4}[${b % 4}] * softmax${b}.y, first + ${b}u < p.tokens);
-        let ds${q}_${b} = w${q}_${b} * ((t${q}_${b}.x + t${q}_${b}.y) + (t${q}_${b}.z + t${q}_${b}.w) - softmax${b}.z);
+        let ds${q}_${b} = w${q}_${b} * (t${q}_${b} - softmax${b}.z);
 #end
 #end
 #for d in 0..D4

@@ -56,8 +56,8 @@ fn main(
 #end
 #for q in 0..QUERIES
 #for b in 0..KEYS
-        var s${q}_${b} = vec4<f32>(0.0);
-        var t${q}_${b} = vec4<f32>(0.0);
+        var s${q}_${b} = 0.0;
+        var t${q}_${b} = 0.0;
 #end
 #end
 #for d in 0..D4
@@ -75,8 +75,14 @@ fn main(
             let v = qkv[at${b} + p.value4 + ${d}u];
 #end
 #for q in 0..QUERIES
-            s${q}_${b} += q${q}_${d} * k;
-            t${q}_${b} += g${q}_${d} * v;
+            s${q}_${b} += q${q}_${d}.x * k.x;
+            s${q}_${b} += q${q}_${d}.y * k.y;
+            s${q}_${b} += q${q}_${d}.z * k.z;
+            s${q}_${b} += q${q}_${d}.w * k.w;
+            t${q}_${b} += g${q}_${d}.x * v.x;
+            t${q}_${b} += g${q}_${d}.y * v.y;
+            t${q}_${b} += g${q}_${d}.z * v.z;
+            t${q}_${b} += g${q}_${d}.w * v.w;
 #end
         }
 #end
@@ -84,7 +90,7 @@ fn main(
 #for q in 0..QUERIES
         var peak${q} = highest${q};
 #for b in 0..KEYS
-        let score${q}_${b} = select(-3.4e38, (s${q}_${b}.x + s${q}_${b}.y) + (s${q}_${b}.z + s${q}_${b}.w), first + ${b}u < p.tokens);
+        let score${q}_${b} = select(-3.4e38, s${q}_${b}, first + ${b}u < p.tokens);
         peak${q} = max(peak${q}, score${q}_${b});
 #end
         let fade${q} = exp4(vec4<f32>(highest${q} - peak${q})).x;
@@ -95,7 +101,7 @@ fn main(
         total${q} += (e${q}_${c}.x + e${q}_${c}.y) + (e${q}_${c}.z + e${q}_${c}.w);
 #end
 #for b in 0..KEYS
-        let w${q}_${b} = e${q}_${b / 4}[${b % 4}] * ((t${q}_${b}.x + t${q}_${b}.y) + (t${q}_${b}.z + t${q}_${b}.w) - correction${q});
+        let w${q}_${b} = e${q}_${b / 4}[${b % 4}] * (t${q}_${b} - correction${q});
 #end
 #end
 #for d in 0..D4

@@ -30,8 +30,7 @@ impl Operator for AttentionGrad {
     }
 
     fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        // Twice the registers of the forward pass.
-        inputs.get(1).map_or_else(Vec::new, |out| select::attention(*out, self.attention.heads, 32, caps))
+        inputs.get(1).map_or_else(Vec::new, |out| select::attention(*out, self.attention.heads, 64, caps))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
