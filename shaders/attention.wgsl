@@ -1,5 +1,7 @@
 // Multi-head attention with an online softmax (Milakov & Gimelshein 2018): no T x T matrix is stored.
-// One invocation: one query of one head. Keys and values are read at the same address by a whole workgroup.
+// One invocation: QUERIES queries of one head, which share each key and value that it reads. With a SUBGROUP (which the
+// workgroup then is), an invocation reads one key and one value of a block, and the others receive them by broadcast;
+// without, all read the same KEYS keys at the same addresses.
 struct Params {
     tokens: u32,
     width4: u32, // of a row of qkv, / 4
@@ -15,45 +17,101 @@ struct Params {
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) worker: u32) {
-    let token = group.x * ${WORKERS}u + worker;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+#if SUBGROUP
+    @builtin(subgroup_invocation_id) worker: u32,
+#else
+    @builtin(local_invocation_index) worker: u32,
+#end
+) {
+    let last = p.tokens - 1u;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;
-    let base = (row + min(token, p.tokens - 1u)) * p.width4 + head;
+#for q in 0..QUERIES
+    let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
+    let base${q} = (row + min(token${q}, last)) * p.width4 + head;
+    var highest${q} = -3.4e38;
+    var total${q} = 0.0;
 #for d in 0..D4
-    let q${d} = qkv[base + ${d}u] * p.scale;
-    var acc${d} = vec4<f32>(0.0);
+    let q${q}_${d} = qkv[base${q} + ${d}u] * p.scale;
+    var acc${q}_${d} = vec4<f32>(0.0);
 #end
-    var highest = -3.4e38;
-    var total = 0.0;
-    for (var first = 0u; first < p.tokens; first += 4u) {
-#for b in 0..4
-        let at${b} = (row + min(first + ${b}u, p.tokens - 1u)) * p.width4 + head;
-        var dot${b} = vec4<f32>(0.0);
+#end
+    for (var first = 0u; first < p.tokens; first += ${KEYS}u) {
+#if SUBGROUP
+        let at = (row + min(first + worker, last)) * p.width4 + head;
+#else
+#for b in 0..KEYS
+        let at${b} = (row + min(first + ${b}u, last)) * p.width4 + head;
+#end
+#end
+#for q in 0..QUERIES
+#for b in 0..KEYS
+        var s${q}_${b} = 0.0;
+#end
+#end
 #for d in 0..D4
-        dot${b} += q${d} * qkv[at${b} + p.key4 + ${d}u];
+#if SUBGROUP
+        let k${d} = qkv[at + p.key4 + ${d}u];
 #end
-        let score${b} = select(-3.4e38, (dot${b}.x + dot${b}.y) + (dot${b}.z + dot${b}.w), first + ${b}u < p.tokens);
+#for b in 0..KEYS
+        {
+#if SUBGROUP
+            let k = subgroupBroadcast(k${d}, ${b}u);
+#else
+            let k = qkv[at${b} + p.key4 + ${d}u];
 #end
-        var peak = highest;
-#for b in 0..4
-        peak = max(peak, score${b});
+#for q in 0..QUERIES
+            s${q}_${b} += q${q}_${d}.x * k.x;
+            s${q}_${b} += q${q}_${d}.y * k.y;
+            s${q}_${b} += q${q}_${d}.z * k.z;
+            s${q}_${b} += q${q}_${d}.w * k.w;
 #end
-        let fade = exp4(vec4<f32>(highest - peak)).x;
-        highest = peak;
-        let e = exp4(vec4<f32>(score0, score1, score2, score3) - peak);
-        total = total * fade + ((e.x + e.y) + (e.z + e.w));
+        }
+#end
+#end
+#for q in 0..QUERIES
+        var peak${q} = highest${q};
+#for b in 0..KEYS
+        s${q}_${b} = select(-3.4e38, s${q}_${b}, first + ${b}u < p.tokens);
+        peak${q} = max(peak${q}, s${q}_${b});
+#end
+        let fade${q} = exp4(vec4<f32>(highest${q} - peak${q})).x;
+        highest${q} = peak${q};
+        total${q} *= fade${q};
+#for c in 0..KEYS / 4
+        let e${q}_${c} = exp4(vec4<f32>(s${q}_${4*c}, s${q}_${4*c+1}, s${q}_${4*c+2}, s${q}_${4*c+3}) - peak${q});
+        total${q} += (e${q}_${c}.x + e${q}_${c}.y) + (e${q}_${c}.z + e${q}_${c}.w);
+#end
+#end
 #for d in 0..D4
-        acc${d} *= fade;
-#for b in 0..4
-        acc${d} += e[${b}] * qkv[at${b} + p.value4 + ${d}u];
+#if SUBGROUP
+        let v${d} = qkv[at + p.value4 + ${d}u];
+#end
+#for q in 0..QUERIES
+        acc${q}_${d} *= fade${q};
+#end
+#for b in 0..KEYS
+        {
+#if SUBGROUP
+            let v = subgroupBroadcast(v${d}, ${b}u);
+#else
+            let v = qkv[at${b} + p.value4 + ${d}u];
+#end
+#for q in 0..QUERIES
+            acc${q}_${d} += e${q}_${b / 4}[${b % 4}] * v;
+#end
+        }
 #end
 #end
     }
-    if (token < p.tokens) {
-        let to = (row + token) * p.channels4 + group.y * ${D4}u;
+#for q in 0..QUERIES
+    if (token${q} < p.tokens) {
+        let to = (row + token${q}) * p.channels4 + group.y * ${D4}u;
 #for d in 0..D4
-        out[to + ${d}u] = acc${d} / total;
+        out[to + ${d}u] = acc${q}_${d} / total${q};
 #end
     }
+#end
 }

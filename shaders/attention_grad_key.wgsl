@@ -1,4 +1,5 @@
-// The gradient of attention, second of two: of the keys and values. One invocation: one key of one head.
+// The gradient of attention, second of two: of the keys and values. One invocation: QUERIES keys of one head; queries and
+// incoming gradients are shared as keys and values are in attention.wgsl, KEYS at a time.
 struct Params {
     tokens: u32,
     width4: u32, // of a row of qkv, / 4
@@ -17,38 +18,108 @@ struct Params {
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) worker: u32) {
-    let token = group.x * ${WORKERS}u + worker;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+#if SUBGROUP
+    @builtin(subgroup_invocation_id) worker: u32,
+#else
+    @builtin(local_invocation_index) worker: u32,
+#end
+) {
+    let last = p.tokens - 1u;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;
-    let base = (row + min(token, p.tokens - 1u)) * p.width4 + head;
+    let softmaxes = (group.z * p.heads + group.y) * p.tokens;
+#for q in 0..QUERIES
+    let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
+    let base${q} = (row + min(token${q}, last)) * p.width4 + head;
 #for d in 0..D4
-    let k${d} = qkv[base + p.key4 + ${d}u] * p.scale;
-    let v${d} = qkv[base + p.value4 + ${d}u];
-    var dk${d} = vec4<f32>(0.0);
-    var dv${d} = vec4<f32>(0.0);
+    let k${q}_${d} = qkv[base${q} + p.key4 + ${d}u] * p.scale;
+    let v${q}_${d} = qkv[base${q} + p.value4 + ${d}u];
+    var dk${q}_${d} = vec4<f32>(0.0);
+    var dv${q}_${d} = vec4<f32>(0.0);
 #end
-    for (var i = 0u; i < p.tokens; i++) {
-        let query = (row + i) * p.width4 + head;
-        let gradient = (row + i) * p.channels4 + group.y * ${D4}u;
-        let softmax = rows[(group.z * p.heads + group.y) * p.tokens + i];
-        var s = vec4<f32>(0.0);
-        var t = vec4<f32>(0.0);
-#for d in 0..D4
-        s += k${d} * qkv[query + ${d}u];
-        t += v${d} * incoming[gradient + ${d}u];
 #end
-        let weight = exp4(vec4<f32>((s.x + s.y) + (s.z + s.w) - softmax.x)).x * softmax.y;
-        let ds = weight * ((t.x + t.y) + (t.z + t.w) - softmax.z);
+    for (var first = 0u; first < p.tokens; first += ${KEYS}u) {
+#if SUBGROUP
+        let mine = row + min(first + worker, last);
+        let softmax = rows[softmaxes + min(first + worker, last)];
+#end
+#for b in 0..KEYS
+#if SUBGROUP
+        let softmax${b} = subgroupBroadcast(softmax, ${b}u);
+#else
+        let query${b} = row + min(first + ${b}u, last);
+        let softmax${b} = rows[softmaxes + min(first + ${b}u, last)];
+#end
+#for q in 0..QUERIES
+        var s${q}_${b} = 0.0;
+        var t${q}_${b} = 0.0;
+#end
+#end
 #for d in 0..D4
-        dk${d} += ds * qkv[query + ${d}u];
-        dv${d} += weight * incoming[gradient + ${d}u];
+#if SUBGROUP
+        let q${d} = qkv[mine * p.width4 + head + ${d}u];
+        let g${d} = incoming[mine * p.channels4 + group.y * ${D4}u + ${d}u];
+#end
+#for b in 0..KEYS
+        {
+#if SUBGROUP
+            let query = subgroupBroadcast(q${d}, ${b}u);
+            let gradient = subgroupBroadcast(g${d}, ${b}u);
+#else
+            let query = qkv[query${b} * p.width4 + head + ${d}u];
+            let gradient = incoming[query${b} * p.channels4 + group.y * ${D4}u + ${d}u];
+#end
+#for q in 0..QUERIES
+            s${q}_${b} += k${q}_${d}.x * query.x;
+            s${q}_${b} += k${q}_${d}.y * query.y;
+            s${q}_${b} += k${q}_${d}.z * query.z;
+            s${q}_${b} += k${q}_${d}.w * query.w;
+            t${q}_${b} += v${q}_${d}.x * gradient.x;
+            t${q}_${b} += v${q}_${d}.y * gradient.y;
+            t${q}_${b} += v${q}_${d}.z * gradient.z;
+            t${q}_${b} += v${q}_${d}.w * gradient.w;
+#end
+        }
+#end
+#end
+#for q in 0..QUERIES
+#for b in 0..KEYS
+        let score${q}_${b} = s${q}_${b} - softmax${b}.x;
+#end
+#for c in 0..KEYS / 4
+        let e${q}_${c} = exp4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}));
+#end
+#for b in 0..KEYS
+        let w${q}_${b} = select(0.0, e${q}_${b / 4}[${b % 4}] * softmax${b}.y, first + ${b}u < p.tokens);
+        let ds${q}_${b} = w${q}_${b} * (t${q}_${b} - softmax${b}.z);
+#end
+#end
+#for d in 0..D4
+#for b in 0..KEYS
+        {
+#if SUBGROUP
+            let query = subgroupBroadcast(q${d}, ${b}u);
+            let gradient = subgroupBroadcast(g${d}, ${b}u);
+#else
+            let query = qkv[query${b} * p.width4 + head + ${d}u];
+            let gradient = incoming[query${b} * p.channels4 + group.y * ${D4}u + ${d}u];
+#end
+#for q in 0..QUERIES
+            dk${q}_${d} += ds${q}_${b} * query;
+            dv${q}_${d} += w${q}_${b} * gradient;
+#end
+        }
+#end
 #end
     }
-    if (token < p.tokens) {
+#for q in 0..QUERIES
+    if (token${q} < p.tokens) {
 #for d in 0..D4
-        out[base + p.key4 + ${d}u] = dk${d} * p.scale;
-        out[base + p.value4 + ${d}u] = dv${d};
+        out[base${q} + p.key4 + ${d}u] = dk${q}_${d} * p.scale;
+        out[base${q} + p.value4 + ${d}u] = dv${q}_${d};
 #end
     }
+#end
 }

@@ -1,4 +1,6 @@
-// Convolution as an implicit matrix product: TM pixels x 4*TN output channels in registers, channels in vec4.
+// Convolution as an implicit matrix product: TM pixels x 4*TN output channels in registers, channels in vec4. Within a
+// SUBGROUP (which the workgroup then is) all tiles have the same pixels: an invocation reads some, the others receive
+// them by broadcast.
 // Weights are [tap][input channel][output channel / 4].
 struct Params {
     m: u32, // output pixels over the batch
@@ -17,15 +19,26 @@ struct Params {
 #import store
 
 @compute @workgroup_size(${WX}, ${WY})
+#if SUBGROUP
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let column = (id.x * ${WX}u + lane) * ${TN}u;
+#else
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let column = id.x * ${TN}u;
+#end
     let row = id.y * ${TM}u;
+#for r in 0..READS
+#if SUBGROUP
+    let row${r} = min(row + ${WX * r}u + lane, p.m - 1u);
+#else
+    let row${r} = min(row + ${r}u, p.m - 1u);
+#end
+    let left${r} = row${r} % p.width * ${STRIDE}u;
+    let line${r} = row${r} / p.width;
+    let top${r} = line${r} % p.height * ${STRIDE}u;
+    let sample${r} = line${r} / p.height * p.source_height;
+#end
 #for i in 0..TM
-    let row${i} = min(row + ${i}u, p.m - 1u);
-    let left${i} = row${i} % p.width * ${STRIDE}u;
-    let line${i} = row${i} / p.width;
-    let top${i} = line${i} % p.height * ${STRIDE}u;
-    let sample${i} = line${i} / p.height * p.source_height;
 #for j in 0..TN
     var acc${i}_${j} = vec4<f32>(0.0);
 #end
@@ -36,18 +49,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var tap = 0u; tap < ${KERNEL * KERNEL}u; tap++) {
         let ky = tap / ${KERNEL}u;
         let kx = tap % ${KERNEL}u;
-#for i in 0..TM
-        let y${i} = top${i} + ky;
-        let x${i} = left${i} + kx;
+#for r in 0..READS
+        let y${r} = top${r} + ky;
+        let x${r} = left${r} + kx;
         // `&` and no `&&`: short circuits are branches, of which one driver compiles many in seconds only.
-        let inside${i} = (y${i} >= ${PADDING}u) & (y${i} < p.source_height + ${PADDING}u)
-            & (x${i} >= ${PADDING}u) & (x${i} < p.source_width + ${PADDING}u);
+        let inside${r} = (y${r} >= ${PADDING}u) & (y${r} < p.source_height + ${PADDING}u)
+            & (x${r} >= ${PADDING}u) & (x${r} < p.source_width + ${PADDING}u);
         // A tap in the padding reads pixel 0 and counts for nothing.
-        let base${i} = select(0u, ((sample${i} + y${i} - ${PADDING}u) * p.source_width + x${i} - ${PADDING}u) * p.c4, inside${i});
+        let base${r} = select(0u, ((sample${r} + y${r} - ${PADDING}u) * p.source_width + x${r} - ${PADDING}u) * p.c4, inside${r});
 #end
         for (var k = 0u; k < p.c4; k++) {
-#for i in 0..TM
-            let a${i} = select(vec4<f32>(0.0), x[base${i} + k], inside${i});
+#for r in 0..READS
+            let a${r} = select(vec4<f32>(0.0), x[base${r} + k], inside${r});
 #end
 #for kk in 0..4
 #for j in 0..TN
@@ -55,8 +68,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             at${j} += p.n4;
 #end
 #for i in 0..TM
+#if SUBGROUP
+            let s${kk}_${i} = subgroupBroadcast(a${i / WX}[${kk}], ${i % WX}u);
+#else
+            let s${kk}_${i} = a${i}[${kk}];
+#end
 #for j in 0..TN
-            acc${i}_${j} += a${i}[${kk}] * w${kk}_${j};
+            acc${i}_${j} += s${kk}_${i} * w${kk}_${j};
 #end
 #end
 #end

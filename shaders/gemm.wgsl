@@ -1,5 +1,7 @@
 // Matrix product: out[z] = a[z] (m x k) * w[z] (k x n), with an epilogue. 1x1 convolutions, linear layers and the
-// Winograd domain run here. Each invocation keeps a TM x 4*TN tile in registers; no workgroup memory.
+// Winograd domain run here. Each invocation keeps a TM x 4*TN tile in registers; no workgroup memory. Within a SUBGROUP
+// (which the workgroup then is) all tiles have the same rows: an invocation reads some, the others receive them by
+// broadcast.
 struct Params {
     m: u32,
     n: u32,
@@ -19,11 +21,22 @@ struct Params {
 #import store
 
 @compute @workgroup_size(${WX}, ${WY})
+#if SUBGROUP
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let column = (id.x * ${WX}u + lane) * ${TN}u;
+#else
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let column = id.x * ${TN}u;
+#end
     let row = id.y * ${TM}u;
+#for r in 0..READS
+#if SUBGROUP
+    let row${r} = min(row + ${WX * r}u + lane, p.m - 1u);
+#else
+    let row${r} = min(row + ${r}u, p.m - 1u);
+#end
+#end
 #for i in 0..TM
-    let row${i} = min(row + ${i}u, p.m - 1u);
 #for j in 0..TN
     var acc${i}_${j} = vec4<f32>(0.0);
 #end
@@ -40,15 +53,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #else
         let depth = p.k4 - p.k4_first;
 #end
-#for i in 0..TM
-        let base${i} = (id.z * p.m + row${i}) * depth;
+#for r in 0..READS
+        let base${r} = (id.z * p.m + row${r}) * depth;
 #end
         for (var k = 0u; k < depth; k++) {
-#for i in 0..TM
+#for r in 0..READS
 #if s == 0
-            let a${i} = a[base${i} + k];
+            let a${r} = a[base${r} + k];
 #else
-            let a${i} = skip[base${i} + k];
+            let a${r} = skip[base${r} + k];
 #end
 #end
 #for kk in 0..4
@@ -57,8 +70,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             at${j} += p.n4;
 #end
 #for i in 0..TM
+#if SUBGROUP
+            let s${kk}_${i} = subgroupBroadcast(a${i / WX}[${kk}], ${i % WX}u);
+#else
+            let s${kk}_${i} = a${i}[${kk}];
+#end
 #for j in 0..TN
-            acc${i}_${j} += a${i}[${kk}] * w${kk}_${j};
+            acc${i}_${j} += s${kk}_${i} * w${kk}_${j};
 #end
 #end
 #end

@@ -12,7 +12,7 @@ use guided_diffusion::plan::{Caps, PlanOptions, Precision};
 use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
 use guided_diffusion::{Session, SessionOptions};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, back};
 
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
@@ -20,6 +20,12 @@ const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
 /// A device that is large enough for every model: what it refuses is no concern here.
 fn ample() -> Caps {
     Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, max_workgroups: 65_535, ..Caps::webgpu_defaults() }
+}
+
+/// Devices that differ in what kernels are legal on them.
+fn devices() -> Vec<Caps> {
+    let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), ..ample() });
+    [ample()].into_iter().chain(subgroups).collect()
 }
 
 fn kernels_of(config: &ModelConfig, batch: usize, low_size: usize, kernels: &mut BTreeSet<Kernel>) {
@@ -62,22 +68,26 @@ fn kernels() -> BTreeSet<Kernel> {
         let plan = Session::plan(&ample(), &model, Some(&preset.config()), &SessionOptions::default()).unwrap();
         kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
     }
-    for case in cases::table().unwrap() {
-        for precision in PRECISIONS {
-            for variant in case.variants(&ample()) {
-                let plan = case.plan(&ample(), variant, precision).unwrap();
-                kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
+    for caps in devices() {
+        for case in cases::table().unwrap() {
+            for precision in PRECISIONS {
+                for variant in case.variants(&caps) {
+                    let plan = case.plan(&caps, variant, precision).unwrap();
+                    kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
+                }
             }
         }
     }
     kernels
 }
 
-/// Parses and validates under no optional capability. naga counts `unpack2x16float` as one, for OpenGL's sake; in WGSL
-/// it belongs to the core, and every WebGPU device has it.
-fn validate(text: &str) -> Result<(Module, ModuleInfo), String> {
+/// Parses and validates under no optional capability but those that the kernel is for. naga counts `unpack2x16float` as
+/// one, for OpenGL's sake; in WGSL it belongs to the core, and every WebGPU device has it.
+fn validate(text: &str, optional: Capabilities) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32 | optional)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
         .map_err(|e| e.emit_to_string(text))?;
     Ok((module, info))
@@ -151,15 +161,19 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
     }
 }
 
-fn spirv(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+fn spirv(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
     // What wgpu's Vulkan back end allows on a device without optional features.
     use back::spv::Capability::{
-        DerivativeControl, Image1D, ImageQuery, Matrix, Sampled1D, Shader, StorageImageExtendedFormats,
+        DerivativeControl, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D, ImageQuery, Matrix,
+        Sampled1D, Shader, StorageImageExtendedFormats,
     };
-    let capabilities = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
+    let core = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
+    let capabilities = core.into_iter().chain(
+        subgroups.then_some([GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle]).into_iter().flatten(),
+    );
     let options = back::spv::Options {
-        lang_version: (1, 0),
-        capabilities: Some(capabilities.into_iter().collect()),
+        lang_version: if subgroups { (1, 3) } else { (1, 0) },
+        capabilities: Some(capabilities.collect()),
         bounds_check_policies: policies(policy(checked)),
         zero_initialize_workgroup_memory: if checked {
             back::spv::ZeroInitializeWorkgroupMemoryMode::Polyfill
@@ -174,7 +188,7 @@ fn spirv(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String
     if words.is_empty() { Err("SPIR-V: empty".into()) } else { Ok(()) }
 }
 
-fn msl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+fn msl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
     let mut resources = back::msl::EntryPointResources::default();
     for (_, variable) in module.global_variables.iter() {
         if let Some(binding) = &variable.binding {
@@ -186,7 +200,7 @@ fn msl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> 
     // Lengths of runtime-sized arrays, which bounds checks read.
     resources.sizes_buffer = Some(30);
     let options = back::msl::Options {
-        lang_version: (2, 0),
+        lang_version: if subgroups { (2, 1) } else { (2, 0) },
         per_entry_point_map: [("main".to_owned(), resources)].into_iter().collect(),
         fake_missing_bindings: false,
         bounds_check_policies: policies(policy(checked)),
@@ -203,9 +217,9 @@ fn msl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> 
     if text.contains("kernel void") { Ok(()) } else { Err("MSL: no kernel".into()) }
 }
 
-fn hlsl(module: &Module, info: &ModuleInfo, checked: bool) -> Result<(), String> {
+fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
     let mut options = back::hlsl::Options {
-        shader_model: back::hlsl::ShaderModel::V5_1,
+        shader_model: if subgroups { back::hlsl::ShaderModel::V6_0 } else { back::hlsl::ShaderModel::V5_1 },
         fake_missing_bindings: false,
         zero_initialize_workgroup_memory: checked,
         restrict_indexing: checked,
@@ -234,13 +248,15 @@ fn policy(checked: bool) -> BoundsCheckPolicy {
 }
 
 fn check(kernel: &Kernel) -> Result<(), String> {
-    let (module, info) = validate(&kernel.expand()?.text)?;
+    let subgroups = kernel.uses_subgroups();
+    let (module, info) =
+        validate(&kernel.expand()?.text, if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() })?;
     reflect(kernel, &module)?;
     // Both ways that pipelines are compiled: with checks (browsers, tests) and without.
     for checked in [true, false] {
-        spirv(&module, &info, checked)?;
-        msl(&module, &info, checked)?;
-        hlsl(&module, &info, checked)?;
+        spirv(&module, &info, checked, subgroups)?;
+        msl(&module, &info, checked, subgroups)?;
+        hlsl(&module, &info, checked, subgroups)?;
     }
     Ok(())
 }
@@ -258,14 +274,14 @@ fn every_specialisation_is_valid_and_translates() {
 #[test]
 fn the_check_sees_what_it_should() {
     let valid = "@group(0) @binding(0) var<storage, read_write> a: array<f32>;\n@compute @workgroup_size(1) fn main() { a[0] = 1.0; }";
-    assert!(validate(valid).is_ok());
+    assert!(validate(valid, Capabilities::empty()).is_ok());
     for broken in [
         "enable f16;\n@compute @workgroup_size(1) fn main() { var x: f16; }",
         "@compute @workgroup_size(1) fn main(@builtin(subgroup_size) s: u32) { }",
         "@group(0) @binding(0) var<storage> a: array<f32>;\n@compute @workgroup_size(1) fn main() { a[0] = 1.0; }",
         "@compute @workgroup_size(1) fn main() { let x = y; }",
     ] {
-        assert!(validate(broken).is_err(), "{broken}");
+        assert!(validate(broken, Capabilities::empty()).is_err(), "{broken}");
     }
 }
 

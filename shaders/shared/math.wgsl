@@ -1,9 +1,11 @@
 // Functions whose precision WGSL leaves to the driver, to float32's own on all of them.
 
-/// exp(x) for x <= 88; below -87 it is 0. Cephes' expf: x = n ln 2 + r, a polynomial in r, times 2^n.
+/// exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38. Cephes' expf: x = n ln 2 + r, a polynomial in r, times
+/// 2^n. Adding 1.5 * 2^23 leaves the integer n in the last bits, where a conversion would be checked for its range.
 fn exp4(x: vec4<f32>) -> vec4<f32> {
-    let n = floor(max(x, vec4<f32>(-87.0)) * 1.44269504 + 0.5);
-    let r = (max(x, vec4<f32>(-87.0)) - n * 0.693359375) + n * 2.12194440e-4;
+    let y = max(x, vec4<f32>(-87.0));
+    let n = floor(y * 1.44269504 + 0.5);
+    let r = (y - n * 0.693359375) + n * 2.12194440e-4;
     var p = vec4<f32>(1.9875691500e-4);
     p = p * r + 1.3981999507e-3;
     p = p * r + 8.3334519073e-3;
@@ -11,7 +13,7 @@ fn exp4(x: vec4<f32>) -> vec4<f32> {
     p = p * r + 1.6666665459e-1;
     p = p * r + 5.0000001201e-1;
     let e = p * r * r + r + 1.0;
-    return select(e * bitcast<vec4<f32>>((vec4<i32>(n) + 127) << vec4<u32>(23u)), vec4<f32>(0.0), x < vec4<f32>(-87.0));
+    return e * bitcast<vec4<f32>>(bitcast<vec4<u32>>(n + (12582912.0 + 127.0)) << vec4<u32>(23u));
 }
 
 fn silu4(x: vec4<f32>) -> vec4<f32> {

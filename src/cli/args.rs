@@ -287,9 +287,13 @@ pub struct BenchArgs {
     /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     #[arg(long, value_name = "FILE", conflicts_with = "arch")]
     pub model: Option<PathBuf>,
-    /// A public architecture with synthetic weights, such as 64x64_diffusion
+    /// A public architecture with synthetic weights, such as 64x64_diffusion (of a classifier: with its gradient, and
+    /// without), or `small`
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
+    /// One operation instead of a network: conv192@64 (3x3), matmul1024, attention1024 (6 heads of 64 channels)
+    #[arg(long, value_name = "OP", conflicts_with_all = ["model", "arch", "batch"])]
+    pub op: Option<String>,
     /// Images at a time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: Option<u32>,

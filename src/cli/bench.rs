@@ -12,16 +12,14 @@ use serde_json::json;
 
 use super::args::BenchArgs;
 use super::device::Device;
-use super::{note, open_model, print, print_json};
-use crate::checkpoint::{Checkpoint, synthetic};
-use crate::config::{ModelConfig, Overrides, presets};
+use super::{note, open_model, print, print_json, problems};
+use crate::checkpoint::Checkpoint;
+use crate::config::{ModelConfig, Overrides, Role, presets};
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
-use crate::graph::{Graph, Segment, Shape};
-use crate::model::blocks::convolution;
+use crate::graph::Segment;
 use crate::model::sampling::ports;
-use crate::op::Conv2d;
-use crate::plan::{Plan, PlanOptions, mebibytes, select};
+use crate::plan::{Plan, PlanOptions, mebibytes};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -44,9 +42,15 @@ struct OpTime {
 /// # Errors
 /// What opening the model or the adapter gives; the device's errors.
 pub async fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(op) = &args.op {
+        return problems::operation(&Device::open(&args.device).await?.gpu, op, args.runs, args.json).await;
+    }
     let (work, checkpoint, config) = subject(args.model.as_deref(), args.arch.as_deref())?;
     let device = Device::open(&args.device).await?;
     let gpu = Arc::clone(&device.gpu);
+    if config.role == Role::Classifier && args.arch.is_some() {
+        return problems::guidance(&gpu, &work, &config, args).await;
+    }
     let plan =
         PlanOptions { precision: args.device.precision.map(Into::into).unwrap_or_default(), ..PlanOptions::default() };
     let batch = args.batch.map_or_else(|| usual_batch(args.arch.as_deref()), |n| n as usize);
@@ -133,8 +137,12 @@ pub fn subject(model: Option<&Path>, arch: Option<&str>) -> Result<(String, Chec
         let (checkpoint, found) = open_model(model, &Overrides::default())?;
         return Ok((checkpoint.name().to_string(), checkpoint, found.config));
     };
+    if name == problems::SMALL {
+        let config = problems::small();
+        return Ok((name.into(), Checkpoint::synthetic(&config, 0)?, config));
+    }
     let preset = presets::by_name(name).ok_or_else(|| {
-        let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).collect();
+        let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).chain([problems::SMALL]).collect();
         let shown: String = name.chars().take(40).collect();
         Error::Options(format!("architecture {shown:?} is unknown; there are {}", known.join(", ")))
     })?;
@@ -143,7 +151,10 @@ pub fn subject(model: Option<&Path>, arch: Option<&str>) -> Result<(String, Chec
 }
 
 /// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.
-async fn time(program: &mut Program, runs: u32) -> Result<f64> {
+///
+/// # Errors
+/// A lost device.
+pub async fn time(program: &mut Program, runs: u32) -> Result<f64> {
     let mut times = Vec::new();
     for run in 0..=runs {
         let start = Instant::now();
@@ -205,35 +216,12 @@ fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
 async fn matmul(gpu: &Arc<Gpu>, runs: u32) -> Result<(f64, usize)> {
     let mut best = (0.0, SIDES[0]);
     for side in SIDES {
-        // A matrix is an image whose pixels are its rows; a 1x1 convolution multiplies it.
-        let mut graph = Graph::default();
-        graph.begin(Segment::Network);
-        let x = graph.input("x", Shape::new(1, 32, side / 32, side));
-        let y = convolution(&mut graph, "y", Conv2d::linear(), x, side, &[])?;
-        graph.output("out", y);
-        let inputs = [graph.shape(x)];
-        let node = graph.node(y);
-        let mut fastest = f64::INFINITY;
-        for variant in node.op.operator().variants(&inputs, node.shape, gpu.caps()) {
-            if variant == select::Variant::Only && fastest.is_finite() {
-                // The general kernel is slow, and only there for what no other takes.
-                continue;
-            }
-            let overrides = HashMap::from([(select::problem(node, &inputs), variant)]);
-            let plan = match Plan::new(&graph, gpu.caps(), &PlanOptions { overrides, ..PlanOptions::default() }) {
-                Err(Error::Limit { .. }) => continue,
-                plan => plan?,
-            };
-            let mut program = Program::new(gpu, plan).await?;
-            for param in &graph.params {
-                program.upload(&param.name, &synthetic::weight(&param.name, &param.shape, 0)).await?;
-            }
-            program.seal()?;
-            fastest = fastest.min(time(&mut program, runs.min(3)).await?);
-        }
-        if fastest.is_finite() {
-            best = (2.0 * (side as f64).powi(3) / fastest / 1e9, side);
-        }
+        let (fastest, _) = match problems::fastest(gpu, &problems::matmul(side)?, runs.min(3)).await {
+            // A larger one would not fit either.
+            Err(Error::Limit { .. }) => break,
+            found => found?,
+        };
+        best = (2.0 * (side as f64).powi(3) / fastest / 1e9, side);
         if fastest >= LONG_ENOUGH.as_secs_f64() {
             break;
         }

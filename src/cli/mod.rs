@@ -13,6 +13,7 @@ mod low;
 pub mod models;
 pub mod npy;
 pub mod output;
+mod problems;
 pub mod progress;
 pub mod request;
 mod sample;

@@ -8,6 +8,9 @@ use super::signal::{Sender, lock, signal};
 use crate::error::{Error, Result};
 use crate::plan::Caps;
 
+/// Subgroup sizes that kernels are written for.
+const SUBGROUPS: [usize; 4] = [4, 8, 16, 32];
+
 /// Which adapter to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AdapterChoice {
@@ -94,7 +97,8 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let wanted =
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
@@ -123,7 +127,7 @@ impl Gpu {
             *lock(&sink) = Some(Failure::Lost(reason.clone()));
             std::mem::take(&mut *lock(&told)).into_iter().for_each(|sender| sender.send(reason.clone()));
         });
-        let caps = caps(&summary, &device.limits());
+        let caps = caps(&summary.name, &adapter.get_info(), &device);
         let pipelines = Pipelines::new(checked);
         let (verdicts, staging) = (Verdicts::default(), Mutex::default());
         Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
@@ -334,12 +338,17 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     }
 }
 
-fn caps(summary: &AdapterSummary, limits: &wgpu::Limits) -> Caps {
+fn caps(adapter: &str, info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Caps {
+    let limits = device.limits();
+    let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+    let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;
     Caps {
-        adapter: summary.name.clone(),
+        adapter: adapter.into(),
         max_buffer_size: limits.max_buffer_size,
         max_binding_size: limits.max_storage_buffer_binding_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
+        software: info.device_type == wgpu::DeviceType::Cpu,
     }
 }

@@ -160,8 +160,14 @@ pub fn inject(gpu: &Gpu, fault: Fault) {
 fn describe(variant: Variant) -> String {
     match variant {
         Variant::Only => "the general kernel".into(),
+        Variant::Serial => "one invocation a group".into(),
         Variant::Gemm(tile) => format!("a matrix product of {}x{} tiles", tile.rows, 4 * tile.columns4),
+        Variant::Block => "blocks of 4x4 pixels".into(),
         Variant::Winograd(t, _) => format!("Winograd F({t}x{t}, 3x3)"),
+        Variant::Attention(tile) if tile.subgroup > 0 => {
+            format!("{} queries an invocation of a subgroup", tile.queries)
+        }
+        Variant::Attention(tile) => format!("{} queries an invocation", tile.queries),
     }
 }
 

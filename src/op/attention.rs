@@ -4,11 +4,10 @@ use super::{Operator, ensure, operands};
 use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
+use crate::plan::Caps;
 use crate::plan::lowering::{Lowering, StepBuilder};
+use crate::plan::select::{self, AttentionTile, Variant};
 use crate::shader::Kernel;
-
-/// Queries a workgroup.
-pub(crate) const WORKERS: usize = 64;
 
 /// Inputs: qkv `[N, H, W, 3C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +27,8 @@ impl Attention {
 }
 
 impl Attention {
-    /// The parameters and the grid of a kernel with one invocation a (sample, head, token).
-    pub(crate) fn describe(&self, step: &mut StepBuilder, out: Shape) {
+    /// The parameters and the grid of a kernel whose workgroups handle `tokens` tokens of a head each.
+    pub(crate) fn describe(&self, step: &mut StepBuilder, out: Shape, tokens: usize) {
         let (head, key, value) = self.strides(out.c);
         step.word("tokens", out.pixels())
             .word("width4", 3 * out.c / 4)
@@ -39,7 +38,7 @@ impl Attention {
             .word("value4", value / 4)
             .word("heads", self.heads)
             .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt())
-            .groups([out.pixels().div_ceil(WORKERS), self.heads, out.n]);
+            .groups([out.pixels().div_ceil(tokens), self.heads, out.n]);
     }
 }
 
@@ -57,6 +56,10 @@ impl Operator for Attention {
         Ok(qkv.with_channels(channels))
     }
 
+    fn variants(&self, _: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
+        select::attention(output, self.heads, 64, caps)
+    }
+
     fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
         let (qkv, out) = (backward.node.inputs[0], backward.output);
         backward.push(super::AttentionGrad { attention: self.clone() }, &[qkv, out, backward.incoming], &[])
@@ -65,10 +68,10 @@ impl Operator for Attention {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let out = lowering.output_shape();
         let size = out.c / self.heads;
-        let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
-        let mut step = lowering.step(kernel);
+        let tile = AttentionTile::of(lowering.variant());
+        let mut step = lowering.step(tile.define(Kernel::new("attention").with("D4", (size / 4) as i64)));
         step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
-        self.describe(&mut step, out);
+        self.describe(&mut step, out, tile.workers() * tile.queries);
         lowering.emit(step)
     }
 

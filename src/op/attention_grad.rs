@@ -1,11 +1,13 @@
 //! The gradient of attention with respect to its queries, keys and values (Dao et al. 2022, backward pass): the
 //! softmax is recomputed, nothing of size T x T is stored.
 
-use super::attention::{Attention, WORKERS};
+use super::attention::Attention;
 use super::{Operator, ensure, operands};
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
+use crate::plan::Caps;
 use crate::plan::lowering::Lowering;
+use crate::plan::select::{self, AttentionTile, Variant};
 use crate::shader::Kernel;
 
 /// Inputs: qkv `[N, H, W, 3C]`, the forward result, the incoming gradient `[N, H, W, C]`.
@@ -27,20 +29,24 @@ impl Operator for AttentionGrad {
         Ok(qkv)
     }
 
+    fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
+        inputs.get(1).map_or_else(Vec::new, |out| select::attention(*out, self.attention.heads, 64, caps))
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let s = lowering.input_shape(1);
         let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
+        let tile = AttentionTile::of(lowering.variant());
         // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
         let rows = lowering.temporary("rows", 4 * s.n * heads * s.pixels());
         for stem in ["attention_grad_query", "attention_grad_key"] {
-            let kernel = Kernel::new(stem).with("D4", (size / 4) as i64).with("WORKERS", WORKERS as i64);
-            let mut step = lowering.step(kernel);
+            let mut step = lowering.step(tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)));
             step.bind("qkv", lowering.input(0));
             if stem == "attention_grad_query" {
                 step.bind("forward", lowering.input(1));
             }
             step.bind("incoming", lowering.input(2)).bind("rows", rows).bind("out", lowering.output());
-            self.attention.describe(&mut step, s);
+            self.attention.describe(&mut step, s, tile.workers() * tile.queries);
             lowering.emit(step)?;
         }
         Ok(())

@@ -183,7 +183,7 @@ impl Conv2d {
         let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
         let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
         let out = lowering.output_shape();
-        let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
+        let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
@@ -227,6 +227,22 @@ impl Conv2d {
         lowering.emit(step)
     }
 
+    fn lower_block(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let source = self.plain_source(lowering)?;
+        let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
+        let vectors = grid.c.is_multiple_of(4);
+        let (blocks_x, blocks_y) = (out.w.div_ceil(4), out.h.div_ceil(4));
+        let kernel = Kernel::new("conv2d_block").with("VECTORS", vectors).with("F16", lowering.f16());
+        let mut step = lowering.step(self.define(kernel, lowering));
+        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
+        self.finish(&mut step, lowering)?;
+        step.word("depth", if vectors { grid.c / 4 } else { grid.c })
+            .word("blocks_x", blocks_x)
+            .word("blocks_y", blocks_y)
+            .elements(blocks_x * blocks_y * out.n * out.c.div_ceil(4));
+        lowering.emit(step)
+    }
+
     /// Three steps a chunk of tiles; chunks bound the workspace.
     fn lower_winograd(&self, lowering: &mut Lowering<'_>, t: usize, tile: GemmTile) -> Result<()> {
         let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
@@ -258,7 +274,7 @@ impl Conv2d {
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new("gemm")).with("SOURCES", 1).with("F16", 0);
+            let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", 0);
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
             let mut step = lowering.step(plain);
             step.bind("a", v)
@@ -369,8 +385,9 @@ impl Operator for Conv2d {
         match lowering.variant() {
             Variant::Gemm(tile) if self.is_matrix_product() => self.lower_matrix_product(lowering, tile),
             Variant::Gemm(tile) => self.lower_direct(lowering, Some(tile)),
+            Variant::Block => self.lower_block(lowering),
             Variant::Winograd(t, tile) => self.lower_winograd(lowering, t, tile),
-            Variant::Only => self.lower_direct(lowering, None),
+            _ => self.lower_direct(lowering, None),
         }
     }
 

@@ -5,7 +5,9 @@ use crate::config::GROUPS;
 use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
+use crate::plan::Caps;
+use crate::plan::lowering::{Lowering, ValueId};
+use crate::plan::select::Variant;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 
@@ -74,30 +76,19 @@ impl Operator for GroupNormAffine {
         Ok(Shape::vector(x.n, 2 * x.c))
     }
 
+    fn variants(&self, _: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
+        if caps.software { vec![Variant::Serial, Variant::Only] } else { vec![Variant::Only, Variant::Serial] }
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
         let first = lowering.input_shape(0);
         let channels = lowering.output_shape().c / 2;
+        let serial = lowering.variant() == Variant::Serial;
+        let Statistics { stats, run, runs } = statistics(lowering, channels, self.two_sources, serial)?;
         let pixels = first.pixels();
-        // Short enough runs for parallelism, few enough for the fold.
-        let run = pixels.div_ceil(64).max(16).min(pixels);
-        let runs = pixels.div_ceil(run);
-        let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
-        let mut step = lowering.step(Kernel::new("group_norm_stats").with("SOURCES", 1 + self.two_sources as i64));
-        step.bind("x", lowering.input(0));
-        if self.two_sources {
-            step.bind("skip", lowering.input(1));
-        }
-        step.bind("out", stats)
-            .word("pixels", pixels)
-            .word("c4", channels / 4)
-            .word("c4_first", first.c / 4)
-            .word("run", run)
-            .word("runs", runs)
-            .word("samples", first.n)
-            .tiles(channels / 4, runs * first.n);
-        lowering.emit(step)?;
 
-        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift);
+        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
+        let tasks = GROUPS * first.n;
         let mut step = lowering.step(kernel.with("WORKERS", WORKERS as i64));
         step.bind("stats", stats)
             .bind("weight", lowering.weight(0, Layout::Vector))
@@ -111,8 +102,9 @@ impl Operator for GroupNormAffine {
             .word("group_channels", channels / GROUPS)
             .word("run", run)
             .word("runs", runs)
+            .word("tasks", tasks)
             .float("epsilon", EPSILON)
-            .groups([GROUPS, first.n, 1]);
+            .groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
         lowering.emit(step)
     }
 
@@ -120,6 +112,46 @@ impl Operator for GroupNormAffine {
         let sources = 1 + self.two_sources as usize;
         affine_reference(&inputs[..sources], params, self.scale_shift.then(|| inputs[sources]))
     }
+}
+
+/// The first part of every norm.
+pub(crate) struct Statistics {
+    /// `[sample][run][mean, m2][channel]`
+    pub stats: ValueId,
+    /// Pixels a run.
+    pub run: usize,
+    /// Runs a sample.
+    pub runs: usize,
+}
+
+/// Emits the statistics of the current node's first operand, or first two, over runs of pixels.
+pub(crate) fn statistics(
+    lowering: &mut Lowering<'_>,
+    channels: usize,
+    two_sources: bool,
+    serial: bool,
+) -> Result<Statistics> {
+    let first = lowering.input_shape(0);
+    let pixels = first.pixels();
+    // Short enough runs for parallelism, few enough for the fold.
+    let run = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
+    let runs = pixels.div_ceil(run);
+    let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
+    let mut step = lowering.step(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
+    step.bind("x", lowering.input(0));
+    if two_sources {
+        step.bind("skip", lowering.input(1));
+    }
+    step.bind("out", stats)
+        .word("pixels", pixels)
+        .word("c4", channels / 4)
+        .word("c4_first", first.c / 4)
+        .word("run", run)
+        .word("runs", runs)
+        .word("samples", first.n)
+        .tiles(channels / 4, runs * first.n);
+    lowering.emit(step)?;
+    Ok(Statistics { stats, run, runs })
 }
 
 pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {

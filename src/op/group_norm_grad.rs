@@ -1,17 +1,21 @@
 //! The gradient of group normalization, with the modulation and SiLU that follow it, with respect to its input.
 
-use super::group_norm::EPSILON;
+use super::group_norm::{EPSILON, Statistics, statistics};
 use super::unary::silu_derivative;
 use super::{Operator, ensure};
 use crate::config::GROUPS;
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
+use crate::plan::Caps;
+use crate::plan::lowering::{Lowering, StepBuilder};
+use crate::plan::select::Variant;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 
 /// Invocations that share one group.
 const WORKERS: usize = 64;
+/// Groups that a workgroup folds, where an invocation does one.
+const FOLD: usize = 32;
 
 /// Inputs: x, the incoming gradient, the embedding where `scale_shift`. Parameters: weight `[C]`, bias `[C]`.
 ///
@@ -23,6 +27,61 @@ pub struct GroupNormGrad {
     pub scale_shift: bool,
     /// SiLU follows, last.
     pub silu: bool,
+}
+
+impl GroupNormGrad {
+    /// Statistics, g, its means and the result as kernels without barriers.
+    fn lower_in_parts(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        let x = lowering.output_shape();
+        let tasks = GROUPS * x.n;
+        let Statistics { stats, run, runs } = statistics(lowering, x.c, false, true)?;
+        let moments = lowering.temporary("moments", 2 * tasks);
+        let sums = lowering.temporary("sums", x.n * runs * 2 * x.c);
+        let means = lowering.temporary("means", 2 * tasks);
+        let size = |step: &mut StepBuilder| {
+            step.word("pixels", x.pixels())
+                .word("channels", x.c)
+                .word("c4", x.c / 4)
+                .word("group_channels", x.c / GROUPS)
+                .word("run", run)
+                .word("runs", runs)
+                .word("samples", x.n)
+                .word("tasks", tasks)
+                .float("epsilon", EPSILON);
+        };
+        let mut step = lowering.step(Kernel::new("group_norm_moments"));
+        step.bind("stats", stats).bind("out", moments).groups([tasks.div_ceil(FOLD), 1, 1]);
+        size(&mut step);
+        lowering.emit(step)?;
+
+        let kernel = Kernel::new("group_norm_grad_runs").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
+        let mut step = lowering.step(kernel);
+        step.bind("x", lowering.input(0))
+            .bind("incoming", lowering.input(1))
+            .bind("moments", moments)
+            .bind("weight", lowering.weight(0, Layout::Vector))
+            .bind("bias", lowering.weight(1, Layout::Vector));
+        if self.scale_shift {
+            step.bind("embedding", lowering.input(2));
+        }
+        step.bind("sums", sums).bind("out", lowering.output()).tiles(x.c / 4, runs * x.n);
+        size(&mut step);
+        lowering.emit(step)?;
+
+        let mut step = lowering.step(Kernel::new("group_norm_grad_means"));
+        step.bind("sums", sums).bind("out", means).groups([tasks.div_ceil(FOLD), 1, 1]);
+        size(&mut step);
+        lowering.emit(step)?;
+
+        let mut step = lowering.step(Kernel::new("group_norm_grad_apply"));
+        step.bind("x", lowering.input(0))
+            .bind("moments", moments)
+            .bind("means", means)
+            .bind("out", lowering.output())
+            .tiles(x.c / 4, runs * x.n);
+        size(&mut step);
+        lowering.emit(step)
+    }
 }
 
 impl Operator for GroupNormGrad {
@@ -41,7 +100,14 @@ impl Operator for GroupNormGrad {
         Ok(x)
     }
 
+    fn variants(&self, _: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
+        if caps.software { vec![Variant::Serial, Variant::Only] } else { vec![Variant::Only, Variant::Serial] }
+    }
+
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+        if lowering.variant() == Variant::Serial {
+            return self.lower_in_parts(lowering);
+        }
         let x = lowering.output_shape();
         let kernel = Kernel::new("group_norm_grad")
             .with("SCALE_SHIFT", self.scale_shift)

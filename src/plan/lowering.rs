@@ -15,6 +15,10 @@ use crate::shader::{Access, Kernel, Shader};
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
+/// The least budget for transformed weights where the device's memory is the host's. They replace the stored ones, of which
+/// they have four times the size.
+const HOST_BUDGET: u64 = 2 << 30;
+
 /// A tensor in device memory before slots are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -130,7 +134,7 @@ impl<'a> Lowering<'a> {
             first_step: 0,
             input_shapes: Vec::new(),
             variant: Variant::Only,
-            expansion: options.transform_budget,
+            expansion: if caps.software { HOST_BUDGET.max(options.transform_budget) } else { options.transform_budget },
         }
     }
 

@@ -31,6 +31,11 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Storage buffers a kernel may bind.
     pub max_storage_buffers: u32,
+    /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
+    pub subgroup: Option<usize>,
+    /// The driver computes on the CPU. Such ones read memory value by value, and want as much arithmetic as registers
+    /// allow for each value; a GPU wants many invocations.
+    pub software: bool,
 }
 
 impl Caps {
@@ -42,6 +47,8 @@ impl Caps {
             max_binding_size: 128 << 20,
             max_workgroups: 65_535,
             max_storage_buffers: 8,
+            subgroup: None,
+            software: false,
         }
     }
 

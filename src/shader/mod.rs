@@ -35,6 +35,11 @@ impl Kernel {
         self
     }
 
+    /// Whether it needs subgroup operations: their kernels are told by a define.
+    pub fn uses_subgroups(&self) -> bool {
+        self.defines.get("SUBGROUP").is_some_and(|size| *size > 0)
+    }
+
     /// Expands the source under the defines.
     ///
     /// # Errors

@@ -1,0 +1,246 @@
+//! What `bench` times besides models: single operations, as other runtimes are timed on them; the small network of such
+//! comparisons; and a classifier with its gradient.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::bench::time;
+use super::{print, print_json};
+use crate::checkpoint::synthetic;
+use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use crate::gpu::{Gpu, Program};
+use crate::graph::{Graph, Segment, Shape, TensorId, fuse};
+use crate::model::blocks::convolution;
+use crate::model::classifier::{classifier, guidance_gradient};
+use crate::op::{Attention, Conv2d, Op};
+use crate::plan::select::{self, Variant};
+use crate::plan::{Plan, PlanOptions};
+use crate::{Error, Result};
+
+/// The name of the small network.
+pub const SMALL: &str = "small";
+/// Heads and their channels where attention is timed alone.
+const HEADS: (usize, usize) = (6, 64);
+
+/// A network that takes a second on slow devices too: 0.999 GFLOP an image.
+pub fn small() -> ModelConfig {
+    ModelConfig {
+        role: Role::Diffusion,
+        unet: UNetConfig {
+            image_size: 32,
+            in_channels: 1,
+            model_channels: 32,
+            out_channels: 2,
+            num_res_blocks: 1,
+            channel_mult: vec![1.0, 2.0, 4.0],
+            attention_resolutions: vec![16, 8],
+            num_classes: 10,
+            num_heads: 4,
+            num_head_channels: 32,
+            resblock_updown: true,
+            use_scale_shift_norm: true,
+            use_new_attention_order: false,
+            pool: None,
+        },
+        diffusion: DiffusionConfig {
+            diffusion_steps: 1000,
+            noise_schedule: NoiseSchedule::Linear,
+            learn_sigma: true,
+            predict_xstart: false,
+            rescale_timesteps: false,
+            sigma_small: false,
+        },
+        class_names: Vec::new(),
+    }
+}
+
+/// Times one operation, by every kernel that is legal for it, and prints the fastest.
+///
+/// # Errors
+/// A name that is none of an operation; the device's errors.
+pub async fn operation(gpu: &Arc<Gpu>, name: &str, runs: u32, as_json: bool) -> Result<()> {
+    let graph = parse(name)?;
+    let (seconds, variant) = fastest(gpu, &graph, runs).await?;
+    let flops: u64 =
+        graph.nodes.iter().map(|node| node.op.operator().flops(&shapes(&graph, &node.inputs), node.shape)).sum();
+    let gflops = flops as f64 / seconds / 1e9;
+    if as_json {
+        return print_json(&json!({
+            "adapter": gpu.summary().name,
+            "op": name,
+            "ms": seconds * 1e3,
+            "gflops": gflops,
+            "kernel": format!("{variant:?}"),
+        }));
+    }
+    print(&format!("{name} {:.2} ms, {gflops:.2} GFLOP/s by {variant:?} on {}\n", seconds * 1e3, gpu.summary().name))
+}
+
+/// `conv192@64`, `matmul1024` or `attention1024`, all at batch 1.
+fn parse(name: &str) -> Result<Graph> {
+    let unknown = || {
+        let shown: String = name.chars().take(40).collect();
+        Error::Options(format!(
+            "operation {shown:?} is unknown; there are convCHANNELS@SIDE (3x3), matmulSIDE and attentionTOKENS ({} heads of {} \
+             channels), with numbers from 1 to 8192",
+            HEADS.0, HEADS.1
+        ))
+    };
+    let number = |text: &str| text.parse().ok().filter(|n| (1..=8192).contains(n)).ok_or_else(unknown);
+    if let Some(rest) = name.strip_prefix("conv") {
+        let (channels, side) = rest.split_once('@').ok_or_else(unknown)?;
+        let (channels, side) = (number(channels)?, number(side)?);
+        return single(Shape::new(1, side, side, channels), |graph, x| {
+            convolution(graph, "y", Conv2d::new(3, 1), x, channels, &[3, 3])
+        });
+    }
+    if let Some(side) = name.strip_prefix("matmul") {
+        return matmul(number(side)?);
+    }
+    let tokens = number(name.strip_prefix("attention").ok_or_else(unknown)?)?;
+    let (heads, channels) = HEADS;
+    single(Shape::new(1, 1, tokens, 3 * heads * channels), |graph, x| {
+        graph.push("y", Attention { heads, new_order: true }, &[x], &[])
+    })
+}
+
+/// A square matrix product: a matrix is an image whose pixels are its rows, and a 1x1 convolution multiplies it.
+pub fn matmul(side: usize) -> Result<Graph> {
+    single(Shape::new(1, 1, side, side), |graph, x| convolution(graph, "y", Conv2d::linear(), x, side, &[]))
+}
+
+fn single(x: Shape, build: impl FnOnce(&mut Graph, TensorId) -> Result<TensorId>) -> Result<Graph> {
+    let mut graph = Graph::default();
+    graph.begin(Segment::Network);
+    let x = graph.input("x", x);
+    let y = build(&mut graph, x)?;
+    graph.output("y", y);
+    Ok(graph)
+}
+
+fn shapes(graph: &Graph, ids: &[TensorId]) -> Vec<Shape> {
+    ids.iter().map(|id| graph.shape(*id)).collect()
+}
+
+/// Seconds of a graph of one node by its fastest variant, and that.
+///
+/// # Errors
+/// The device is too small for all of them; its other errors.
+pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, runs: u32) -> Result<(f64, Variant)> {
+    let mut best: Option<(f64, Variant)> = None;
+    let mut refused = None;
+    for node in graph.nodes.iter().filter(|node| node.op != Op::Input) {
+        let inputs = shapes(graph, &node.inputs);
+        for variant in node.op.operator().variants(&inputs, node.shape, gpu.caps()) {
+            if variant == Variant::Only && best.is_some() {
+                // The general kernel is slow, and only there for what no other takes.
+                continue;
+            }
+            let overrides = HashMap::from([(select::problem(node, &inputs), variant)]);
+            let plan = match Plan::new(graph, gpu.caps(), &PlanOptions { overrides, ..PlanOptions::default() }) {
+                Err(error @ Error::Limit { .. }) => {
+                    refused = Some(error);
+                    continue;
+                }
+                plan => plan?,
+            };
+            let mut program = load(gpu, graph, plan).await?;
+            // One run tells the hopeless ones.
+            let once = time(&mut program, 1).await?;
+            if best.is_none_or(|(fastest, _)| once < 2.0 * fastest) {
+                let seconds = time(&mut program, runs).await?;
+                best = best.filter(|(fastest, _)| *fastest <= seconds).or(Some((seconds, variant)));
+            }
+        }
+    }
+    best.ok_or_else(|| refused.unwrap_or_else(|| Error::Options("there is nothing to time".into())))
+}
+
+async fn load(gpu: &Arc<Gpu>, graph: &Graph, plan: Plan) -> Result<Program> {
+    let mut program = Program::new(gpu, plan).await?;
+    for param in &graph.params {
+        program.upload(&param.name, &synthetic::weight(&param.name, &param.shape, 0)).await?;
+    }
+    program.seal()?;
+    Ok(program)
+}
+
+/// Times a classifier's forward pass alone, and with its gradient, and prints the ratio.
+///
+/// # Errors
+/// The device's errors.
+pub async fn guidance(gpu: &Arc<Gpu>, name: &str, config: &ModelConfig, args: &super::args::BenchArgs) -> Result<()> {
+    let batch = args.batch.unwrap_or(1) as usize;
+    let size = config.unet.image_size;
+    let mut seconds = [0.0; 2];
+    let mut flops = [0; 2];
+    for (with_gradient, (seconds, flops)) in [false, true].into_iter().zip(seconds.iter_mut().zip(&mut flops)) {
+        let mut graph = Graph::default();
+        let x = graph.input("x", Shape::new(batch, size, size, config.unet.in_channels));
+        let timesteps = graph.input("timesteps", Shape::vector(batch, 1));
+        let labels = graph.input("labels", Shape::vector(batch, 1));
+        graph.begin(Segment::Network);
+        let logits = classifier(&mut graph, &config.unet, "", x, timesteps)?;
+        let out = if with_gradient { guidance_gradient(&mut graph, logits, labels, x)? } else { logits };
+        graph.output("out", out);
+        let graph = fuse::fuse(&graph)?;
+        let precision = args.device.precision.map(Into::into).unwrap_or_default();
+        let plan = Plan::new(&graph, gpu.caps(), &PlanOptions { precision, ..PlanOptions::default() })?;
+        *flops = plan.flops();
+        *seconds = time(&mut load(gpu, &graph, plan).await?, args.runs).await?;
+    }
+    let rates = [flops[0] as f64 / seconds[0] / 1e9, flops[1] as f64 / seconds[1] / 1e9];
+    let ratio = seconds[1] / seconds[0];
+    if args.json {
+        return print_json(&json!({
+            "adapter": gpu.summary().name,
+            "work": name,
+            "batch": batch,
+            "forward_ms": seconds[0] * 1e3,
+            "forward_gflops": rates[0],
+            "gradient_ms": seconds[1] * 1e3,
+            "gradient_gflops": rates[1],
+            "ratio": ratio,
+        }));
+    }
+    print(&format!(
+        "adapter      {}\nwork         {name}, batch {batch}\nforward      {:.1} ms, {:.1} GFLOP/s\nand gradient {:.1} ms, {:.1} \
+         GFLOP/s; {ratio:.2} of the forward pass\n",
+        gpu.summary().name,
+        seconds[0] * 1e3,
+        rates[0],
+        seconds[1] * 1e3,
+        rates[1]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Caps;
+    use crate::session::{Session, SessionOptions};
+
+    #[test]
+    fn the_small_network_has_the_operations_that_its_documentation_says() {
+        let plan = Session::plan(&Caps::webgpu_defaults(), &small(), None, &SessionOptions::default()).unwrap();
+        assert!((plan.flops() as f64 / 1e9 - 0.999).abs() < 0.0005, "{}", plan.flops());
+    }
+
+    #[test]
+    fn operations_are_told_by_name() {
+        let flops = |name: &str| {
+            let graph = parse(name).unwrap();
+            let node = graph.nodes.last().unwrap();
+            node.op.operator().flops(&shapes(&graph, &node.inputs), node.shape)
+        };
+        assert_eq!(flops("conv192@64"), 2 * 9 * 192 * 192 * 64 * 64);
+        assert_eq!(flops("matmul1024"), 2 << 30);
+        assert_eq!(flops("attention1024"), 4 * 6 * 64 * 1024 * 1024);
+        for name in ["", "conv", "conv192", "conv0@64", "conv192@", "matmul", "matmul9999999999", "attention-1", "relu"]
+        {
+            assert!(parse(name).is_err(), "{name}");
+        }
+    }
+}
