@@ -57,12 +57,22 @@ export class Model {
       guidanceInterval: rest.guidanceInterval,
       firstIndex: firstIndex ?? 0,
       seed: String(seed ?? randomSeed()),
-      steps: steps === undefined ? undefined : String(steps),
+      steps: typeof steps === 'number' ? respacing(steps, rest.sampler, this.info.diffusionSteps) : steps,
       previewEvery: previewEvery ?? 0,
     };
     const take = { handle: this.#handle, options: raw, input };
     return new SamplingRun((signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
   }
+}
+
+/**
+ * DDIM gets steps at a fixed stride, as the paper's 25. Steps in sections would begin at the process's last timestep, where
+ * guidance is divided by almost nothing under a cosine schedule.
+ */
+function respacing(steps: number, sampler: SampleOptions['sampler'], all: number): string {
+  if (sampler === 'ancestral' || !(steps > 0 && steps <= all)) return String(steps);
+  const stride = Math.ceil(all / steps);
+  return `ddim${Math.ceil(all / stride)}`;
 }
 
 /** Of 32 bits, so that people can type it. */

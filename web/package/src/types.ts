@@ -90,7 +90,10 @@ export interface SampleOptions {
   classes?: number[];
   /** `ddim` (default) or `ancestral`. */
   sampler?: 'ddim' | 'ancestral';
-  /** Steps: a number, or a respacing as the public scripts have it (`ddim25`, `10,20,30`). Default 25 for ddim, else 250. */
+  /**
+   * Steps: a respacing as the public scripts have it (`ddim25`, `10,20,30`), or a number, which for ddim is the nearest count
+   * at a fixed stride that is not larger. Default 25 for ddim, else 250.
+   */
   steps?: number | string;
   /** DDIM's eta. Default 0. */
   eta?: number;

@@ -68,10 +68,10 @@ export class Runner {
       count: settings.count,
       steps: settings.steps,
       sampler: settings.sampler,
-      eta: settings.sampler === 'ddim' ? settings.eta : 0,
       seed: settings.seed,
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
       signal,
+      ...(settings.sampler === 'ddim' && { eta: settings.eta }),
       ...(info.guided && { guidance: settings.guidance }),
       ...(settings.label !== null && { classes: [settings.label] }),
     });
