@@ -5,7 +5,7 @@ export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # Mesa's device selection layer looks for a display server, and complains where there is none.
 export NODEVICE_SELECT := 1
 
-.PHONY: help demo web web-build test test-native bench fuzz
+.PHONY: help demo web web-build test test-native test-web bench fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -13,6 +13,7 @@ help:
 	@echo 'make web-build    build the page and the package into web/dist, for any static host'
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'
+	@echo 'make test-web     the tests in Chromium and Firefox'
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make fuzz         fuzz what reads files, a minute a target'
 
@@ -26,10 +27,13 @@ web: web-build
 web-build:
 	scripts/web-build.sh
 
-test: test-native
+test: test-native test-web
 
 test-native:
 	scripts/test-native.sh --locked
+
+test-web:
+	scripts/test-web.sh
 
 bench:
 	scripts/setup.sh rust gpu

@@ -324,8 +324,8 @@ fn synthetic_checkpoints_make_tensors_on_demand() {
 
 #[test]
 fn golden_outputs_are_readable() {
-    let outputs = common::outputs();
-    for case in common::cases() {
+    let outputs = common::golden().outputs();
+    for case in common::golden().cases() {
         for key in case["outputs"].as_array().into_iter().flatten() {
             let name = format!(
                 "{}/{}/{}",

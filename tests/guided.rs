@@ -1,134 +1,41 @@
-//! Guidance by a classifier in the sampling loop: its single steps, and where it does nothing. tests/sampler.rs has the
-//! golden samples.
+//! Guidance by a classifier in the sampling loop: where it does nothing, whose labels it takes, what is refused.
+//! tests/golden.rs has the golden samples.
 
 mod common;
 
 use std::sync::Arc;
 
 use common::gpu::{gpus, relative_l2};
-use common::{cases_of, fixture, model_config, sampler_config, sizes, synth};
+use common::{cases_of, sampler_config};
+use conformance::samples::{self, classifier_config, options};
 use guided_diffusion::config::{ModelConfig, Role};
-use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
-use guided_diffusion::graph::{Segment, Shape};
-use guided_diffusion::model::sampling::ports;
-use guided_diffusion::sampler::schedule::{Schedule, StepCoefficients};
-use guided_diffusion::sampler::{Method, Noise, SampleOptions};
+use guided_diffusion::sampler::SampleOptions;
 use guided_diffusion::session::Source;
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
 use serde_json::Value;
 
-/// Relative L2 error of one guided step: the gradient's own bound, 5e-5, as its shift may be most of the step.
-const STEP: f64 = 5e-5;
-/// This sample is chaotic: a relative change of 1e-10 in its start changes the reference's own end by 7.5e-4, and the
-/// reference in float32 ends 5.6e-2 from itself in float64. So its steps are compared one by one, each from where the
-/// reference stood ([`each_step_equals_the_reference`]), and tests/sampler.rs
-/// compares its end at a smaller scale.
-const CHAOTIC: &str = "ancestral_guided";
-
-/// Model and classifier of a golden case, which share the diffusion process.
+/// Model and classifier of a golden case.
 fn configs(case: &Value) -> (ModelConfig, ModelConfig) {
-    let model = sampler_config(case);
-    let mut classifier = model_config(&case["classifier"]);
-    classifier.diffusion = model.diffusion.clone();
-    (model, classifier)
-}
-
-fn number(case: &Value, key: &str) -> u64 {
-    case[key].as_u64().unwrap()
+    (sampler_config(case), classifier_config(case).unwrap())
 }
 
 fn guided(gpu: &Arc<Gpu>, case: &Value) -> Session {
-    let (model, classifier) = configs(case);
-    let weights = Checkpoint::synthetic(&model, number(case, "seed")).unwrap();
-    let judge = Checkpoint::synthetic(&classifier, number(case, "classifier_seed")).unwrap();
-    let options = SessionOptions { batch: sizes(&case["x"])[0], ..SessionOptions::default() };
-    let model = Source { checkpoint: &weights, config: &model };
-    let guide = Source { checkpoint: &judge, config: &classifier };
-    block_on(Session::load_guided(gpu, model, Some(guide), &options)).unwrap()
+    block_on(samples::session(gpu, case)).unwrap()
 }
 
 fn unguided(gpu: &Arc<Gpu>, case: &Value) -> Session {
-    let (model, _) = configs(case);
-    let weights = Checkpoint::synthetic(&model, number(case, "seed")).unwrap();
-    let options = SessionOptions { batch: sizes(&case["x"])[0], ..SessionOptions::default() };
-    block_on(Session::load(gpu, &weights, &model, &options)).unwrap()
-}
-
-/// The case's run, every draw given as the reference drew it.
-fn options(case: &Value) -> SampleOptions {
-    let (seed, shape) = (number(case, "seed"), sizes(&case["x"]));
-    let draws = {
-        let shape = shape.clone();
-        move |step: Option<u32>| {
-            let stream = step.map_or_else(|| "start".to_owned(), |i| format!("step/{i}"));
-            Ok(synth::noise_of(&stream, &shape, seed))
-        }
-    };
-    SampleOptions {
-        count: shape[0],
-        labels: sizes(&case["labels"]).into_iter().map(|label| label as u32).collect(),
-        method: match case["method"].as_str().unwrap() {
-            "ddim" => Method::Ddim { eta: case["eta"].as_f64().unwrap() },
-            _ => Method::Ancestral,
-        },
-        respacing: case["options"]["respacing"].as_str().unwrap().parse().unwrap(),
-        clip_denoised: case["clip"].as_bool().unwrap(),
-        noise: Noise::Given(Box::new(draws)),
-        guidance_scale: case["guidance_scale"].as_f64().unwrap() as f32,
-        ..SampleOptions::default()
-    }
+    let mut case = case.clone();
+    case.as_object_mut().unwrap().remove("classifier");
+    block_on(samples::session(gpu, &case)).unwrap()
 }
 
 fn sample(session: &mut Session, options: SampleOptions) -> Images {
     block_on(async { session.sample(options)?.finish().await }).unwrap()
 }
 
-fn guided_cases() -> Vec<Value> {
-    cases_of("sampler").into_iter().filter(|case| case.get("classifier").is_some()).collect()
-}
-
 fn case(name: &str) -> Value {
-    guided_cases().into_iter().find(|case| case["name"] == name).unwrap()
-}
-
-/// Seven of the chaotic sample's 25 steps, from the reference's x (`x/I`) to its next (`next/I`), float64 rounded once.
-#[test]
-fn each_step_equals_the_reference() {
-    let steps = Checkpoint::open(fixture("guided_steps.safetensors")).unwrap();
-    let case = case(CHAOTIC);
-    let (config, _) = configs(&case);
-    let shape = {
-        let s = sizes(&case["x"]);
-        Shape::new(s[0], s[2], s[3], s[1])
-    };
-    for gpu in gpus() {
-        let mut session = guided(gpu, &case);
-        let SampleOptions { respacing, labels, method, guidance_scale, clip_denoised, .. } = options(&case);
-        let schedule = Schedule::new(&config.diffusion, &respacing).unwrap();
-        let mut compared = 0;
-        for mut step in schedule.steps(method, clip_denoised).unwrap() {
-            let i = step.index;
-            let Ok(x) = steps.tensor_f32(&format!("x/{i}")) else { continue };
-            step.guidance = guidance_scale;
-            let program = session.program_mut();
-            program.write(ports::LABELS, &labels).unwrap();
-            program.write(ports::X, &nchw_to_nhwc(&x, shape)).unwrap();
-            let noise = synth::noise_of(&format!("step/{i}"), &sizes(&case["x"]), 0);
-            program.write(ports::NOISE, &nchw_to_nhwc(&noise, shape)).unwrap();
-            program.write(ports::TIMESTEPS, &vec![step.model_timestep; shape.n]).unwrap();
-            program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step])).unwrap();
-            for segment in [Segment::Network, Segment::Guidance, Segment::Step] {
-                block_on(program.run(segment)).unwrap();
-            }
-            let next = nhwc_to_nchw(&block_on(program.read(ports::X)).unwrap(), shape);
-            let error = relative_l2(&next, &steps.tensor_f32(&format!("next/{i}")).unwrap());
-            println!("{:<50} {CHAOTIC} step {i:<12} {error:.2e}", gpu.summary().name);
-            assert!(error <= STEP, "{} step {i}: {error:.2e} > {STEP:.0e}", gpu.summary().name);
-            compared += 1;
-        }
-        assert_eq!(compared, 7);
-    }
+    cases_of("sampler").into_iter().find(|case| case["name"] == name).unwrap()
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::golden;
 use common::gpu::{gpus, relative_l2};
+use conformance::{OpRun, Task, op_runs};
 use guided_diffusion::gpu::{Gpu, selftest};
 use guided_diffusion::op::Op;
 use guided_diffusion::op::cases::{self, Case, TOLERANCE};
@@ -26,39 +28,27 @@ fn subject(case: &Case) -> &'static str {
     case.ops().last().unwrap().operator().name()
 }
 
-fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
+fn check(gpu: &Arc<Gpu>, runs: &[OpRun]) -> Vec<String> {
     let start = Instant::now();
     let adapter = &gpu.summary().name;
-    let (mut failures, mut runs) = (Vec::new(), 0);
+    let mut failures = Vec::new();
     let mut worst: BTreeMap<String, f64> = BTreeMap::new();
-    for case in cases {
-        for precision in [Precision::F32, Precision::F16Weights] {
-            if precision == Precision::F16Weights && !case.has_matrices() {
-                continue;
-            }
-            let expected = case.expected(precision).unwrap();
-            for variant in case.variants(gpu.caps()) {
-                let error = match block_on(selftest::run(gpu, case, variant, precision)) {
-                    Ok(result) => relative_l2(&result, &expected),
-                    Err(error) => {
-                        failures.push(format!("{adapter}: {} {}: {variant:?}: {error}", subject(case), case.name));
-                        continue;
-                    }
-                };
-                runs += 1;
-                let kind = format!("{} {variant:?} {precision:?}", subject(case));
-                let entry = worst.entry(kind).or_default();
-                *entry = entry.max(error);
-                if error.is_nan() || error > TOLERANCE {
-                    let name = format!("{} {}", subject(case), case.name);
-                    failures.push(format!("{adapter}: {name}: {variant:?} {precision:?}: {error:.2e}"));
+    for run in runs {
+        match block_on(Task::Op(run.clone()).run(gpu, golden())) {
+            Ok(checks) => checks.iter().for_each(|check| {
+                let entry = worst.entry(run.kind()).or_default();
+                *entry = entry.max(check.error);
+                if !check.passed() {
+                    failures.push(format!("{adapter}: {check}"));
                 }
-            }
+            }),
+            Err(error) => failures.push(format!("{adapter}: {}: {}: {error}", run.kind(), run.case.name)),
         }
     }
     let lines: Vec<String> = worst.iter().map(|(kind, error)| format!("  {error:.1e} {kind}")).collect();
     println!(
-        "{adapter}: {runs} runs, {} pipelines, {:.1} s\n{}",
+        "{adapter}: {} runs, {} pipelines, {:.1} s\n{}",
+        runs.len(),
         gpu.pipelines_created(),
         start.elapsed().as_secs_f64(),
         lines.join("\n")
@@ -68,12 +58,13 @@ fn check(gpu: &Arc<Gpu>, cases: &[Case]) -> Vec<String> {
 
 #[test]
 fn every_case_by_every_kernel_equals_the_reference() {
-    let cases = cases::table().unwrap();
     // Compiling is what takes time, and it takes one core a thread.
-    let parts: Vec<Vec<Case>> = (0..2).map(|k| cases.iter().skip(k).step_by(2).cloned().collect()).collect();
     let failures: Vec<String> = std::thread::scope(|scope| {
-        let work = gpus().iter().flat_map(|gpu| parts.iter().map(move |part| (gpu, part)));
-        let threads: Vec<_> = work.map(|(gpu, part)| scope.spawn(|| check(gpu, part))).collect();
+        let parts = gpus().iter().flat_map(|gpu| {
+            let runs = op_runs(gpu.caps());
+            [0, 1].map(|k| (gpu, runs.iter().skip(k).step_by(2).cloned().collect::<Vec<_>>()))
+        });
+        let threads: Vec<_> = parts.map(|(gpu, part)| scope.spawn(move || check(gpu, &part))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -5,80 +5,18 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{cases_of, model_config, sizes};
-use guided_diffusion::config::{ModelConfig, Role, presets};
-use guided_diffusion::op::cases;
-use guided_diffusion::plan::{Caps, PlanOptions, Precision};
+use common::golden;
+use conformance::{ample, kernels};
+use guided_diffusion::plan::Caps;
 use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
-use guided_diffusion::{Session, SessionOptions};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, back};
-
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
-
-/// A device that is large enough for every model: what it refuses is no concern here.
-fn ample() -> Caps {
-    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, max_workgroups: 65_535, ..Caps::webgpu_defaults() }
-}
 
 /// Devices that differ in what kernels are legal on them.
 fn devices() -> Vec<Caps> {
     let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), ..ample() });
     [ample()].into_iter().chain(subgroups).collect()
-}
-
-fn kernels_of(config: &ModelConfig, batch: usize, low_size: usize, kernels: &mut BTreeSet<Kernel>) {
-    for precision in PRECISIONS {
-        let plan = PlanOptions { precision, ..PlanOptions::default() };
-        let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
-        let plan = Session::plan(&ample(), config, None, &options).unwrap();
-        kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
-    }
-}
-
-/// Every specialisation that the golden networks, the public files and the case table ask for.
-fn kernels() -> BTreeSet<Kernel> {
-    let mut kernels = BTreeSet::new();
-    for case in cases_of("unet").iter().filter(|c| c.get("stride").is_none()) {
-        let low_size = case.get("low_res").map_or(0, |low| sizes(low)[2]);
-        kernels_of(&model_config(&case["config"]), sizes(&case["x"])[0], low_size, &mut kernels);
-    }
-    for preset in presets::PRESETS.iter().filter(|p| p.role != Role::Classifier) {
-        for batch in [1, 4] {
-            kernels_of(&preset.config(), batch, 0, &mut kernels);
-        }
-    }
-    // Guidance: the gradients of every head.
-    let classifiers = cases_of("classifier");
-    for classifier in classifiers.iter().filter(|c| c.get("stride").is_none()) {
-        let guide = model_config(&classifier["config"]);
-        let mut config = model_config(&cases_of("unet")[0]["config"]);
-        config.unet.image_size = guide.unet.image_size;
-        for precision in PRECISIONS {
-            let plan = PlanOptions { precision, ..PlanOptions::default() };
-            let options = SessionOptions { batch: 2, plan, ..SessionOptions::default() };
-            let plan = Session::plan(&ample(), &config, Some(&guide), &options).unwrap();
-            kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
-        }
-    }
-    for preset in presets::PRESETS.iter().filter(|p| p.role == Role::Classifier) {
-        let size = preset.config().unet.image_size;
-        let model = presets::by_name(&format!("{size}x{size}_diffusion")).unwrap().config();
-        let plan = Session::plan(&ample(), &model, Some(&preset.config()), &SessionOptions::default()).unwrap();
-        kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
-    }
-    for caps in devices() {
-        for case in cases::table().unwrap() {
-            for precision in PRECISIONS {
-                for variant in case.variants(&caps) {
-                    let plan = case.plan(&caps, variant, precision).unwrap();
-                    kernels.extend(plan.steps().iter().map(|step| step.kernel.clone()));
-                }
-            }
-        }
-    }
-    kernels
 }
 
 /// Parses and validates under no optional capability but those that the kernel is for. naga counts `unpack2x16float` as
@@ -263,7 +201,7 @@ fn check(kernel: &Kernel) -> Result<(), String> {
 
 #[test]
 fn every_specialisation_is_valid_and_translates() {
-    let kernels = kernels();
+    let kernels = kernels(golden(), &devices());
     let mut stems: BTreeMap<&str, usize> = BTreeMap::new();
     kernels.iter().for_each(|k| *stems.entry(k.stem).or_default() += 1);
     println!("{} specialisations: {stems:?}", kernels.len());

@@ -116,6 +116,16 @@ impl Pipelines {
     }
 }
 
+impl Gpu {
+    /// Compiles `kernel` unless that is done already, as a plan's are when its program is made.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with the compiler's message; a lost device.
+    pub async fn compile(&self, kernel: &Kernel) -> Result<()> {
+        self.pipelines.get(self, &[kernel]).await.map(drop)
+    }
+}
+
 fn bind_group_layout(device: &wgpu::Device, accesses: &[Access]) -> wgpu::BindGroupLayout {
     let entry = |(binding, access): (usize, &Access)| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,

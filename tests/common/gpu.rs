@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+pub use conformance::relative_l2;
 use guided_diffusion::gpu::{AdapterChoice, Gpu};
+use pollster::block_on;
 
 /// Names of the adapters under test. `TEST_ADAPTERS` (a comma-separated list of names) replaces the two software
 /// adapters, two independent drivers of which one catches what the other forgives.
@@ -17,7 +19,7 @@ pub fn adapters() -> Vec<String> {
 /// The adapter is missing: a test that cannot run has failed.
 pub fn open(name: &str) -> Arc<Gpu> {
     let choice = AdapterChoice::Named(name.into());
-    pollster::block_on(Gpu::open_with(&choice, true))
+    block_on(Gpu::open_with(&choice, true))
         .unwrap_or_else(|e| panic!("{e}\n`make test-native` installs both software adapters and says where they are"))
 }
 
@@ -30,11 +32,28 @@ pub fn gpus() -> &'static [Arc<Gpu>] {
     GPUS.get_or_init(|| adapters().iter().map(|name| open(name)).collect())
 }
 
-/// |actual - expected| / |expected|, in L2.
-pub fn relative_l2(actual: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(actual.len(), expected.len(), "different lengths");
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        actual.iter().zip(expected).map(|(a, e)| f(f64::from(*a), f64::from(*e))).sum()
-    };
-    (sum(&|a, e| (a - e) * (a - e)) / sum(&|_, e| e * e).max(1e-60)).sqrt()
+/// Runs a suite of tests/conformance on every adapter under test: `count` tasks, whose errors are printed.
+///
+/// # Panics
+/// Something fails or is out of tolerance; all of it is listed.
+pub fn conform(suite: &str, count: usize) {
+    let golden = super::golden();
+    let mut failures = Vec::new();
+    for gpu in gpus() {
+        let adapter = &gpu.summary().name;
+        let tasks = conformance::tasks(suite, gpu, golden);
+        assert_eq!(tasks.len(), count, "tasks of {suite}");
+        for task in tasks {
+            match block_on(task.run(gpu, golden)) {
+                Ok(checks) => checks.iter().for_each(|check| {
+                    println!("{adapter:<50} {check}");
+                    if !check.passed() {
+                        failures.push(format!("{adapter}: {check}"));
+                    }
+                }),
+                Err(error) => failures.push(format!("{adapter}: {}: {error}", task.name(golden))),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -4,12 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { adapterOf } from './lib/adapter.mjs';
 import { browsers } from './lib/browsers.mjs';
+import { folder } from './lib/folder.mjs';
 import { serve } from './lib/server.mjs';
-
-const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
 const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1 };
@@ -38,7 +36,7 @@ async function run(page, suite) {
       const checks = JSON.parse(await page.evaluate((at) => window.conformance.run(at), i));
       for (const check of checks) {
         // Of an op's many cases the worst is told.
-        const kind = check.name.split(': ')[0];
+        const kind = check.name.split(' | ')[0];
         worst.set(kind, Math.max(worst.get(kind) ?? 0, check.error ?? Infinity));
         if (!check.passed) failures.push(`${check.name}: ${check.error} exceeds ${check.tolerance}`);
       }

@@ -8,6 +8,9 @@ import { chromium } from 'playwright-core';
 /** The binaries of distributions; `CHROMIUM` names another. No browser is ever downloaded. */
 const PATHS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
+/** Vulkan's manifest of the driver inside, for native programs that are to compute on the same one. */
+export const swiftShader = () => '/usr/lib/chromium/vk_swiftshader_icd.json';
+
 const FLAGS = [
   '--enable-unsafe-webgpu', // software adapters count as unsafe
   '--use-webgpu-adapter=swiftshader',

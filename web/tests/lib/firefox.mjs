@@ -20,8 +20,8 @@ const PREFERENCES = {
   'gfx.webgpu.force-enabled': true,
 };
 
-/** The driver's manifest, so that no real GPU is taken instead. */
-function lavapipe() {
+/** Vulkan's manifest of the driver, so that no real GPU is taken instead. */
+export function lavapipe() {
   const found = existsSync(DRIVERS) && readdirSync(DRIVERS).find((name) => /^lvp_icd.*\.json$/.test(name));
   if (!found) throw new Error('Mesa’s lavapipe is missing: `scripts/setup.sh lavapipe` installs it');
   return join(DRIVERS, found);

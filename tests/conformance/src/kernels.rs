@@ -1,0 +1,73 @@
+//! Every shader in every specialisation that a plan can ask for: of the golden networks, the public files and the case
+//! table. Native tests translate them all without a device; browsers compile them all.
+
+use std::collections::BTreeSet;
+
+use guided_diffusion::config::{ModelConfig, Role, presets};
+use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::shader::Kernel;
+use guided_diffusion::{Session, SessionOptions};
+
+use crate::{Golden, model_config, op_runs, sizes};
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
+
+/// A device that is large enough for every model: what it refuses is no concern here.
+pub fn ample() -> Caps {
+    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, max_workgroups: 65_535, ..Caps::webgpu_defaults() }
+}
+
+#[derive(Default)]
+struct Collected(BTreeSet<Kernel>);
+
+impl Collected {
+    fn plan(&mut self, plan: &Plan) {
+        self.0.extend(plan.steps().iter().map(|step| step.kernel.clone()));
+    }
+
+    fn session(&mut self, model: &ModelConfig, guide: Option<&ModelConfig>, batch: usize, low_size: usize) {
+        for precision in PRECISIONS {
+            let plan = PlanOptions { precision, ..PlanOptions::default() };
+            let options = SessionOptions { batch, low_size, plan, ..SessionOptions::default() };
+            self.plan(&Session::plan(&ample(), model, guide, &options).unwrap());
+        }
+    }
+}
+
+/// The list. Networks are planned for the base device, the case table for each of `devices`, which differ in what kernels
+/// are legal on them.
+///
+/// # Panics
+/// A configuration has no plan, which is a defect.
+pub fn kernels(golden: &Golden, devices: &[Caps]) -> BTreeSet<Kernel> {
+    let mut kernels = Collected::default();
+    for (_, case) in golden.small("unet") {
+        let low_size = case.get("low_res").map_or(0, |low| sizes(low)[2]);
+        kernels.session(&model_config(&case["config"]), None, sizes(&case["x"])[0], low_size);
+    }
+    // Guidance: the gradients of every head.
+    for (_, case) in golden.small("classifier") {
+        let guide = model_config(&case["config"]);
+        let (_, unet) = golden.small("unet").next().unwrap();
+        let mut model = model_config(&unet["config"]);
+        model.unet.image_size = guide.unet.image_size;
+        kernels.session(&model, Some(&guide), 2, 0);
+    }
+    for preset in presets::PRESETS {
+        let config = preset.config();
+        if preset.role == Role::Classifier {
+            let size = config.unet.image_size;
+            let model = presets::by_name(&format!("{size}x{size}_diffusion")).unwrap().config();
+            kernels.session(&model, Some(&config), 1, 0);
+        } else {
+            kernels.session(&config, None, 1, 0);
+            kernels.session(&config, None, 4, 0);
+        }
+    }
+    for caps in devices {
+        for run in op_runs(caps) {
+            kernels.plan(&run.case.plan(caps, run.variant, run.precision).unwrap());
+        }
+    }
+    kernels.0
+}

@@ -1,0 +1,144 @@
+//! What every way of running the core must compute: the op case table, the golden fixtures and the list of shaders, with
+//! their tolerances, in one place. Native tests run it on each adapter, the browser tests in each browser.
+//!
+//! The fixtures are this project's own, so that reading them panics where a product would return an error.
+
+mod configs;
+mod golden;
+mod kernels;
+mod networks;
+mod ops;
+pub mod samples;
+mod steps;
+
+use std::fmt;
+use std::sync::Arc;
+
+use guided_diffusion::checkpoint::synthetic;
+use guided_diffusion::plan::Precision;
+use guided_diffusion::{Gpu, Result};
+
+pub use configs::{model_config, numbers, sampler_config, sizes, unet_config};
+pub use golden::{CHAOTIC, Golden};
+pub use kernels::{ample, kernels};
+pub use networks::{run_classifier, run_unet};
+pub use ops::{OpRun, op_runs};
+
+/// Relative L2 errors that results may have. A kernel's own is [`guided_diffusion::op::cases::TOLERANCE`].
+pub mod tolerance {
+    /// A network in float32; the reference is float64, rounded once.
+    pub const NETWORK: f64 = 2e-5;
+    /// The same with matrices stored as float16, whose own rounding is 5e-4 an element.
+    pub const F16_WEIGHTS: f64 = 2e-3;
+    /// A classifier's logits and gradients, whose path is twice as long.
+    pub const CLASSIFIER: f64 = 5e-5;
+    /// One guided step: the gradient's own bound, as its shift may be most of the step.
+    pub const STEP: f64 = 5e-5;
+    /// A whole sample, which adds up to 25 networks.
+    pub const SAMPLE: f64 = 2e-4;
+    /// The same where a classifier's gradient, through a network of its own, adds to each step.
+    pub const GUIDED: f64 = 5e-4;
+}
+
+/// A comparison with what is expected.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What was compared.
+    pub name: String,
+    /// Relative L2 error.
+    pub error: f64,
+    /// The largest that passes.
+    pub tolerance: f64,
+}
+
+impl Check {
+    /// Whether the error is within the tolerance; no number is not.
+    pub fn passed(&self) -> bool {
+        self.error <= self.tolerance
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2e} of {:.0e} {}", self.error, self.tolerance, self.name)
+    }
+}
+
+/// One thing to run on a device.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// An op by one kernel.
+    Op(OpRun),
+    /// A small golden UNet, by its place among the cases.
+    Network(usize, Precision),
+    /// A small golden classifier: logits and gradient.
+    Classifier(usize),
+    /// A golden sample.
+    Sample(usize),
+    /// Single steps of the golden sample that is chaotic.
+    Steps(usize),
+}
+
+/// Every task of a suite: `ops`, `networks`, `classifiers`, `samples` or `steps`.
+///
+/// # Panics
+/// There is no such suite.
+pub fn tasks(suite: &str, gpu: &Gpu, golden: &Golden) -> Vec<Task> {
+    let small = |kind| golden.small(kind).map(|(i, _)| i);
+    match suite {
+        "ops" => op_runs(gpu.caps()).into_iter().map(Task::Op).collect(),
+        "networks" => {
+            let both = |i| [Task::Network(i, Precision::F32), Task::Network(i, Precision::F16Weights)];
+            small("unet").flat_map(both).collect()
+        }
+        "classifiers" => small("classifier").map(Task::Classifier).collect(),
+        "samples" => small("sampler").map(Task::Sample).collect(),
+        "steps" => small("sampler").filter(|i| golden.name(*i) == CHAOTIC).map(Task::Steps).collect(),
+        other => panic!("there is no suite named {other}"),
+    }
+}
+
+impl Task {
+    /// What it is about.
+    pub fn name(&self, golden: &Golden) -> String {
+        match self {
+            Self::Op(run) => run.name(),
+            Self::Network(i, Precision::F32) => format!("unet {}", golden.name(*i)),
+            Self::Network(i, Precision::F16Weights) => format!("unet {}, float16 weights", golden.name(*i)),
+            Self::Classifier(i) => format!("classifier {}", golden.name(*i)),
+            Self::Sample(i) => format!("sample {}", golden.name(*i)),
+            Self::Steps(i) => format!("steps of {}", golden.name(*i)),
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// A refused shader, a lost device.
+    pub async fn run(&self, gpu: &Arc<Gpu>, golden: &Golden) -> Result<Vec<Check>> {
+        match self {
+            Self::Op(run) => Ok(vec![run.check(gpu).await?]),
+            Self::Network(i, precision) => Ok(vec![networks::check_unet(gpu, golden, *i, *precision).await?]),
+            Self::Classifier(i) => networks::check_classifier(gpu, golden, *i).await,
+            Self::Sample(i) => Ok(vec![samples::check(gpu, golden, *i).await?]),
+            Self::Steps(i) => steps::check(gpu, golden, *i).await,
+        }
+    }
+}
+
+/// |actual - expected| / |expected|, in L2.
+///
+/// # Panics
+/// Different lengths.
+pub fn relative_l2(actual: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(actual.len(), expected.len(), "different lengths");
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        actual.iter().zip(expected).map(|(a, e)| f(f64::from(*a), f64::from(*e))).sum()
+    };
+    (sum(&|a, e| (a - e) * (a - e)) / sum(&|_, e| e * e).max(1e-60)).sqrt()
+}
+
+/// The noise stream `name` for a tensor of `shape`.
+pub fn noise_of(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
+    synthetic::noise(name, shape.iter().product(), seed)
+}

@@ -1,0 +1,59 @@
+//! The op case table by every kernel that may compute it, with both storages of weights, against the plain CPU reference.
+
+use std::sync::Arc;
+
+use guided_diffusion::gpu::selftest;
+use guided_diffusion::op::cases::{self, Case, TOLERANCE};
+use guided_diffusion::plan::select::Variant;
+use guided_diffusion::plan::{Caps, Precision};
+use guided_diffusion::{Gpu, Result};
+
+use crate::{Check, relative_l2};
+
+/// A case by one kernel.
+#[derive(Debug, Clone)]
+pub struct OpRun {
+    /// The case.
+    pub case: Arc<Case>,
+    /// The kernel.
+    pub variant: Variant,
+    /// How weights are stored.
+    pub precision: Precision,
+}
+
+/// Every case by every kernel that is legal under `caps`; with float16 weights where that changes anything.
+///
+/// # Panics
+/// A defect of the table.
+pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
+    let mut runs = Vec::new();
+    for case in cases::table().unwrap() {
+        let case = Arc::new(case);
+        for variant in case.variants(caps) {
+            for precision in [Precision::F32, Precision::F16Weights] {
+                if precision == Precision::F32 || case.has_matrices() {
+                    runs.push(OpRun { case: case.clone(), variant, precision });
+                }
+            }
+        }
+    }
+    runs
+}
+
+impl OpRun {
+    /// The op that its case is about (the last one), and how it is computed.
+    pub fn kind(&self) -> String {
+        let op = self.case.ops().last().map_or("", |op| op.operator().name());
+        format!("{op} {:?} {:?}", self.variant, self.precision)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{} | {}", self.kind(), self.case.name)
+    }
+
+    pub(crate) async fn check(&self, gpu: &Arc<Gpu>) -> Result<Check> {
+        let expected = self.case.expected(self.precision)?;
+        let result = selftest::run(gpu, &self.case, self.variant, self.precision).await?;
+        Ok(Check { name: self.name(), error: relative_l2(&result, &expected), tolerance: TOLERANCE })
+    }
+}

@@ -1,0 +1,44 @@
+//! Seven of the chaotic sample's 25 steps, from the reference's x (`x/I`) to its next (`next/I`), float64 rounded once.
+
+use std::sync::Arc;
+
+use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
+use guided_diffusion::graph::{Segment, Shape};
+use guided_diffusion::model::sampling::ports;
+use guided_diffusion::sampler::SampleOptions;
+use guided_diffusion::sampler::schedule::{Schedule, StepCoefficients};
+use guided_diffusion::{Gpu, Result};
+
+use crate::{Check, Golden, noise_of, relative_l2, sampler_config, samples, sizes, tolerance};
+
+pub(crate) async fn check(gpu: &Arc<Gpu>, golden: &Golden, case: usize) -> Result<Vec<Check>> {
+    let name = golden.name(case);
+    let case = &golden.cases()[case];
+    let size = sizes(&case["x"]);
+    let shape = Shape::new(size[0], size[2], size[3], size[1]);
+    let mut session = samples::session(gpu, case).await?;
+    let SampleOptions { respacing, labels, method, guidance_scale, clip_denoised, .. } = samples::options(case);
+    let schedule = Schedule::new(&sampler_config(case).diffusion, &respacing)?;
+    let mut checks = Vec::new();
+    for mut step in schedule.steps(method, clip_denoised)? {
+        let i = step.index;
+        let Ok(x) = golden.steps.tensor_f32(&format!("x/{i}")) else { continue };
+        step.guidance = guidance_scale;
+        let program = session.program_mut();
+        program.write(ports::LABELS, &labels)?;
+        program.write(ports::X, &nchw_to_nhwc(&x, shape))?;
+        program.write(ports::NOISE, &nchw_to_nhwc(&noise_of(&format!("step/{i}"), &size, 0), shape))?;
+        program.write(ports::TIMESTEPS, &vec![step.model_timestep; shape.n])?;
+        program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
+        for segment in [Segment::Network, Segment::Guidance, Segment::Step] {
+            program.run(segment).await?;
+        }
+        let next = nhwc_to_nchw(&program.read(ports::X).await?, shape);
+        checks.push(Check {
+            name: format!("{name} step {i}"),
+            error: relative_l2(&next, &golden.steps.tensor_f32(&format!("next/{i}"))?),
+            tolerance: tolerance::STEP,
+        });
+    }
+    Ok(checks)
+}

@@ -1,0 +1,73 @@
+//! tests/conformance in a browser: what there is to run, and one thing after the other. web/tests drives it.
+
+#![cfg(target_arch = "wasm32")]
+
+use std::sync::Arc;
+
+use conformance::{Check, Golden, Task, ample, kernels, tasks};
+use guided_diffusion::shader::Kernel;
+use guided_diffusion::{AdapterChoice, Checkpoint, Gpu};
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console)]
+    fn error(text: &str);
+}
+
+/// A device, and what it must compute.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Conformance {
+    gpu: Arc<Gpu>,
+    golden: Golden,
+    kernels: Vec<Kernel>,
+    tasks: Vec<Task>,
+}
+
+#[wasm_bindgen]
+impl Conformance {
+    /// Opens the browser's adapter; the files are those of tests/fixtures.
+    ///
+    /// # Errors
+    /// There is no adapter.
+    pub async fn open(cases: String, outputs: Vec<u8>, guided: Vec<u8>, steps: Vec<u8>) -> Result<Self, JsError> {
+        std::panic::set_hook(Box::new(|info| error(&info.to_string())));
+        let file = |stem: &str, bytes| Checkpoint::from_bytes(format!("{stem}.safetensors"), bytes);
+        let golden =
+            Golden::new(&cases, file("outputs", outputs)?, file("guided", guided)?, file("guided_steps", steps)?);
+        let gpu = Gpu::open(&AdapterChoice::Default).await?;
+        Ok(Self { gpu, golden, kernels: Vec::new(), tasks: Vec::new() })
+    }
+
+    /// Chooses a suite of [`tasks`], or `shaders`, and names what is in it.
+    pub fn choose(&mut self, suite: &str) -> Vec<String> {
+        (self.kernels, self.tasks) = match suite {
+            "shaders" => (kernels(&self.golden, &[ample(), self.gpu.caps().clone()]).into_iter().collect(), Vec::new()),
+            _ => (Vec::new(), tasks(suite, &self.gpu, &self.golden)),
+        };
+        let kernels = self.kernels.iter().map(ToString::to_string);
+        kernels.chain(self.tasks.iter().map(|task| task.name(&self.golden))).collect()
+    }
+
+    /// Runs one of the suite's, by its place: a JSON list of `{name, error, tolerance, passed}`, empty for a shader that was
+    /// compiled.
+    ///
+    /// # Errors
+    /// A refused shader, a lost device.
+    pub async fn run(&self, i: usize) -> Result<String, JsError> {
+        let checks = match self.kernels.get(i) {
+            Some(kernel) => {
+                self.gpu.compile(kernel).await?;
+                Vec::new()
+            }
+            None => self.tasks[i].run(&self.gpu, &self.golden).await?,
+        };
+        let row = |check: &Check| {
+            let Check { name, error, tolerance } = check;
+            json!({ "name": name, "error": error, "tolerance": tolerance, "passed": check.passed() })
+        };
+        Ok(json!(checks.iter().map(row).collect::<Vec<_>>()).to_string())
+    }
+}
