@@ -85,7 +85,7 @@ fn winograd_weights_made_at_each_step_change_nothing() {
     let case = cases_of("unet").into_iter().find(|c| c["name"] == "plain").unwrap();
     let expected = outputs().tensor_f32("unet/plain/out").unwrap();
     for gpu in gpus() {
-        let out = run_unet(gpu, &case, &PlanOptions { transform_budget: 0, ..PlanOptions::default() });
+        let out = run_unet(gpu, &case, &PlanOptions { transform_budget: Some(0), ..PlanOptions::default() });
         let error = relative_l2(&out, &expected);
         assert!(error < NETWORK, "{}: {error:.2e}", gpu.summary().name);
     }

@@ -97,8 +97,7 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let wanted =
-            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
