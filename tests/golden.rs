@@ -50,7 +50,7 @@ fn unchecked_shaders_change_nothing() {
 #[test]
 fn winograd_weights_made_at_each_step_change_nothing() {
     for gpu in gpus() {
-        let error = unet(gpu, "plain", &PlanOptions { transform_budget: 0, ..PlanOptions::default() });
+        let error = unet(gpu, "plain", &PlanOptions { transform_budget: Some(0), ..PlanOptions::default() });
         assert!(error < tolerance::NETWORK, "{}: {error:.2e}", gpu.summary().name);
     }
 }

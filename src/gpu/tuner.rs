@@ -87,8 +87,8 @@ pub async fn tune(
         let plan = Plan::new(graph, gpu.caps(), &PlanOptions { transform_budget, ..options.clone() });
         plan.map(|plan| plan.weight_bytes())
     };
-    let all_fit = bytes(options.transform_budget)? == bytes(u64::MAX)?;
-    let transform_budget = if all_fit { options.transform_budget } else { 0 };
+    let all_fit = bytes(options.transform_budget)? == bytes(Some(u64::MAX))?;
+    let transform_budget = if all_fit { options.transform_budget } else { Some(0) };
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let late = || end.is_some_and(|end| (how.clock)() >= end);
     for problem in choosable(graph, gpu.caps()) {

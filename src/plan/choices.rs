@@ -18,6 +18,9 @@ const MAX_PROBLEMS: usize = 20_000;
 /// Bytes of a problem or a variant, at most.
 const MAX_NAME: usize = 2000;
 
+/// Variants of a problem that are measured, at most.
+const MAX_MEASURED: usize = 8;
+
 /// Problem -> variant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choices(BTreeMap<String, String>);
@@ -121,6 +124,8 @@ pub fn choosable<'g>(graph: &'g Graph, caps: &Caps) -> Vec<Choosable<'g>> {
         // The general kernel is slow, and there for what no other takes.
         let default = variants.first().copied();
         variants.retain(|variant| *variant != Variant::Only || Some(*variant) == default);
+        // Those that an estimate expects to be fastest come first.
+        variants.truncate(MAX_MEASURED);
         if variants.len() < 2 {
             continue;
         }

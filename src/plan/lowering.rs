@@ -15,8 +15,9 @@ use crate::shader::{Access, Kernel, Shader};
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
-/// The least budget for transformed weights where the device's memory is the host's. They replace the stored ones, of which
-/// they have four times the size.
+/// Budgets for transformed weights, which replace the stored ones and have four times their size: of a GPU, and where the
+/// device's memory is the host's.
+const BUDGET: u64 = 256 << 20;
 const HOST_BUDGET: u64 = 2 << 30;
 
 /// A tensor in device memory before slots are assigned.
@@ -134,7 +135,7 @@ impl<'a> Lowering<'a> {
             first_step: 0,
             input_shapes: Vec::new(),
             variant: Variant::Only,
-            expansion: if caps.software { HOST_BUDGET.max(options.transform_budget) } else { options.transform_budget },
+            expansion: options.transform_budget.unwrap_or(if caps.software { HOST_BUDGET } else { BUDGET }),
         }
     }
 

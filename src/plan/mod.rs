@@ -89,14 +89,15 @@ pub struct PlanOptions {
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: select::Overrides,
-    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step.
-    pub transform_budget: u64,
+    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step. `None`: enough
+    /// for small models, for which the transform at each step would cost most, and more where the device's memory is the
+    /// host's.
+    pub transform_budget: Option<u64>,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        // Enough for small models, for which the transform at each step would cost most.
-        Self { precision: Precision::F32, overrides: select::Overrides::new(), transform_budget: 256 << 20 }
+        Self { precision: Precision::F32, overrides: select::Overrides::new(), transform_budget: None }
     }
 }
 
