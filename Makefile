@@ -5,7 +5,7 @@ export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # Mesa's device selection layer looks for a display server, and complains where there is none.
 export NODEVICE_SELECT := 1
 
-.PHONY: help demo web web-build test test-native test-web bench fuzz
+.PHONY: help demo web web-build test test-native test-web bench bench-peers fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make test-web     the tests in Chromium and Firefox'
 	@echo 'make bench        time the built-in model on this machine'
+	@echo 'make bench-peers  time it beside onnxruntime-web and burn, and print the ratios'
 	@echo 'make fuzz         fuzz what reads files, a minute a target'
 
 demo:
@@ -38,6 +39,9 @@ test-web:
 bench:
 	scripts/setup.sh rust gpu
 	cargo run --release --locked -- bench
+
+bench-peers:
+	scripts/bench-peers.sh
 
 fuzz:
 	scripts/fuzz.sh

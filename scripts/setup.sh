@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [firefox]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [firefox] [python]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
@@ -12,6 +12,7 @@
 #   web-rust     Debian's Rust for the web with its sources, which builds a standard library for any target
 #   node         Node.js and npm, new enough for the web build's tools (see engines in web/package.json)
 #   firefox      the second browser of the web tests
+#   python       Python with venv and pip, which training and the comparison with other runtimes use
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -123,10 +124,14 @@ setup_firefox() {
     command -v firefox-esr >/dev/null || command -v firefox >/dev/null || apt firefox-esr
 }
 
+setup_python() {
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || apt python3 python3-venv
+}
+
 for part in "${@:-rust}"; do
     case $part in
-        rust | lints | gpu | lavapipe | swiftshader | cxx | node | firefox) "setup_$part" ;;
+        rust | lints | gpu | lavapipe | swiftshader | cxx | node | firefox | python) "setup_$part" ;;
         web-rust) setup_web_rust ;;
-        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, firefox)" ;;
+        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, firefox, python)" ;;
     esac
 done

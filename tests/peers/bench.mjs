@@ -21,7 +21,7 @@ const models = process.argv[2];
 const { BURN, OURS, NATIVE = 'llvmpipe' } = process.env;
 if (!models || !BURN || !OURS) throw new Error('usage: BURN=PROGRAM OURS=PROGRAM node bench.mjs FOLDER');
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const row = (...cells) => console.log(`| ${cells.join(' | ')} |`);
 const rate = (value) => `${value.toFixed(2)} GFLOP/s`;
 
@@ -32,7 +32,7 @@ async function browser() {
   const server = await serve({
     '/': here('.'),
     '/ort/': here('node_modules/onnxruntime-web/dist'),
-    '/package/': here('../../web/dist/package'),
+    '/package/': here('../../web/dist/guided-diffusion'),
     '/models/': models,
   });
   const chromium = await launchChromium();
@@ -52,7 +52,7 @@ async function browser() {
     for (let round = 0; round < ROUNDS; round += 1) {
       theirs.push(await page.evaluate(() => window.forward()));
       mine.push(await other.evaluate((steps) => window.forwards(steps), STEPS));
-      native.push((await ours('bench', `${models}/small.safetensors`, '--batch', '1', '--adapter', 'SwiftShader')).ms);
+      native.push((await ours('bench', '--model', `${models}/small.safetensors`, '--batch', '1', '--adapter', 'SwiftShader')).ms);
     }
     const [t, m, n] = [theirs, mine, native].map((times) => GFLOP / (median(times) / 1000));
     row('`small`, batch 1, Chromium', 'onnxruntime-web, the same browser', rate(m), rate(t), (m / t).toFixed(2));
