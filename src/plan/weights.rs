@@ -1,6 +1,7 @@
 //! How parameters lie in device memory: pure functions from a checkpoint tensor to the bytes a kernel reads.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
 
@@ -70,7 +71,12 @@ impl WeightSpec {
                 offset += bytes.len() as u64;
                 return Ok(());
             }
-            let halves = piece.iter().map(|value| self.half(*value)).collect::<Result<Vec<f16>>>()?;
+            // By slices, for which the crate has the processor's own instructions.
+            let mut halves = vec![f16::ZERO; piece.len()];
+            halves.convert_from_f32_slice(piece);
+            if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
+                return Err(self.too_large(piece[at]));
+            }
             let bytes: &[u8] = bytemuck::cast_slice(&halves);
             write(offset, bytes);
             offset += bytes.len() as u64;
@@ -98,11 +104,7 @@ impl WeightSpec {
             Layout::Taps => {
                 let mut piece = vec![0.0; inner * width];
                 for tap in 0..taps {
-                    for i in 0..inner {
-                        for o in 0..out {
-                            piece[i * width + o] = at(o, i, tap);
-                        }
-                    }
+                    tiled(out, inner, |o, i| piece[i * width + o] = at(o, i, tap));
                     result(&piece)?;
                 }
             }
@@ -111,16 +113,13 @@ impl WeightSpec {
                 let size = t + 2;
                 let mut piece = vec![0.0; size * inner * width];
                 for row in &transform {
-                    for o in 0..out {
-                        for i in 0..inner {
-                            let line =
-                                [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
-                            for (v, column) in transform.iter().enumerate() {
-                                let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
-                                piece[(v * inner + i) * width + o] = value as f32;
-                            }
+                    tiled(out, inner, |o, i| {
+                        let line = [0, 1, 2].map(|x| (0..3).map(|y| row[y] * at(o, i, 3 * y + x) as f64).sum::<f64>());
+                        for (v, column) in transform.iter().enumerate() {
+                            let value: f64 = line.iter().zip(column).map(|(a, b)| a * b).sum();
+                            piece[(v * inner + i) * width + o] = value as f32;
                         }
-                    }
+                    });
                     result(&piece)?;
                 }
             }
@@ -128,14 +127,25 @@ impl WeightSpec {
         Ok(())
     }
 
-    fn half(&self, value: f32) -> Result<f16> {
-        match f16::from_f32(value) {
-            half if half.is_finite() => Ok(half),
-            _ => Err(Error::Options(format!(
-                "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
-                self.name,
-                f16::MAX
-            ))),
+    fn too_large(&self, value: f32) -> Error {
+        Error::Options(format!(
+            "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
+            self.name,
+            f16::MAX
+        ))
+    }
+}
+
+/// Visits every pair, in tiles: reads and writes go across each other, and a tile of either stays in the cache.
+fn tiled(outs: usize, inners: usize, mut visit: impl FnMut(usize, usize)) {
+    const SIDE: usize = 16;
+    for out in (0..outs).step_by(SIDE) {
+        for inner in (0..inners).step_by(SIDE) {
+            for o in out..outs.min(out + SIDE) {
+                for i in inner..inners.min(inner + SIDE) {
+                    visit(o, i);
+                }
+            }
         }
     }
 }
