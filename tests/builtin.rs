@@ -3,7 +3,7 @@
 mod common;
 
 use common::builtin::{ddim25, labelled_as_asked, session};
-use common::gpu::gpus;
+use common::gpu::{gpus, on_each};
 use common::{fixture, synth};
 use guided_diffusion::sampler::{Noise, SampleOptions};
 use pollster::block_on;
@@ -19,7 +19,7 @@ fn images_from_given_noise_equal_the_reference() {
     let golden = SafeTensors::deserialize(&file).unwrap();
     let expected: Vec<f32> = bytemuck::pod_collect_to_vec(golden.tensor("images").unwrap().data());
     let labels: Vec<u32> = bytemuck::pod_collect_to_vec(golden.tensor("labels").unwrap().data());
-    for gpu in gpus() {
+    on_each(|gpu| {
         let mut session = session(gpu, labels.len());
         let start = synth::noise_of("start", &[labels.len(), 1, 32, 32], 0);
         let options =
@@ -28,7 +28,7 @@ fn images_from_given_noise_equal_the_reference() {
         let levels = images.to_nchw().iter().zip(&expected).map(|(a, e)| (a - e).abs() * 127.5).fold(0.0, f32::max);
         println!("{}: at most {levels:.4} of 255 levels apart", gpu.summary().name);
         assert!(levels <= 1.0, "{}: {levels} of 255 levels apart", gpu.summary().name);
-    }
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::gpu::{gpus, relative_l2};
+use common::gpu::{on_each, relative_l2};
 use common::synth;
 use guided_diffusion::Result;
 use guided_diffusion::checkpoint::synthetic;
@@ -131,7 +131,7 @@ fn rules_equal_finite_differences() {
 
 #[test]
 fn kernels_equal_the_reference() {
-    for gpu in gpus() {
+    on_each(|gpu| {
         for (name, shape, op) in CASES {
             let case = build(*shape, *op);
             let given = |name: &str| Ok(input(&case.graph, name));
@@ -152,5 +152,5 @@ fn kernels_equal_the_reference() {
             let error = relative_l2(&actual, &expected[case.gradient.0].data);
             assert!(error < KERNELS, "{} {name}: {error:.1e}", gpu.summary().name);
         }
-    }
+    });
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::gpu::{adapters, gpus, open, relative_l2};
+use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use guided_diffusion::sampler::{Method, Noise, Preview, Run, SampleOptions};
@@ -80,7 +80,7 @@ fn refusal(session: &mut Session, options: SampleOptions) -> String {
 
 #[test]
 fn an_image_depends_on_its_seed_and_index_alone() {
-    for gpu in gpus() {
+    on_each(|gpu| {
         let config = small(Role::Diffusion);
         let mut eight = load(gpu, &config, 8);
         let whole = sample(&mut eight, options(0, 8));
@@ -103,7 +103,7 @@ fn an_image_depends_on_its_seed_and_index_alone() {
         let singles = relative_l2(&singles, whole.data());
         println!("{:<50} two shards {shards:.2e}, eight singles {singles:.2e}", gpu.summary().name);
         assert!(shards <= BATCH && singles <= BATCH);
-    }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::folder::Folder;
-use common::gpu::{adapters, gpus, open};
+use common::gpu::{adapters, on_each, open};
 use common::{cases_of, model_config};
 use guided_diffusion::config::ModelConfig;
 use guided_diffusion::gpu::Cache;
@@ -118,7 +118,7 @@ fn a_table_is_read_as_a_strangers() {
 
 #[test]
 fn every_problem_is_measured_once() {
-    for gpu in gpus() {
+    on_each(|gpu| {
         let (config, options) = (config(), SessionOptions::default());
         let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
         let problems = choosable(&graph, gpu.caps()).len();
@@ -146,7 +146,7 @@ fn every_problem_is_measured_once() {
         let options = SessionOptions { choices, ..options };
         let session = block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap();
         assert_eq!(session.warnings(), &[] as &[String]);
-    }
+    });
 }
 
 #[test]

@@ -32,14 +32,29 @@ pub fn gpus() -> &'static [Arc<Gpu>] {
     GPUS.get_or_init(|| adapters().iter().map(|name| open(name)).collect())
 }
 
+/// `work` on every adapter under test, at the same time: one of the software drivers compiles under a lock of the whole
+/// process, which leaves a core to the other.
+///
+/// # Panics
+/// `work` does.
+pub fn on_each<T: Send>(work: impl Fn(&Arc<Gpu>) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = gpus().iter().map(|gpu| scope.spawn(move || work(gpu))).collect();
+        // All are joined before one panics for its thread.
+        let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        results.into_iter().map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
 /// Runs a suite of tests/conformance on every adapter under test: `count` tasks, whose errors are printed.
 ///
 /// # Panics
 /// Something fails or is out of tolerance; all of it is listed.
 pub fn conform(suite: &str, count: usize) {
     let golden = super::golden();
-    let mut failures = Vec::new();
-    for gpu in gpus() {
+    let failures = on_each(|gpu| {
+        let mut failures = Vec::new();
         let adapter = &gpu.summary().name;
         let tasks = conformance::tasks(suite, gpu, golden);
         assert_eq!(tasks.len(), count, "tasks of {suite}");
@@ -54,6 +69,8 @@ pub fn conform(suite: &str, count: usize) {
                 Err(error) => failures.push(format!("{adapter}: {}: {error}", task.name(golden))),
             }
         }
-    }
+        failures
+    })
+    .concat();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
