@@ -259,3 +259,5 @@ function reveal(target: HTMLElement): void {
 }
 
 new Page();
+// For visits without a network; without it (an old browser, private windows) the page works all the same.
+addEventListener('load', () => void navigator.serviceWorker?.register('sw.js').catch(() => undefined));

@@ -76,14 +76,10 @@ describe('access', () => {
   }
 
   test('axe finds nothing serious: no WebGPU', async () => {
-    const without = await start({ launch: { webgpu: false } });
-    try {
-      const opened = await without.open({ adapter: false });
-      await noticed(opened.page);
-      await check(opened.page, 'no WebGPU');
-    } finally {
-      await without.close();
-    }
+    const { context, page: without } = await site.open({ webgpu: false });
+    await noticed(without);
+    await check(without, 'no WebGPU');
+    await context.close();
   });
 
   test('the theme can be chosen, and is kept', async () => {

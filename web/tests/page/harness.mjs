@@ -16,38 +16,45 @@ import { watchLongTasks } from './longtasks.mjs';
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 const WORKER = 'guided-diffusion/worker/worker.js';
 
+const INSECURE = 'insecure.test';
+
 /** A host may serve the page from any folder. */
 const FOLDER = '/some/where/';
+
+/** Milliseconds after which something hangs: compiling takes a software driver on a busy machine a minute. */
+const PATIENCE = 180_000;
 
 /** One image in few steps: software drivers are slow. */
 export const QUICK = '#label=9&count=1&steps=4&guidance=2&seed=7';
 
-/** The page as it is built, but for a worker that a test can look into (worker-hook.js). `fail`: see there. */
-function hooked(fail) {
-  const copy = mkdtempSync(join(tmpdir(), 'page-'));
-  cpSync(DIST, copy, { recursive: true });
-  const hook = readFileSync(new URL('worker-hook.js', import.meta.url), 'utf8');
+/** Puts worker-hook.js before the worker in a copy of the page. `fail`: see there. */
+function hook(folder, fail) {
+  const before = readFileSync(new URL('worker-hook.js', import.meta.url), 'utf8');
   const worker = readFileSync(join(DIST, WORKER), 'utf8');
-  writeFileSync(join(copy, WORKER), `${hook}\nself.hook.fail = ${JSON.stringify(fail)};\n${worker}`);
-  return copy;
+  writeFileSync(join(folder, WORKER), `${before}\nself.hook.fail = ${JSON.stringify(fail)};\n${worker}`);
 }
 
-/** A browser and a server of the page, which `close` ends. `launch`: launchChromium's options. */
-export async function start({ launch, fail = null } = {}) {
-  const folder = hooked(fail);
+/** A browser and a server of the page with a worker that a test can look into. `fail`: see worker-hook.js. */
+export async function start({ fail = null } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'page-'));
+  cpSync(DIST, folder, { recursive: true });
+  hook(folder, fail);
   const server = await serve({ [FOLDER]: folder });
-  const browser = await launchChromium(launch);
+  // A name that is neither https nor this machine's: no secure address.
+  const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] });
   const address = server.url + FOLDER;
 
-  /** A page in a context of its own. `hash`: the settings of the link. `adapter`: whether there must be one. */
-  async function open({ hash = QUICK, colorScheme = 'light', adapter = true } = {}) {
+  /** A page in a context of its own. `hash`: the settings of the link. `webgpu`: without it, as in an old browser. */
+  async function open({ hash = QUICK, colorScheme = 'light', webgpu = true, at = address } = {}) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 1280, height: 860 } });
     const page = await context.newPage();
     const messages = listen(page);
+    // Chromium has no flag for it any more.
+    if (!webgpu) await page.addInitScript(() => delete Navigator.prototype.gpu);
     await page.addInitScript(observeShifts);
     const longTasks = await watchLongTasks(browser, page);
-    await page.goto(address + hash);
-    if (adapter) await adapterOf(page);
+    await page.goto(at + hash);
+    if (webgpu) await adapterOf(page);
     return { context, page, messages, longTasks };
   }
 
@@ -56,7 +63,15 @@ export async function start({ launch, fail = null } = {}) {
     await server.close();
     rmSync(folder, { recursive: true });
   }
-  return { server, address, open, close };
+  return {
+    server,
+    address,
+    insecure: address.replace('127.0.0.1', INSECURE),
+    open,
+    close,
+    /** Workers that start from now on do not fail. */
+    repair: () => hook(folder, null),
+  };
 }
 
 /** Collects what the console shows as wrong. */
@@ -80,21 +95,21 @@ function observeShifts() {
   }).observe({ type: 'layout-shift', buffered: true });
 }
 
-/** Waits for a status: `Ready`, `Done`, `Cancelled`, `Step`. Compiling takes a software driver long. */
-export async function status(page, wanted, timeout = 180_000) {
+/** Waits for a status: `Ready`, `Done`, `Cancelled`, `Step`. */
+export async function status(page, wanted) {
   const begins = (text) => document.querySelector('#stage-title').textContent.startsWith(text);
   try {
-    await page.waitForFunction(begins, wanted, { timeout });
+    await page.waitForFunction(begins, wanted, { timeout: PATIENCE });
   } catch {
     const parts = ['#stage-title', '#detail', '#notice'];
     const shown = await page.evaluate((ids) => ids.map((id) => document.querySelector(id).textContent), parts);
-    assert.fail(`the page did not come to “${wanted}” in ${timeout} ms, but shows: ${shown.join(' | ')}`);
+    assert.fail(`the page did not come to “${wanted}” in ${PATIENCE} ms, but shows: ${shown.join(' | ')}`);
   }
 }
 
 /** Waits for an error that is shown, and gives its text. */
 export async function noticed(page) {
-  await page.waitForSelector('#notice h3', { timeout: 60_000 });
+  await page.waitForSelector('#notice h3', { timeout: PATIENCE });
   return page.textContent('#notice');
 }
 

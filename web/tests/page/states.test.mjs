@@ -30,6 +30,7 @@ describe('states of one page', () => {
 
   test('a full memory is explained, and less can be asked for', async () => {
     assert.match(await noticed(page), /Not enough memory on the GPU/);
+    site.repair();
     await page.workers()[0].evaluate(() => (self.hook.fail = null));
     await page.click('#notice button');
     assert.equal(await page.inputValue('#precision'), 'f16-weights');
@@ -64,7 +65,7 @@ describe('states of one page', () => {
   });
 
   test('without a network, the page opens from what the browser keeps', async () => {
-    await page.waitForFunction(async () => (await (await caches.open('page')).match('files.txt')) !== undefined);
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
     await site.server.close();
     await page.reload();
     await status(page, 'Ready');
@@ -88,11 +89,13 @@ describe('states of one page', () => {
 
 describe('states of other browsers', () => {
   test('one without WebGPU is told which ones have it', async () => {
-    const site = await start({ launch: { webgpu: false } });
+    const site = await start();
     try {
-      const { page } = await site.open({ adapter: false });
+      const { page } = await site.open({ webgpu: false });
       assert.match(await noticed(page), /This browser has no WebGPU.*Chrome and Edge.*Safari.*Firefox/s);
       assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
+      const insecure = await site.open({ webgpu: false, at: site.insecure });
+      assert.match(await noticed(insecure.page), /needs a secure address.*https/s);
     } finally {
       await site.close();
     }

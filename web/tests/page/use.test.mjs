@@ -155,5 +155,14 @@ describe('the page in use', () => {
   test('nothing was written to the console, no task was long', async () => {
     assert.deepEqual(messages, []);
     assert.deepEqual(await longTasks.found(), []);
+    // A task that is long would have been seen, even one that got little of the processor.
+    await page.evaluate(() => {
+      setTimeout(() => {
+        const end = performance.now() + 2000;
+        while (performance.now() < end);
+      });
+    });
+    await page.waitForFunction(() => window.longTasks.some(({ duration }) => duration >= 2000));
+    assert.equal((await longTasks.found()).length, 1);
   });
 });
