@@ -1,0 +1,42 @@
+/**
+ * Prints the table of docs/performance.md about the page in Chromium on SwiftShader, after `make web-build`:
+ *
+ *     node web/tests/measure.mjs
+ */
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { start, status } from './page/harness.mjs';
+
+const WASM = fileURLToPath(new URL('../dist/guided-diffusion/wasm/guided_diffusion_web_bg.wasm', import.meta.url));
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const row = (what, value) => console.log(`| ${what} | ${value} |`);
+
+const wasm = readFileSync(WASM);
+row('what', 'value');
+row('---', '---');
+row('wasm', `${Math.round(wasm.length / 1e3)} KB, ${Math.round(gzipSync(wasm, { level: 9 }).length / 1e3)} KB gzipped`);
+
+const site = await start();
+try {
+  const began = performance.now();
+  const since = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;
+  const { page } = await site.open({ hash: '#label=9&count=1&steps=25&guidance=2&seed=7' });
+  await status(page, 'Ready');
+  row('page load to a model that is ready', since());
+  await page.click('#generate');
+  await status(page, 'Step');
+  row('page load to the first step', since());
+  await status(page, 'Done');
+  row('page load to the image (25 guided steps)', since());
+  const worker = page.workers()[0];
+  const used = await worker.evaluate(() => ({
+    // A wasm memory never shrinks: its size is its peak.
+    heap: self.hook.memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0),
+    gpu: self.hook.gpuBytes,
+  }));
+  row('wasm heap, peak', megabytes(used.heap));
+  row('GPU buffers, guided, float16 weights', megabytes(used.gpu));
+} finally {
+  await site.close();
+}
