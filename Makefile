@@ -15,7 +15,7 @@ help:
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make test-web     the tests in Chromium and Firefox'
 	@echo 'make bench        time the built-in model on this machine'
-	@echo 'make bench-peers  time it beside onnxruntime-web and burn, and print the ratios'
+	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
 	@echo 'make fuzz         fuzz what reads files, a minute a target'
 
 demo:

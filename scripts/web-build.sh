@@ -7,10 +7,9 @@ rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
 cp models/*.safetensors web/dist/models
-if [ -e web/page/tsconfig.json ]; then
-    web/node_modules/.bin/tsc --project web/page --outDir web/dist
-    cp -r web/page/static/. web/dist
-    # What the service worker keeps, so that the page opens without a network; the package keeps models itself.
-    (cd web/dist && find . -type f ! -name '*.safetensors' ! -name '*.d.ts' ! -name files.txt -printf '%P\n' | sort >files.txt)
-fi
+cp LICENSE NOTICE models/README.md web/dist/models
+web/node_modules/.bin/tsc --project web/page --outDir web/dist
+cp -r web/page/static/. web/dist
+# What the service worker keeps, so that the page opens without a network; the package keeps models itself.
+(cd web/dist && find . -type f ! -path './models/*' ! -name '*.d.ts' ! -name files.txt -printf '%P\n' | sort >files.txt)
 echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

@@ -123,10 +123,13 @@ fn every_problem_is_measured_once() {
         let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
         let problems = choosable(&graph, gpu.caps()).len();
         let mut choices = Choices::default();
-        let tune = |choices: &mut Choices, budget| {
-            let how = TuneOptions { budget, clock: ticks };
+        let run = |choices: &mut Choices, budget, settle| {
+            let how = TuneOptions { budget, settle, clock: ticks };
             block_on(Session::tune(gpu, &config, None, &options, choices, &how)).unwrap()
         };
+        let tune = |choices: &mut Choices, budget| run(choices, budget, true);
+        let unsettled = run(&mut choices, Some(0.0), false);
+        assert_eq!((unsettled.left, choices.len()), (problems, 0), "what was measured before would be lost");
         let none = tune(&mut choices, Some(0.0));
         assert_eq!((none.tuned.len(), none.left, choices.len()), (0, problems, problems));
         let chosen = choices.overrides(&graph, gpu.caps(), Precision::F32);

@@ -29,6 +29,8 @@ const HOPELESS: [f64; 2] = [5.0, 2.0];
 pub struct TuneOptions {
     /// Seconds to spend; what is not reached keeps the default. Without one, all is measured.
     pub budget: Option<f64>,
+    /// Write down the default of what is not reached, so that later runs, too, keep it and make the same images.
+    pub settle: bool,
     /// Seconds since any moment. A browser's clock is its own.
     pub clock: fn() -> f64,
 }
@@ -36,7 +38,7 @@ pub struct TuneOptions {
 #[cfg(not(target_arch = "wasm32"))]
 impl Default for TuneOptions {
     fn default() -> Self {
-        Self { budget: Some(5.0), clock: native_clock }
+        Self { budget: Some(5.0), settle: true, clock: native_clock }
     }
 }
 
@@ -69,8 +71,8 @@ pub struct TuneReport {
     pub left: usize,
 }
 
-/// Measures the problems of a fused graph that `choices` does not know, and adds them. A second call measures nothing:
-/// what the budget left keeps the default until a table without it is given.
+/// Measures the problems of a fused graph that `choices` does not know, and adds them. A second call measures nothing,
+/// if the first one settled what the budget left.
 ///
 /// # Errors
 /// A lost device. A candidate that does not compile or fit is no error: it is not chosen.
@@ -102,11 +104,16 @@ pub async fn tune(
             let options = PlanOptions { overrides, transform_budget, ..options.clone() };
             candidates.push(prepare(gpu, &single, &options).await?);
         }
+        let reached = candidates.len() == problem.variants.len();
+        let samples = if reached { measure(&mut candidates, how.clock, &late).await? } else { Vec::new() };
         let mut chosen = 0;
-        if candidates.len() < problem.variants.len() {
+        // A measurement that was cut short says nothing.
+        if !reached || late() {
             report.left += 1;
+            if !how.settle {
+                continue;
+            }
         } else {
-            let samples = measure(&mut candidates, how.clock, &late).await?;
             chosen = decide(&samples);
             let seconds = problem.variants.iter().copied().zip(samples.iter().map(|rounds| fastest(rounds))).collect();
             report.tuned.push(Tuned { node: problem.node.name.clone(), count: problem.count, seconds, chosen });

@@ -43,9 +43,4 @@ impl Engine {
         let gpu = self.gpu.clone();
         future_to_promise(async move { Ok(gpu.lost().await.into()) })
     }
-
-    /// Gives everything on the device back.
-    pub fn destroy(&self) {
-        self.gpu.destroy();
-    }
 }

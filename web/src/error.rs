@@ -22,7 +22,8 @@ fn code(error: &Error) -> &'static str {
         Error::OutOfMemory(_) => "out-of-memory",
         Error::Limit { .. } => "too-large",
         Error::Checkpoint { .. } | Error::Tensors { .. } | Error::Config(_) => "bad-file",
-        Error::Options(_) => "bad-options",
+        // Its first advice is a smaller guidance scale.
+        Error::Options(_) | Error::NotFinite(_) => "bad-options",
         _ => "internal",
     }
 }

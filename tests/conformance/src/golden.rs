@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// This sample is chaotic: a relative change of 1e-10 in its start changes the reference's own end by 7.5e-4, and the
 /// reference in float32 ends 5.6e-2 from itself in float64. So its steps are compared one by one, each from where the
-/// reference stood, and its end at [`CALM_SCALE`], where the reference's float32 is within 1e-6 of itself, while
+/// reference stood, and its end at `CALM_SCALE`, where the reference's float32 is within 1e-6 of itself, while
 /// guidance still moves the sample by a quarter of its size.
 pub const CHAOTIC: &str = "ancestral_guided";
 pub(crate) const CALM_SCALE: f32 = 30.0;

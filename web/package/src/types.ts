@@ -97,7 +97,7 @@ export interface SampleOptions {
   steps?: number | string;
   /** DDIM's eta. Default 0. */
   eta?: number;
-  /** Scale of the classifier's gradient, if a classifier was loaded. Default 1. */
+  /** Scale of the classifier's gradient, if a classifier was loaded. Default: a public file's published one, else 1. */
   guidance?: number;
   /** Guide only at these timesteps of the full process, both included. */
   guidanceInterval?: [number, number];

@@ -199,7 +199,7 @@ class Page {
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
     if (!settings) return;
-    const choice = this.runner.choice ?? this.picker.read();
+    const choice = this.runner.choice ?? this.picker.read(false);
     if (choice) this.gallery.stageSheet(this.sheetOf(this.requestOf(settings, choice), true));
   }
 

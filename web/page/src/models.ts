@@ -1,5 +1,5 @@
 /** The choice of a model: the one that comes with the page, one from a URL, or a file picked or dropped on the page. */
-import type { LoadOptions, ModelSource } from 'guided-diffusion';
+import { fileName, type LoadOptions, type ModelSource } from 'guided-diffusion';
 import { byId } from './dom.js';
 import { type LinkedModel, parseUrl } from './settings.js';
 
@@ -70,8 +70,13 @@ export class ModelPicker {
     this.request();
   }
 
-  /** What is chosen, or null after the wrong field was shown to the visitor. */
-  read(): ModelChoice | null {
+  /** What is chosen, or null; `report` shows the visitor the wrong field. */
+  read(report = true): ModelChoice | null {
+    const valid = (input: HTMLInputElement, problem: string) => {
+      input.setCustomValidity(problem);
+      if (problem && report) input.reportValidity();
+      return problem === '';
+    };
     const options: LoadOptions = {};
     if (this.precision.value !== 'stored') options.precision = this.precision.value as 'f32' | 'f16-weights';
     const batch = Number(this.batch.value);
@@ -93,8 +98,7 @@ export class ModelPicker {
     if (!valid(this.url, model ? '' : wrong) || !model) return null;
     if (!valid(this.classifierUrl, classifier || !this.classifierUrl.value ? '' : wrong)) return null;
     if (classifier) options.classifier = classifier;
-    const name = decodeURIComponent(new URL(model).pathname.split('/').pop() ?? '') || model;
-    return { source: model, options, name, batch, linked: { kind: 'url', model, classifier: classifier ?? '' } };
+    return { source: model, options, name: fileName(model), batch, linked: { kind: 'url', model, classifier: classifier ?? '' } };
   }
 
   /** A line about the model in use. */
@@ -155,9 +159,4 @@ function put(input: HTMLInputElement, file: File | undefined): void {
   const list = new DataTransfer();
   if (file) list.items.add(file);
   input.files = list.files;
-}
-
-function valid(input: HTMLInputElement, problem: string): boolean {
-  input.setCustomValidity(problem);
-  return problem === '' || (input.reportValidity(), false);
 }

@@ -1,5 +1,5 @@
 /** The models that this browser keeps: what they are, how large, and a way to delete each. */
-import type { StoredModel } from 'guided-diffusion';
+import { fileName, type StoredModel } from 'guided-diffusion';
 import { button, byId, closable, element, megabytes } from './dom.js';
 import type { Runner } from './runner.js';
 
@@ -29,7 +29,7 @@ export class StoredDialog {
   }
 
   private item(model: StoredModel): HTMLLIElement {
-    const name = decodeURIComponent(new URL(model.url, location.href).pathname.split('/').pop() || model.url);
+    const name = fileName(model.url);
     const remove = button('Delete', () => void this.remove(model.url, name));
     remove.ariaLabel = `Delete ${name}`;
     const size = megabytes(model.bytes) + (model.complete ? '' : ' so far: the download will be resumed');

@@ -12,11 +12,13 @@ interface FetchEvent extends ExtendableEvent {
 interface Scope extends EventTarget {
   skipWaiting(): Promise<void>;
   clients: { claim(): Promise<void> };
+  registration: { scope: string };
 }
 
 (() => {
   const scope = self as unknown as Scope;
-  const CACHE = 'page';
+  // One origin may hold several pages.
+  const CACHE = `page ${scope.registration.scope}`;
 
   /** All files of the page, which the build lists. */
   async function keepAll(): Promise<void> {
@@ -30,7 +32,10 @@ interface Scope extends EventTarget {
     const cache = await caches.open(CACHE);
     try {
       const response = await fetch(event.request);
-      if (response.status === 200) event.waitUntil(cache.put(event.request, response.clone()));
+      // Only what the build listed is renewed: addresses are without number.
+      if (response.status === 200 && (await cache.match(event.request))) {
+        event.waitUntil(cache.put(event.request, response.clone()));
+      }
       return response;
     } catch (error) {
       const kept = await cache.match(event.request, { ignoreSearch: true });

@@ -1,7 +1,10 @@
 /** Links with settings: what is written is read again, and what is hostile is left at its default. */
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
 import { parseLink, parseUrl, toLink } from '../../dist/settings.js';
+
+globalThis.crypto ??= webcrypto; // Node 18 has it under the other name alone
 
 const settings = {
   label: 7,

@@ -1,4 +1,5 @@
 /** Where a file's bytes come from: the network, with what the browser keeps of earlier downloads, or a file. */
+import { fileName } from '../names.js';
 import type { RawSource } from '../protocol.js';
 import { Failure } from './failure.js';
 import * as storage from './storage.js';
@@ -214,8 +215,4 @@ function validatorOf(response: Response): string | null {
 function lengthOf(response: Response): number | null {
   const length = response.headers.get('content-length');
   return length && !response.headers.get('content-encoding') ? Number(length) : null;
-}
-
-function fileName(url: string): string {
-  return decodeURIComponent(new URL(url).pathname.split('/').pop() ?? '') || url;
 }
