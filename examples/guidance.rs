@@ -1,5 +1,6 @@
 //! What guidance buys and what it costs, as in the paper's Figure 4: with a larger scale more samples show what was
-//! asked for, and they resemble each other more. Makes the README's picture and figure; minutes on a software driver.
+//! asked for, and they resemble each other more. Writes docs/images/guidance.png (four scales beside each other) and
+//! docs/images/guidance.svg (both curves); a quarter of an hour on a software driver.
 //!
 //!     cargo run --release --example guidance
 
