@@ -18,6 +18,8 @@ cargo build --release --locked
 CARGO_TARGET_DIR=$work/burn cargo build --release --locked --manifest-path tests/peers/burn/Cargo.toml
 scripts/web-build.sh
 npm ci --prefix tests/peers --no-audit --no-fund --ignore-scripts --silent
-drivers=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':'):/usr/lib/chromium/vk_swiftshader_icd.json
+lavapipe=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':')
+drivers=$lavapipe:/usr/lib/chromium/vk_swiftshader_icd.json
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
-BURN=$work/burn/release/peer-burn OURS=target/release/guided-diffusion node tests/peers/bench.mjs "$work"
+LAVAPIPE=$lavapipe BURN=$work/burn/release/peer-burn OURS=target/release/guided-diffusion \
+    node tests/peers/bench.mjs "$work"

@@ -4,7 +4,8 @@
  *
  *     node bench.mjs FOLDER     small.onnx and small.safetensors (export.py)
  *
- * BURN and OURS name the programs, NATIVE the adapter for both.
+ * BURN and OURS name the programs, LAVAPIPE the driver's manifest: burn takes the first CPU adapter that it sees, so it
+ * must see no other.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -18,8 +19,11 @@ const ROUNDS = 3;
 const STEPS = 10; // of our run in the browser: forwards, each with its sampler's step
 const GFLOP = 0.999; // one forward of `small`
 const models = process.argv[2];
-const { BURN, OURS, NATIVE = 'llvmpipe' } = process.env;
-if (!models || !BURN || !OURS) throw new Error('usage: BURN=PROGRAM OURS=PROGRAM node bench.mjs FOLDER');
+const { BURN, OURS, LAVAPIPE } = process.env;
+const NATIVE = 'llvmpipe';
+if (!models || !BURN || !OURS || !LAVAPIPE) {
+  throw new Error('usage: BURN=PROGRAM OURS=PROGRAM LAVAPIPE=MANIFEST node bench.mjs FOLDER');
+}
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const row = (...cells) => console.log(`| ${cells.join(' | ')} |`);
@@ -70,7 +74,9 @@ async function native() {
     rates.get(op)[who].push(gflops);
   };
   for (let round = 0; round < ROUNDS; round += 1) {
-    const { stdout } = await run(BURN, { env: { ...process.env, CUBECL_WGPU_DEFAULT_DEVICE: 'Cpu' } });
+    const { stdout } = await run(BURN, {
+      env: { ...process.env, VK_DRIVER_FILES: LAVAPIPE, VK_ICD_FILENAMES: LAVAPIPE, CUBECL_WGPU_DEFAULT_DEVICE: 'Cpu' },
+    });
     const theirs = stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
     for (const { op, gflops } of theirs) {
       note(op, 'burn', gflops);
