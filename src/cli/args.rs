@@ -156,7 +156,7 @@ pub struct RunArgs {
     /// Images at a time [default: as many as fit a 64x64 batch of four]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: Option<u32>,
-    /// How to step [default: ddim for the built-in model or ddim steps, else ancestral]
+    /// How to step [default: ddim for ddim steps, and for the built-in model without --steps; else ancestral]
     #[arg(long, value_enum)]
     pub sampler: Option<Sampler>,
     /// Steps: a count (250), counts a section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250]
