@@ -179,6 +179,7 @@ fn half_precision_gives_nearly_the_same_images() {
 fn bad_input_gets_a_clear_error() {
     let folder = Folder::new("bad");
     std::fs::write(folder.0.join("junk.safetensors"), b"not a checkpoint").expect("written");
+    std::fs::write(folder.0.join("file"), b"not a picture").expect("written");
     std::fs::write(folder.0.join("junk.npy"), b"not an array").expect("written");
     let model = include_bytes!("../models/fashion32.safetensors");
     std::fs::write(folder.0.join("short.safetensors"), &model[..model.len() / 2]).expect("written");
@@ -191,13 +192,19 @@ fn bad_input_gets_a_clear_error() {
         (2, &["sample", "--steps", "-5"], "negative"),
         (2, &["sample", "--eta", "2", "--sampler", "ddim"], "between 0"),
         (2, &["sample", "--count", "0"], "count"),
+        (2, &["sample", "--count", "-3"], "'-3' for '--count"),
+        (2, &["sample", "--seed", "-1"], "'-1' for '--seed"),
+        (2, &["sample", "--steps", "ddim5", "--timestep_respacing", "250"], "--timestep_respacing"),
         (2, &["sample", "--shard", "2/2"], "I/N"),
         (2, &["sample", "--out", "a.jpg"], ".npz"),
+        (2, &["sample", "--out", "-"], "standard output"),
+        (2, &["sample", "--out", "file"], "no format"),
         (2, &["sample", "--noise", "junk.npy"], "not a .npy"),
         (2, &["sample", "--no-such-flag"], "--no-such-flag"),
         (1, &["sample", "--out", "missing/a.png"], "missing/a.png"),
         (1, &["sample", "--noise", "none.npy"], "none.npy"),
         (1, &["sample", "--model", "none.safetensors"], "none.safetensors"),
+        (2, &["sample", "--classifier", "large.safetensors"], "large.safetensors is a diffusion model"),
         (1, &["sample", "--model", "junk.safetensors"], "junk.safetensors"),
         (1, &["sample", "--model", "short.safetensors"], "short.safetensors"),
         (1, &["sample", "--adapter", "no such adapter", "--out", "a.png"], "no such adapter"),

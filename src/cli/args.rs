@@ -58,19 +58,19 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
     pub model: Option<PathBuf>,
     /// What `upsample` has as well.
     #[command(flatten)]
     pub run: RunArgs,
     /// Seed of all noise: the same seed gives the same images, whatever the batch or the shard
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Guidance by a noisy-image classifier: its checkpoint
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,
     /// Scale of the guidance [default: the published one of a public file, else 1]
-    #[arg(long, value_name = "SCALE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SCALE", allow_hyphen_values = true, conflicts_with = "classifier_scale")]
     pub guidance: Option<f64>,
     /// Guide only at these timesteps of the full process, LO to HI; the classifier does not run at others
     #[arg(long, value_name = "LO:HI", allow_hyphen_values = true)]
@@ -117,16 +117,16 @@ impl SampleArgs {
 #[derive(Debug, Args)]
 pub struct UpsampleArgs {
     /// The upsampler's checkpoint (.safetensors or .pt)
-    #[arg(long, value_name = "FILE", required_unless_present = "model_path")]
+    #[arg(long, value_name = "FILE", required_unless_present = "model_path", conflicts_with = "model_path")]
     pub model: Option<PathBuf>,
     /// Images to enlarge: .npz (arr_0 uint8 N,H,W,C, arr_1 labels), .npy, a PNG, or a folder of PNGs
-    #[arg(long, value_name = "PATH", required_unless_present = "base_samples")]
+    #[arg(long, value_name = "PATH", required_unless_present = "base_samples", conflicts_with = "base_samples")]
     pub input: Option<PathBuf>,
     /// What `sample` has as well.
     #[command(flatten)]
     pub run: RunArgs,
     /// Seed of all noise [default 1: then `sample` and `upsample` make what `sample --upsampler` makes]
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, allow_negative_numbers = true)]
     pub seed: u64,
 }
 
@@ -151,16 +151,18 @@ pub struct RunArgs {
     pub class: Vec<String>,
     /// Images in all [default: the noise file's or the input's, else eight a class for the built-in model, else one
     /// batch]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true,
+        conflicts_with = "num_samples")]
     pub count: Option<u32>,
     /// Images at a time [default: as many as fit a 64x64 batch of four]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096),
+        allow_negative_numbers = true, conflicts_with = "batch_size")]
     pub batch: Option<u32>,
     /// How to step [default: ddim for ddim steps, and for the built-in model without --steps; else ancestral]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "use_ddim")]
     pub sampler: Option<Sampler>,
     /// Steps: a count (250), counts a section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250]
-    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true, conflicts_with = "timestep_respacing")]
     pub steps: Option<String>,
     /// Randomness of the DDIM sampler, 0 to 1 [default: 0]
     #[arg(long, value_name = "ETA", allow_hyphen_values = true)]
@@ -260,7 +262,7 @@ pub struct InfoArgs {
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArg>,
     /// A classifier that guides, for the plan
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,
     /// List every tensor
     #[arg(long)]

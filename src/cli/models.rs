@@ -136,7 +136,7 @@ fn classifier(path: &Path, flags: &Overrides, model: &ModelConfig) -> Result<Ope
     let opened = Opened::open(Some(path), flags)?;
     let (name, header) = (opened.checkpoint.name(), opened.checkpoint.header());
     let found = config::infer_classifier(name, header, flags, model)?;
-    Ok(Opened { found, ..opened })
+    Opened { found, ..opened }.expect(Role::Classifier)
 }
 
 /// In a stack no flag reaches the upsampler's network.

@@ -45,10 +45,19 @@ impl Format {
     /// # Errors
     /// [`Error::Options`] for an extension that stands for no format.
     pub fn of(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Err(Error::Options(
+                "-: images are not written to standard output; give a .png, .npz or .npy file, or a folder".into(),
+            ));
+        }
         if path.is_dir() || path.as_os_str().to_string_lossy().ends_with(['/', std::path::MAIN_SEPARATOR]) {
             return Ok(Self::Folder);
         }
         match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            None if path.is_file() => Err(Error::Options(format!(
+                "{}: this is a file, and its name has no format; give a .png, .npz or .npy file, or a folder",
+                path.display()
+            ))),
             None => Ok(Self::Folder),
             Some("png") => Ok(Self::Grid),
             Some("npz") => Ok(Self::Npz),
@@ -144,6 +153,7 @@ impl Output {
                 } else {
                     // Dropped at once: it only shows that the folder takes files.
                     AtomicFile::create(path.join("test"))?;
+                    warn_of_pictures(path);
                 }
                 Sink::Folder(Folder { path: path.to_path_buf(), created })
             }
@@ -247,6 +257,19 @@ impl Output {
         result.map_err(|e| Error::io(&path, e))?;
         file.commit()?;
         Ok(Some(path))
+    }
+}
+
+/// Says so where pictures of another run would lie among those of this one. Parts of one run share a folder, so that it
+/// is no error.
+fn warn_of_pictures(folder: &Path) {
+    let is_picture = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "png");
+    let count = std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count());
+    if count > 0 {
+        super::note(&format!(
+            "note: {}: {count} PNGs are here already; those whose names this run does not write stay",
+            folder.display()
+        ));
     }
 }
 

@@ -72,6 +72,11 @@ impl Job<'_> {
         let request = &self.request;
         let Some(last) = request.stages.last() else { return Ok(Outcome::Done) };
         let noise = self.noise()?;
+        let mut output = Output::create(&self.run.out, layout(request, last))?;
+        let mut small = match (self.small_out, request.stages.first()) {
+            (Some(path), Some(stage)) => Some((Output::create(path, layout(&request.first_stage(), stage))?, path)),
+            _ => None,
+        };
         let started = Instant::now();
         let device = Device::open(&self.run.device).await?;
         let gpu = Arc::clone(&device.gpu);
@@ -81,11 +86,6 @@ impl Job<'_> {
         {
             Session::plan(gpu.caps(), model.config(), guide.map(Opened::config), &self.options(stage))?;
         }
-        let mut output = Output::create(&self.run.out, layout(request, last))?;
-        let mut small = match (self.small_out, request.stages.first()) {
-            (Some(path), Some(stage)) => Some((Output::create(path, layout(&request.first_stage(), stage))?, path)),
-            _ => None,
-        };
 
         let runs = |stage: &Stage| request.indices.len().div_ceil(request.batch(stage) as usize);
         let steps: usize = request.stages.iter().map(|stage| runs(stage) * stage.steps).sum();
