@@ -22,6 +22,8 @@ const SHOWN: [f32; 4] = [0.0, 1.0, 3.0, 10.0];
 const CLASSES: usize = 10;
 const COUNT: usize = 200;
 const BATCH: usize = 20;
+/// Where the figure's axes begin.
+const LOWEST: f64 = 0.8;
 
 /// A file of the tests, as the judge asks for it.
 pub fn fixture(name: &str) -> PathBuf {
@@ -130,14 +132,14 @@ fn figure(points: &[(f32, f64, f64)]) -> String {
     )
 }
 
-/// One curve, its values from 0 to 1.
+/// One curve, its values from [`LOWEST`] to 1.
 fn panel(left: f64, title: &str, points: &[(f32, f64)]) -> String {
     const TOP: f64 = 30.0;
     const HEIGHT: f64 = 150.0;
     const WIDTH: f64 = 300.0;
-    let y = |value: f64| TOP + HEIGHT * (1.0 - value);
+    let y = |value: f64| TOP + HEIGHT * (1.0 - value) / (1.0 - LOWEST);
     let mut svg = format!("<text x='{left}' y='18' font-weight='bold'>{title}</text>\n");
-    for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+    for tick in [LOWEST, 0.85, 0.9, 0.95, 1.0] {
         let (y, label) = (y(tick), left - 6.0);
         svg += &format!(
             "<path d='M{left} {y}h{WIDTH}' stroke='#ddd'/><text x='{label}' y='{y}' dy='4' text-anchor='end'>{tick}</text>\n"

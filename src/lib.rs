@@ -28,7 +28,7 @@ pub mod shader;
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
-pub use gpu::{AdapterChoice, Gpu};
+pub use gpu::{AdapterChoice, Gpu, OpenOptions};
 pub use image::Images;
 pub use plan::{PlanOptions, Precision};
 pub use sampler::{Method, Respacing, SampleOptions};

@@ -143,7 +143,7 @@ fn simulate(recording: &Recording, segments: &[Segment], place: &dyn Fn(usize) -
         for (i, step) in recording.steps.iter().enumerate().filter(|(_, step)| step.segment == *segment) {
             let values = || {
                 step.buffers.iter().filter_map(|(resource, access)| match resource {
-                    Resource::Value(value) => Some((value.0, *access)),
+                    Resource::Value(value) | Resource::Part { value, .. } => Some((value.0, *access)),
                     _ => None,
                 })
             };

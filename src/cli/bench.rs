@@ -17,8 +17,10 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Overrides, Role, presets};
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
-use crate::graph::Segment;
+use crate::graph::{Node, Segment};
 use crate::model::sampling::ports;
+use crate::model::sampling_graph;
+use crate::op::Op;
 use crate::plan::{Plan, PlanOptions, mebibytes};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -73,7 +75,8 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
         Err(Error::Options(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let dispatches = program.plan().steps.iter().filter(|s| s.segment == Segment::Network).count();
+    let (dispatches, traffic) = dispatched(program.plan());
+    let (nodes, node_traffic) = unfused(&config, batch)?;
     let (bytes, activations) = (program.bytes(), program.plan().activation_bytes());
     drop(session);
     let (matmul, side) = matmul(&gpu, args.runs).await?;
@@ -92,6 +95,9 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             "matmul_side": side,
             "ratio": ratio,
             "dispatches": dispatches,
+            "traffic_bytes": traffic,
+            "unfused_ops": nodes,
+            "unfused_traffic_bytes": node_traffic,
             "host_ms": host * 1e3,
             "peak_bytes": bytes,
             "activation_bytes": activations,
@@ -100,6 +106,11 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     }
     let mut text = format!("adapter      {} ({})\n", gpu.summary().name, gpu.summary().driver);
     text += &format!("work         {work}, batch {batch}: {:.2} GFLOP, {dispatches} dispatches\n", flops / 1e9);
+    text += &format!(
+        "fusion       {nodes} ops became {dispatches} dispatches, {} of activations read and written {}\n",
+        mebibytes(node_traffic),
+        mebibytes(traffic)
+    );
     text += &format!("one step     {:.1} ms, {gflops:.1} GFLOP/s\n", seconds * 1e3);
     text += &format!("host         {:.2} ms to record it\n", host * 1e3);
     text +=
@@ -182,6 +193,24 @@ fn host_time(program: &Program, batch: usize, runs: u32) -> Result<f64> {
         }
     }
     Ok(median(times))
+}
+
+/// The network's dispatches, and the bytes of activations that they read and write.
+fn dispatched(plan: &Plan) -> (usize, u64) {
+    let steps = || plan.steps.iter().filter(|step| step.segment == Segment::Network);
+    (steps().count(), steps().map(|step| step.traffic).sum())
+}
+
+/// The same of the network as it is written, were each op a dispatch.
+fn unfused(config: &ModelConfig, batch: usize) -> Result<(usize, u64)> {
+    let low_size = (config.role == Role::Upsampler).then_some(config.unet.image_size / 4);
+    let graph = sampling_graph(config, None, batch, low_size)?;
+    let nodes = || graph.nodes.iter().filter(|node| node.segment == Segment::Network && node.op != Op::Input);
+    let touched = |node: &Node| {
+        let inputs = node.inputs.iter().map(|id| graph.shape(*id));
+        inputs.chain([node.shape]).map(|shape| 4 * shape.elements() as u64).sum::<u64>()
+    };
+    Ok((nodes().count(), nodes().map(touched).sum()))
 }
 
 fn segment_flops(plan: &Plan, segment: Segment) -> u64 {

@@ -23,6 +23,16 @@ pub enum AdapterChoice {
     Named(String),
 }
 
+/// How a device is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenOptions {
+    /// Shaders are compiled with bounds checks natively too, which tests ask for; browsers always do.
+    pub checked: bool,
+    /// The device is opened with subgroups in a way that wgpu does not know of: it has no name yet for the feature of
+    /// browsers, so that who opens a device there must ask for `subgroups` himself.
+    pub subgroups: bool,
+}
+
 /// An adapter in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AdapterSummary {
@@ -83,10 +93,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] naming the driver package to install or the adapters there are, [`Error::NoDevice`].
     pub async fn open(choice: &AdapterChoice) -> Result<Arc<Self>> {
-        Self::open_with(choice, false).await
+        Self::open_with(choice, OpenOptions::default()).await
     }
 
-    /// As [`Gpu::open`]; with `checked`, shaders are compiled with bounds checks, which tests ask for.
+    /// As [`Gpu::open`], with options.
     ///
     /// # Errors
     /// As [`Gpu::open`].
@@ -94,7 +104,7 @@ impl Gpu {
         target_arch = "wasm32",
         expect(clippy::arc_with_non_send_sync, reason = "a browser's device stays on its thread; natively it travels")
     )]
-    pub async fn open_with(choice: &AdapterChoice, checked: bool) -> Result<Arc<Self>> {
+    pub async fn open_with(choice: &AdapterChoice, options: OpenOptions) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
         let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
@@ -126,8 +136,9 @@ impl Gpu {
             *lock(&sink) = Some(Failure::Lost(reason.clone()));
             std::mem::take(&mut *lock(&told)).into_iter().for_each(|sender| sender.send(reason.clone()));
         });
-        let caps = caps(&summary.name, &adapter.get_info(), &device);
-        let pipelines = Pipelines::new(checked);
+        let subgroups = options.subgroups || device.features().contains(wgpu::Features::SUBGROUP);
+        let caps = caps(&summary.name, &adapter.get_info(), &device.limits(), subgroups);
+        let pipelines = Pipelines::new(options.checked);
         let (verdicts, staging) = (Verdicts::default(), Mutex::default());
         Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
     }
@@ -337,9 +348,7 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     }
 }
 
-fn caps(adapter: &str, info: &wgpu::AdapterInfo, device: &wgpu::Device) -> Caps {
-    let limits = device.limits();
-    let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, subgroups: bool) -> Caps {
     let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;
     Caps {
         adapter: adapter.into(),

@@ -11,7 +11,7 @@ pub mod selftest;
 mod signal;
 pub mod tuner;
 
-pub use adapter::{AdapterChoice, AdapterSummary, Gpu};
+pub use adapter::{AdapterChoice, AdapterSummary, Gpu, OpenOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use cache::Cache;
 pub use program::Program;

@@ -11,6 +11,9 @@ use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::shader::{Access, Kernel};
 
+/// What WGSL asks of a shader that uses subgroup operations, and naga does not take yet.
+const ENABLE_SUBGROUPS: &str = if cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };
+
 /// A compiled kernel.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -81,7 +84,8 @@ impl Pipelines {
         let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.module(gpu, &label, shader.text);
+        let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
+        let module = self.module(gpu, &label, text);
         let layout = bind_group_layout(&gpu.device, &accesses);
         let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),

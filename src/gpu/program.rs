@@ -107,8 +107,9 @@ impl Program {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
             let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let buffer = self.gpu.storage(&spec.name, spec.bytes());
-            let packed = spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, offset, bytes));
+            let buffer = self.weight_buffer(spec);
+            let first = spec.place.map_or(0, |place| place.offset);
+            let packed = spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, first + offset, bytes));
             // Kept before anything can fail, so that it is freed with the program.
             self.weights[i] = Some(buffer);
             // Submitting frees the staging memory of the write.
@@ -123,6 +124,15 @@ impl Program {
             }
         }
         Ok(())
+    }
+
+    /// A weight's buffer: its own, or that of the first of its pool that came.
+    fn weight_buffer(&self, spec: &WeightSpec) -> wgpu::Buffer {
+        let Some(place) = spec.place else { return self.gpu.storage(&spec.name, spec.bytes()) };
+        let shares = |other: &WeightSpec| other.place.is_some_and(|other| other.pool == place.pool);
+        let mut others = self.plan.weights.iter().zip(&self.weights).filter(|(other, _)| shares(other));
+        let shared = others.find_map(|(_, buffer)| buffer.clone());
+        shared.unwrap_or_else(|| self.gpu.storage(&spec.name, self.plan.pools[place.pool]))
     }
 
     /// Builds the bind groups once every weight is there.
@@ -149,8 +159,10 @@ impl Program {
     /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
     pub(crate) async fn seal_blank(&mut self) -> Result<()> {
         let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        for (spec, buffer) in self.plan.weights.iter().zip(&mut self.weights) {
-            buffer.get_or_insert_with(|| self.gpu.storage(&spec.name, spec.bytes()));
+        for i in 0..self.weights.len() {
+            if self.weights[i].is_none() {
+                self.weights[i] = Some(self.weight_buffer(&self.plan.weights[i]));
+            }
         }
         let exhausted = scope.pop().await;
         if let Some(error) = exhausted {
@@ -163,6 +175,11 @@ impl Program {
         let entry = |(binding, (buffer, _)): (usize, &(Buffer, Access))| {
             let resource = match buffer {
                 Buffer::Slot(i) => self.slots[*i].as_entire_binding(),
+                Buffer::Part { slot, offset, bytes } => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.slots[*slot],
+                    offset: *offset,
+                    size: wgpu::BufferSize::new(*bytes),
+                }),
                 Buffer::Constant(i) => self.constants[*i].as_entire_binding(),
                 Buffer::Weight(i) => self.weights[*i]
                     .as_ref()

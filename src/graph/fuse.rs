@@ -7,6 +7,7 @@
 //! | convolution, `[add embedding]`, `[add, one side perhaps resampled]` | the convolution's epilogue |
 //! | the same chains without a convolution | `Modulate` |
 //! | gradient of SiLU, `[of scale-shift]`, of group norm | one `GroupNormGrad` |
+//! | linear layers that read the same vector | one `EmbLayers` (see `gather`) |
 //!
 //! A chain's inner values must have one reader, except concatenations and norms, which are cheap to repeat.
 
@@ -43,7 +44,7 @@ pub fn fuse(graph: &Graph) -> Result<Graph> {
         let id = fuser.emit(*id)?;
         fuser.fused.output(name, id);
     }
-    Ok(fuser.fused)
+    super::gather::gather(&fuser.fused)
 }
 
 /// Why a node was not emitted.

@@ -1,6 +1,7 @@
 //! A network as an append-only list of nodes in topological order. Plain data: no GPU here.
 
 pub mod fuse;
+mod gather;
 pub mod grad;
 pub mod reference;
 pub mod tensor;

@@ -12,6 +12,7 @@ pub mod cases;
 pub mod concat;
 pub mod conv2d;
 pub mod elementwise_grad;
+pub mod emb_layers;
 pub mod embedding;
 pub mod group_norm;
 pub mod group_norm_grad;
@@ -38,6 +39,7 @@ pub use attention_grad::AttentionGrad;
 pub use concat::Concat;
 pub use conv2d::{Conv2d, Epilogue, Prologue};
 pub use elementwise_grad::{ResampleGrad, ScaleShiftGrad, UnaryGrad};
+pub use emb_layers::{EmbLayer, EmbLayers};
 pub use embedding::LabelEmbedding;
 pub use group_norm::{GroupNorm, GroupNormAffine};
 pub use group_norm_grad::GroupNormGrad;
@@ -140,6 +142,10 @@ ops! {
     Dilate,
     /// Normal draws by Philox.
     DrawNoise,
+    /// One of several linear layers' results.
+    EmbLayer,
+    /// Linear layers that read the same vector.
+    EmbLayers,
     /// The first of a sample's tokens.
     FirstToken,
     /// Its gradient.

@@ -38,7 +38,7 @@ pub fn of(recording: &Recording) -> Vec<Lifetime> {
     let mut lifetimes: Vec<Lifetime> = recording.values.iter().map(unused).collect();
     for (i, step) in recording.steps.iter().enumerate() {
         for (resource, _) in &step.buffers {
-            if let Resource::Value(value) = resource {
+            if let Resource::Value(value) | Resource::Part { value, .. } = resource {
                 let lifetime = &mut lifetimes[value.0];
                 lifetime.first = lifetime.first.min(i);
                 lifetime.last = lifetime.last.max(i);

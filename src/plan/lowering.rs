@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::select::{self, Variant};
-use super::weights::{Layout, WeightSpec};
+use super::weights::{Layout, Place, WeightSpec};
 use super::{Caps, PlanOptions, Precision};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Segment, Shape};
@@ -29,6 +29,15 @@ pub struct ValueId(pub usize);
 pub enum Resource {
     /// An activation.
     Value(ValueId),
+    /// A part of one.
+    Part {
+        /// The activation.
+        value: ValueId,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
     /// Index of a weight.
     Weight(usize),
     /// Index of a constant.
@@ -88,6 +97,10 @@ pub struct Recording {
     pub node_values: Vec<ValueId>,
     /// Weights, each once.
     pub weights: Vec<WeightSpec>,
+    /// Bytes of the buffers that several weights share.
+    pub pools: Vec<u64>,
+    /// Values that are parts of others.
+    parts: HashMap<ValueId, Resource>,
     /// Host tables.
     pub constants: Vec<Vec<f32>>,
 }
@@ -229,6 +242,23 @@ impl<'a> Lowering<'a> {
         self.recording.node_values[self.node] = self.input(i);
     }
 
+    /// The node's result is a part of operand `i`, from element `first` on, a multiple of 64: there is nothing to compute.
+    ///
+    /// # Errors
+    /// The host reads the result, for which it must begin a buffer.
+    pub fn part(&mut self, i: usize, first: usize) -> Result<()> {
+        let (value, whole) = (self.output(), self.input(i));
+        if self.graph.outputs.iter().any(|(_, id)| id.0 == self.node) {
+            return Err(self.misfit("a part of another tensor cannot be a result".into()));
+        }
+        // Whoever needs the part needs the whole.
+        let pinned = std::mem::take(&mut self.recording.values[value.0].pinned);
+        self.recording.values[whole.0].pinned |= pinned;
+        let (offset, bytes) = (4 * first as u64, self.recording.values[value.0].bytes);
+        self.recording.parts.insert(value, Resource::Part { value: whole, offset, bytes });
+        Ok(())
+    }
+
     /// How many parameters the node has.
     pub fn params(&self) -> usize {
         self.current().params.len()
@@ -251,6 +281,30 @@ impl<'a> Lowering<'a> {
         self.declare(spec)
     }
 
+    /// Parameters `which`, one after the other in one buffer of at most [`Caps::largest_buffer`].
+    pub fn pool(&mut self, which: &[usize], layout: Layout) -> Resource {
+        let (first, pool) = (self.recording.weights.len(), self.recording.pools.len());
+        let mut offset = 0;
+        for i in which {
+            let f16 = layout != Layout::Vector && self.f16() != 0;
+            let spec = WeightSpec { place: Some(Place { pool, offset }), ..self.spec(*i, layout, f16) };
+            offset += spec.bytes();
+            self.recording.weights.push(spec);
+        }
+        self.recording.pools.push(offset);
+        Resource::Weight(first)
+    }
+
+    /// How many parameters of so many `bytes`, at least one, a pool takes.
+    pub fn pooled(&self, bytes: &[u64]) -> usize {
+        let limit = self.caps.largest_buffer().1;
+        let sums = bytes.iter().scan(0, |sum, bytes| {
+            *sum += bytes;
+            Some(*sum)
+        });
+        sums.take_while(|sum| *sum <= limit).count().max(1)
+    }
+
     /// Parameter `i` in a float32 layout that is larger than the parameter, while the budget for that lasts. Float16
     /// weights are asked for to save memory, and lose digits when they are transformed before they are rounded.
     pub fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource> {
@@ -270,6 +324,7 @@ impl<'a> Lowering<'a> {
             shape: param.shape.clone(),
             layout,
             f16,
+            place: None,
             flipped: matches!(&self.current().op, Op::Conv2d(conv) if conv.flipped) && layout != Layout::Vector,
         }
     }
@@ -323,7 +378,10 @@ impl<'a> Lowering<'a> {
         for binding in &shader.bindings {
             let resource = match binding.access {
                 Access::Uniform => Some(Resource::Parameters),
-                _ => step.buffers.iter().find(|(name, _)| *name == binding.name).map(|(_, resource)| *resource),
+                _ => step.buffers.iter().find(|(name, _)| *name == binding.name).map(|(_, resource)| match resource {
+                    Resource::Value(value) => self.recording.parts.get(value).copied().unwrap_or(*resource),
+                    _ => *resource,
+                }),
             };
             buffers.push((resource.ok_or_else(|| broken(format!("{} is not bound", binding.name)))?, binding.access));
         }

@@ -106,7 +106,16 @@ impl Default for PlanOptions {
 pub enum Buffer {
     /// An activation's slot.
     Slot(usize),
-    /// A weight.
+    /// A part of an activation's slot, in bytes.
+    Part {
+        /// The slot.
+        slot: usize,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// A weight, or the buffer that it shares with others.
     Weight(usize),
     /// Data that the plan itself holds.
     Constant(usize),
@@ -133,6 +142,8 @@ pub struct Step {
     pub shape: Shape,
     /// Its share of the node's floating-point operations (direct count).
     pub flops: u64,
+    /// Bytes of the activations that it reads and writes.
+    pub traffic: u64,
 }
 
 /// A named tensor that the host writes or reads.
@@ -155,6 +166,8 @@ pub struct Plan {
     pub(crate) slots: Vec<u64>,
     /// Weights to load, each once.
     pub(crate) weights: Vec<WeightSpec>,
+    /// Bytes of the buffers that several weights share.
+    pub(crate) pools: Vec<u64>,
     /// Small tables computed on the host.
     pub(crate) constants: Vec<Vec<f32>>,
     /// All steps' parameters, each at an offset that a uniform binding may have.
@@ -203,11 +216,18 @@ impl Plan {
             parameters.resize(parameters.len().next_multiple_of(PARAMETER_ALIGNMENT), 0);
             let place = |resource| match resource {
                 Resource::Value(value) => Buffer::Slot(assignment[value.0]),
+                Resource::Part { value, offset, bytes } => Buffer::Part { slot: assignment[value.0], offset, bytes },
                 Resource::Weight(i) => Buffer::Weight(i),
                 Resource::Constant(i) => Buffer::Constant(i),
                 Resource::Parameters => Buffer::Parameters(offset),
             };
+            let traffic = |(resource, _): &(Resource, Access)| match resource {
+                Resource::Value(value) => recording.values[value.0].bytes,
+                Resource::Part { bytes, .. } => *bytes,
+                Resource::Weight(_) | Resource::Constant(_) | Resource::Parameters => 0,
+            };
             Step {
+                traffic: step.buffers.iter().map(traffic).sum(),
                 buffers: step.buffers.iter().map(|(resource, access)| (place(*resource), *access)).collect(),
                 node: step.node,
                 op: step.op,
@@ -222,6 +242,7 @@ impl Plan {
             steps: steps.collect(),
             slots,
             weights: recording.weights,
+            pools: recording.pools,
             constants: recording.constants,
             parameters,
             inputs,

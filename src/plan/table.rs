@@ -45,7 +45,7 @@ impl Step {
     /// The slots it uses so.
     fn slots(&self, wanted: Access) -> impl Iterator<Item = usize> {
         self.buffers.iter().filter_map(move |(buffer, access)| match buffer {
-            Buffer::Slot(slot) if *access == wanted => Some(*slot),
+            Buffer::Slot(slot) | Buffer::Part { slot, .. } if *access == wanted => Some(*slot),
             _ => None,
         })
     }

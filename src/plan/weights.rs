@@ -19,6 +19,17 @@ pub struct WeightSpec {
     /// Input and output channels exchanged and the kernel turned by 180 degrees: the input's gradient of a
     /// convolution is the convolution of the output's by these.
     pub flipped: bool,
+    /// Where it lies in a buffer that several weights share; `None` where it has its own.
+    pub place: Option<Place>,
+}
+
+/// A place in a shared buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The buffer.
+    pub pool: usize,
+    /// Its first byte there.
+    pub offset: u64,
 }
 
 /// A layout. Output channels are padded to a multiple of 4, so that kernels read vec4s.

@@ -17,6 +17,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "conv2d_block",
     "conv2d_gemm",
     "dilate",
+    "emb_layers",
     "embedding",
     "first_token",
     "gemm",

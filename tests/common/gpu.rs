@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 pub use conformance::relative_l2;
-use guided_diffusion::gpu::{AdapterChoice, Gpu};
+use guided_diffusion::gpu::{AdapterChoice, Gpu, OpenOptions};
 use pollster::block_on;
 
 /// Names of the adapters under test. `TEST_ADAPTERS` (a comma-separated list of names) replaces the two software
@@ -19,7 +19,7 @@ pub fn adapters() -> Vec<String> {
 /// The adapter is missing: a test that cannot run has failed.
 pub fn open(name: &str) -> Arc<Gpu> {
     let choice = AdapterChoice::Named(name.into());
-    block_on(Gpu::open_with(&choice, true))
+    block_on(Gpu::open_with(&choice, OpenOptions { checked: true, ..OpenOptions::default() }))
         .unwrap_or_else(|e| panic!("{e}\n`make test-native` installs both software adapters and says where they are"))
 }
 

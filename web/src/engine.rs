@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use guided_diffusion::{AdapterChoice, Gpu};
+use guided_diffusion::{AdapterChoice, Gpu, OpenOptions};
 use js_sys::Promise;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -18,13 +18,15 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens the adapter that the browser offers.
+    /// Opens the adapter that the browser offers; `subgroups`: its devices are opened with them (worker/subgroups.ts).
     ///
     /// # Errors
     /// It offers none.
-    pub async fn open(low_power: bool) -> Result<Engine> {
+    pub async fn open(low_power: bool, subgroups: bool) -> Result<Engine> {
         let choice = if low_power { AdapterChoice::LowPower } else { AdapterChoice::Default };
-        Ok(Engine { gpu: Gpu::open(&choice).await.map_err(js)? })
+        Ok(Engine {
+            gpu: Gpu::open_with(&choice, OpenOptions { subgroups, ..OpenOptions::default() }).await.map_err(js)?,
+        })
     }
 
     /// The package's `AdapterInfo` as JSON.

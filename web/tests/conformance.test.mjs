@@ -23,7 +23,9 @@ async function open() {
   const [cases, ...files] = await Promise.all(names.map(fetched));
   const wasm = await import('/wasm/guided_diffusion_web_conformance.js');
   await wasm.default({ module_or_path: '/wasm/guided_diffusion_web_conformance_bg.wasm' });
-  window.conformance = await wasm.Conformance.open(new TextDecoder().decode(cases), ...files);
+  const { requestSubgroups } = await import('/package/worker/subgroups.js');
+  const subgroups = requestSubgroups(await navigator.gpu.requestAdapter());
+  window.conformance = await wasm.Conformance.open(subgroups, new TextDecoder().decode(cases), ...files);
 }
 
 /** Runs a suite: its largest errors by kind, and what failed. */
@@ -55,6 +57,7 @@ describe('conformance', { concurrency: true }, () => {
       before(async () => {
         server = await serve({
           '/': folder('web/conformance/page'),
+          '/package/': folder('web/dist/guided-diffusion'),
           '/wasm/': folder('target/web-conformance'),
           '/fixtures/': folder('tests/fixtures'),
         });

@@ -3,9 +3,10 @@
 use super::{Case, labels, noise, scalars, spread};
 use crate::error::Result;
 use crate::graph::{Graph, Shape, TensorId};
+use crate::model::blocks::linear;
 use crate::op::{
     Add, AddEmbedding, Attention, Concat, ConcatLowRes, FirstToken, GlobalMean, GroupNorm, GroupNormAffine,
-    LabelEmbedding, Modulate, PoolTokens, Prologue, Resample, ScaleShift, TimestepEmbedding, Unary,
+    LabelEmbedding, Modulate, PoolTokens, Prologue, Resample, ScaleShift, Slice, TimestepEmbedding, Unary,
 };
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -33,6 +34,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         Case::new("pixels 5x7", FirstToken, vec![noise(s(2, 1, 36, 20))], &[])?,
         Case::new("pixels 3x5", PoolTokens, vec![noise(s(2, 3, 5, 20))], &[&[20, 16]])?,
     ];
+    for n in [1, 2, 11] {
+        cases.push(emb_layers(&format!("three layers, {n} samples"), n)?);
+    }
     for unary in [Unary::Silu, Unary::Relu] {
         cases.push(Case::new("elements of 67 or more", unary, vec![spread(s(1, 1, 67, 1), 4.0, 0.0)], &[])?);
         // Every value counts by itself here: sigmoid's tail must neither overflow nor turn into NaN.
@@ -43,6 +47,21 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     cases.extend(norms()?);
     cases.extend(modulations()?);
     Ok(cases)
+}
+
+/// Layers of 8, 8 and 16 channels that read the same 12, for `n` samples.
+pub(super) fn emb_layers(name: &str, n: usize) -> Result<Case> {
+    let operands = vec![noise(Shape::new(n, 3, 5, 8)), noise(Shape::vector(n, 12))];
+    Case::fused(name, operands, |graph, x| {
+        let mut h = x[0];
+        for name in ["first", "second"] {
+            let e = linear(graph, name, x[1], 8)?;
+            h = graph.push(format!("{name} sum"), AddEmbedding, &[h, e], &[])?;
+        }
+        let e = linear(graph, "third", x[1], 16)?;
+        let e = graph.push("half", Slice { first: 4, channels: 8 }, &[e], &[])?;
+        graph.push("third sum", AddEmbedding, &[h, e], &[])
+    })
 }
 
 /// The process's ends, fractions (of rescaled timesteps), and the end of a longer process.

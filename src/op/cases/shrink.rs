@@ -2,7 +2,7 @@
 
 use super::convolution::Problem;
 use super::sampling::coefficients;
-use super::{Case, Operand, labels, noise, scalars, spread, words};
+use super::{Case, Operand, labels, network, noise, scalars, spread, words};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Shape};
 use crate::op::{
@@ -26,7 +26,7 @@ pub fn shrunken(graph: &Graph, node: &Node) -> Result<Option<Case>> {
     };
     let same = node.op.clone();
     let case = match &node.op {
-        Op::Input | Op::GroupNorm(_) | Op::ScaleShift(_) | Op::ScaleShiftGrad(_) => return Ok(None),
+        Op::Input | Op::EmbLayer(_) | Op::GroupNorm(_) | Op::ScaleShift(_) | Op::ScaleShiftGrad(_) => return Ok(None),
         Op::Add(_) | Op::UnaryGrad(_) => case(same, vec![noise(tiny), noise(tiny)]),
         Op::AddEmbedding(_) => case(same, vec![noise(tiny), noise(Shape::vector(2, 5))]),
         Op::Unary(_) => case(same, vec![spread(tiny, 4.0, 0.0)]),
@@ -49,6 +49,7 @@ pub fn shrunken(graph: &Graph, node: &Node) -> Result<Option<Case>> {
         Op::Conv2d(conv) => convolution(conv, &shapes, node, graph).case(),
         Op::Dilate(_) => case(Dilate { height: 5, width: 6 }.into(), vec![noise(tiny)]),
         Op::DrawNoise(_) => case(DrawNoise { shape: tiny }.into(), vec![words(&[1, 2, 3, 4])]),
+        Op::EmbLayers(_) => network::emb_layers("emb_layers", 2),
         Op::FirstToken(_) => case(same, vec![noise(tokens)]),
         Op::FirstTokenGrad(_) => case(FirstTokenGrad { shape: tokens }.into(), vec![noise(vector)]),
         Op::GlobalMean(_) => case(same, vec![noise(image)]),

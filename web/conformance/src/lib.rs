@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use conformance::{Check, Golden, Task, ample, kernels, tasks};
 use guided_diffusion::shader::Kernel;
-use guided_diffusion::{AdapterChoice, Checkpoint, Gpu};
+use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, OpenOptions};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -28,16 +28,22 @@ pub struct Conformance {
 
 #[wasm_bindgen]
 impl Conformance {
-    /// Opens the browser's adapter; the files are those of tests/fixtures.
+    /// Opens the browser's adapter, with subgroups where they were asked for; the files are those of tests/fixtures.
     ///
     /// # Errors
     /// There is no adapter.
-    pub async fn open(cases: String, outputs: Vec<u8>, guided: Vec<u8>, steps: Vec<u8>) -> Result<Self, JsError> {
+    pub async fn open(
+        subgroups: bool,
+        cases: String,
+        outputs: Vec<u8>,
+        guided: Vec<u8>,
+        steps: Vec<u8>,
+    ) -> Result<Self, JsError> {
         std::panic::set_hook(Box::new(|info| error(&info.to_string())));
         let file = |stem: &str, bytes| Checkpoint::from_bytes(format!("{stem}.safetensors"), bytes);
         let golden =
             Golden::new(&cases, file("outputs", outputs)?, file("guided", guided)?, file("guided_steps", steps)?);
-        let gpu = Gpu::open(&AdapterChoice::Default).await?;
+        let gpu = Gpu::open_with(&AdapterChoice::Default, OpenOptions { subgroups, ..OpenOptions::default() }).await?;
         Ok(Self { gpu, golden, kernels: Vec::new(), tasks: Vec::new() })
     }
 

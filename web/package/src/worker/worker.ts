@@ -5,6 +5,7 @@ import { Failure, rawError } from './failure.js';
 import { load, type Loaded } from './load.js';
 import { sample } from './sample.js';
 import * as storage from './storage.js';
+import { requestSubgroups } from './subgroups.js';
 import { Turns } from './turns.js';
 
 interface Context {
@@ -35,7 +36,7 @@ const handlers: Handlers = {
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
     ({ memory } = await init({ module_or_path: wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url) }));
-    engine = await Engine.open(lowPower);
+    engine = await Engine.open(lowPower, requestSubgroups(adapter));
     void engine.lost().then((reason) => reply({ lost: String(reason) }));
     const { description, vendor, architecture } = adapter.info;
     const name = description || `${vendor} ${architecture}`.trim();
