@@ -158,7 +158,7 @@ fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
         for node in &graph.nodes {
             let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
             let Some(case) = cases::shrunken(&graph, node).unwrap() else {
-                assert_eq!(node.op, Op::Input);
+                assert!(matches!(node.op, Op::Input | Op::EmbLayer(_)), "{:?}", node.op);
                 continue;
             };
             assert!(done.len() < 100_000 && case.key().len() < 10_000);

@@ -12,9 +12,6 @@ use crate::shader::Kernel;
 
 /// Elements at whose multiples a layer's result begins: bindings may begin at multiples of 256 bytes.
 const ALIGNMENT: usize = 64;
-/// Samples an invocation, at most: a weight that was read serves all of them.
-const ROWS: usize = 8;
-
 /// Inputs: x `[N, 1, 1, K]`. Parameters: weight `[out, K]`, bias `[out]` of each layer in turn. The result holds each
 /// layer's `[N, out]`, one after the other; [`EmbLayer`] is one of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +32,9 @@ pub struct EmbLayer {
 }
 
 impl EmbLayers {
+    /// Samples an invocation, at most: a weight that was read serves all of them.
+    pub const ROWS: usize = 8;
+
     /// Whether a node is one that can be gathered: a plain linear layer of a vector a sample, in whole vec4s.
     pub fn takes(op: &Conv2d, input: Shape, output: Shape, params: usize) -> bool {
         let vectors = input.pixels() == 1 && input.c.is_multiple_of(4) && output.c.is_multiple_of(4);
@@ -66,7 +66,7 @@ impl EmbLayers {
         let words = columns.iter().flatten().map(|word| f32::from_bits(*word as u32)).collect();
         let weights: Vec<usize> = (from..to).map(|i| 2 * i).collect();
         let biases: Vec<usize> = (from..to).map(|i| 2 * i + 1).collect();
-        let rows = x.n.min(ROWS);
+        let rows = x.n.min(Self::ROWS);
         let kernel = Kernel::new("emb_layers").with("F16", lowering.f16()).with("ROWS", rows as i64);
         let mut step = lowering.step(kernel);
         step.bind("x", lowering.input(0))

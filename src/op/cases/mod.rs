@@ -97,8 +97,8 @@ impl Case {
     ) -> Result<Self> {
         let op = op.into();
         let mut case = Self::build(name, operands, |graph, inputs| {
-            let names = ["0.weight", "1.bias"];
-            let params: Vec<_> = names.iter().zip(params).map(|(name, shape)| graph.param(*name, shape)).collect();
+            let name = |i: usize| format!("{i}.{}", if i.is_multiple_of(2) { "weight" } else { "bias" });
+            let params: Vec<_> = (0..).zip(params).map(|(i, shape)| graph.param(name(i), shape)).collect();
             graph.push("node", op, inputs, &params)
         })?;
         case.fused.clone_from(&case.graph);

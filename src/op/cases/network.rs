@@ -50,7 +50,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 }
 
 /// Layers of 8, 8 and 16 channels that read the same 12, for `n` samples.
-pub(super) fn emb_layers(name: &str, n: usize) -> Result<Case> {
+fn emb_layers(name: &str, n: usize) -> Result<Case> {
     let operands = vec![noise(Shape::new(n, 3, 5, 8)), noise(Shape::vector(n, 12))];
     Case::fused(name, operands, |graph, x| {
         let mut h = x[0];

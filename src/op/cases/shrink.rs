@@ -2,12 +2,12 @@
 
 use super::convolution::Problem;
 use super::sampling::coefficients;
-use super::{Case, Operand, labels, network, noise, scalars, spread, words};
+use super::{Case, Operand, labels, noise, scalars, spread, words};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Shape};
 use crate::op::{
-    Attention, AttentionGrad, Conv2d, Dilate, DrawNoise, FirstTokenGrad, GlobalMeanGrad, Op, PoolTokensGrad, Prologue,
-    Resample, Slice, TimestepEmbedding,
+    Attention, AttentionGrad, Conv2d, Dilate, DrawNoise, EmbLayers, FirstTokenGrad, GlobalMeanGrad, Op, PoolTokensGrad,
+    Prologue, Resample, Slice, TimestepEmbedding,
 };
 use crate::sampler::Method;
 
@@ -49,7 +49,12 @@ pub fn shrunken(graph: &Graph, node: &Node) -> Result<Option<Case>> {
         Op::Conv2d(conv) => convolution(conv, &shapes, node, graph).case(),
         Op::Dilate(_) => case(Dilate { height: 5, width: 6 }.into(), vec![noise(tiny)]),
         Op::DrawNoise(_) => case(DrawNoise { shape: tiny }.into(), vec![words(&[1, 2, 3, 4])]),
-        Op::EmbLayers(_) => network::emb_layers("emb_layers", 2),
+        Op::EmbLayers(_) => {
+            // As many samples as an invocation takes, and layers that leave no gap between their results.
+            let (n, channels) = (input(0).n.min(EmbLayers::ROWS), vec![64, 128]);
+            let params: [&[usize]; 4] = [&[64, 12], &[64], &[128, 12], &[128]];
+            with(EmbLayers { channels }.into(), vec![noise(Shape::vector(n, 12))], &params)
+        }
         Op::FirstToken(_) => case(same, vec![noise(tokens)]),
         Op::FirstTokenGrad(_) => case(FirstTokenGrad { shape: tokens }.into(), vec![noise(vector)]),
         Op::GlobalMean(_) => case(same, vec![noise(image)]),
