@@ -7,6 +7,7 @@ mod pipeline;
 pub mod profile;
 pub mod program;
 mod readback;
+mod scope;
 pub mod selftest;
 mod signal;
 pub mod tuner;

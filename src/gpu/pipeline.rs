@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::Gpu;
+use super::scope::{Outcome, Scope};
 use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::shader::{Access, Kernel};
@@ -42,7 +43,7 @@ impl Pipelines {
     /// The pipelines of `kernels`, in their order; those that are new are compiled at the same time.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the compiler's message, of the first kernel that was refused.
+    /// [`Error::Shader`] with the compiler's message, of the first kernel that was refused; no memory for it.
     pub(crate) async fn get(&self, gpu: &Gpu, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
         let missing: Vec<&Kernel> = {
             let (known, mut seen) = (lock(&self.compiled), HashSet::new());
@@ -52,8 +53,11 @@ impl Pipelines {
         let started = each(&missing, |kernel| self.start(gpu, kernel));
         for (kernel, started) in missing.into_iter().zip(started) {
             let done = match started {
-                Ok((pipeline, refused)) => match refused.await {
+                Ok((pipeline, outcome)) => match outcome.error().await {
                     None => Ok(pipeline),
+                    Some(error @ wgpu::Error::OutOfMemory { .. }) => {
+                        Err(Error::OutOfMemory(format!("shader {kernel}: {error}")))
+                    }
                     Some(error) => Err(Error::Shader { kernel: kernel.to_string(), reason: error.to_string() }),
                 },
                 Err(error) => Err(error),
@@ -74,16 +78,12 @@ impl Pipelines {
         found.ok_or_else(|| Error::Gpu("a compiled kernel is gone".into()))
     }
 
-    /// Begins to compile `kernel`; the future tells why it was refused, if it was.
-    fn start(
-        &self,
-        gpu: &Gpu,
-        kernel: &Kernel,
-    ) -> Result<(Pipeline, impl Future<Output = Option<wgpu::Error>> + use<>)> {
+    /// Begins to compile `kernel`; the outcome tells why it was refused, if it was.
+    fn start(&self, gpu: &Gpu, kernel: &Kernel) -> Result<(Pipeline, Outcome)> {
         let label = kernel.to_string();
         let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
-        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scope = Scope::open(gpu);
         let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
         let module = self.module(gpu, &label, text);
         let layout = bind_group_layout(&gpu.device, &accesses);
@@ -104,7 +104,7 @@ impl Pipelines {
             },
             cache: self.cache.get(),
         });
-        Ok((Pipeline { pipeline, layout }, scope.pop()))
+        Ok((Pipeline { pipeline, layout }, scope.close()))
     }
 
     fn module(&self, gpu: &Gpu, label: &str, text: String) -> wgpu::ShaderModule {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::adapter::Gpu;
 use super::pipeline::Pipeline;
 use super::readback::Readback;
+use super::scope::{self, Scope};
 use super::signal::{Signal, signal};
 use crate::error::{Error, Result};
 use crate::graph::Segment;
@@ -50,8 +51,8 @@ impl Program {
     /// A refused shader, out of memory, a lost device.
     pub async fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self> {
         let pipelines = gpu.pipelines.get(gpu, &plan.kernels()).await?;
-        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let slots = plan.slots.iter().enumerate().map(|(i, bytes)| gpu.storage(&format!("slot {i}"), *bytes));
+        let scope = Scope::open(gpu);
+        let slots = plan.slots.iter().enumerate().map(|(i, bytes)| gpu.storage(&slot_label(&plan, i), *bytes));
         let slots = slots.collect();
         let constant = |data: &Vec<f32>| {
             let bytes: &[u8] = bytemuck::cast_slice(data);
@@ -76,10 +77,10 @@ impl Program {
             in_flight: VecDeque::with_capacity(IN_FLIGHT + 1),
             plan,
         };
-        let exhausted = memory.pop().await;
+        let refused = scope.close().error().await;
         gpu.check()?;
-        match exhausted {
-            Some(error) => Err(Error::OutOfMemory(format!("{error}; a smaller batch may fit"))),
+        match refused {
+            Some(error) => Err(scope::refused("activations", &error, "a smaller batch may fit")),
             None => Ok(program),
         }
     }
@@ -106,7 +107,7 @@ impl Program {
             if data.len() != expected {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
-            let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let scope = Scope::open(&self.gpu);
             let buffer = self.weight_buffer(spec);
             let first = spec.place.map_or(0, |place| place.offset);
             let packed = spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, first + offset, bytes));
@@ -114,13 +115,11 @@ impl Program {
             self.weights[i] = Some(buffer);
             // Submitting frees the staging memory of the write.
             self.gpu.queue.submit([]);
-            let exhausted = scope.pop().await;
+            let refused = scope.close().error().await;
             packed?;
             self.gpu.check()?;
-            if let Some(error) = exhausted {
-                return Err(Error::OutOfMemory(format!(
-                    "{name}: {error}; float16 weights (--precision f16-weights) may fit"
-                )));
+            if let Some(error) = refused {
+                return Err(scope::refused(name, &error, "float16 weights (--precision f16-weights) may fit"));
             }
         }
         Ok(())
@@ -158,15 +157,14 @@ impl Program {
 
     /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
     pub(crate) async fn seal_blank(&mut self) -> Result<()> {
-        let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let scope = Scope::open(&self.gpu);
         for i in 0..self.weights.len() {
             if self.weights[i].is_none() {
                 self.weights[i] = Some(self.weight_buffer(&self.plan.weights[i]));
             }
         }
-        let exhausted = scope.pop().await;
-        if let Some(error) = exhausted {
-            return Err(Error::OutOfMemory(error.to_string()));
+        if let Some(error) = scope.close().error().await {
+            return Err(scope::refused("weights", &error, "float16 weights may fit"));
         }
         self.seal()
     }
@@ -323,6 +321,15 @@ impl Drop for Program {
     fn drop(&mut self) {
         let buffers = self.slots.iter().chain(self.weights.iter().flatten()).chain(&self.constants);
         buffers.chain([&self.parameters]).for_each(wgpu::Buffer::destroy);
+    }
+}
+
+/// A slot's label, which an error about it shows: the first node that is computed into it.
+fn slot_label(plan: &Plan, slot: usize) -> String {
+    let writes = |(buffer, access): &(Buffer, Access)| *buffer == Buffer::Slot(slot) && *access == Access::ReadWrite;
+    match plan.steps.iter().find(|step| step.buffers.iter().any(writes)) {
+        Some(step) => format!("slot {slot}, {} ({})", step.node, step.op),
+        None => format!("slot {slot}"),
     }
 }
 

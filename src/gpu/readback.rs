@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::adapter::Gpu;
+use super::scope::{self, Outcome, Scope};
 use super::signal::{Signal, lock, signal};
 use crate::error::{Error, Result};
 
@@ -17,19 +18,21 @@ pub(crate) struct Readback {
     staging: wgpu::Buffer,
     bytes: u64,
     submission: wgpu::SubmissionIndex,
+    outcome: Outcome,
     mapped: Signal<Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Readback {
     /// Submits a copy of the first `bytes` bytes of `buffer`, as everything submitted so far leaves them.
     pub(crate) fn start(gpu: &Arc<Gpu>, buffer: &wgpu::Buffer, bytes: u64) -> Self {
+        let scope = Scope::open(gpu);
         let staging = take(gpu, bytes);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
         let submission = gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = signal();
         staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
-        Self { gpu: gpu.clone(), staging, bytes, submission, mapped }
+        Self { gpu: gpu.clone(), staging, bytes, submission, outcome: scope.close(), mapped }
     }
 
     /// Whether the bytes are there. It waits for nothing.
@@ -41,12 +44,15 @@ impl Readback {
 
     /// The bytes, once they are there.
     pub(crate) async fn bytes(self) -> Result<Vec<u8>> {
-        let Self { gpu, staging, bytes, submission, mapped } = self;
+        let Self { gpu, staging, bytes, submission, outcome, mapped } = self;
         if !mapped.is_ready() {
             gpu.wait(Some(submission))?;
         }
-        let result = mapped.await;
+        let (result, refused) = (mapped.await, outcome.error().await);
         gpu.check()?;
+        if let Some(error) = refused {
+            return Err(scope::refused("read-back", &error, "a smaller batch may fit"));
+        }
         let failed = |reason: String| Error::Gpu(format!("read-back: {reason}"));
         result.map_err(|e| failed(e.to_string()))?;
         let data = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?.to_vec();

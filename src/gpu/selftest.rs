@@ -112,7 +112,8 @@ async fn verdict(
             let error = relative_l2(&result, &expected);
             (error.is_nan() || error > WRONG).then(|| format!("is {error:.1e} off"))
         }
-        Err(error @ (Error::DeviceLost(_) | Error::OutOfMemory(_))) => return Err(error),
+        Err(error @ Error::DeviceLost(_)) => return Err(error),
+        Err(Error::OutOfMemory(reason)) => return Err(Error::OutOfMemory(format!("{op}: {reason}"))),
         Err(error) => Some(format!("fails: {error}")),
     };
     lock(&gpu.verdicts.known).insert(key, reason.clone());
