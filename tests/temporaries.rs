@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use guided_diffusion::checkpoint::writer::{AtomicFile, remove_temporaries};
+use guided_diffusion::checkpoint::writer::{AtomicFile, create_folder, remove_temporaries};
 
 #[test]
 fn unfinished_files_go_and_finished_ones_stay() {
@@ -14,9 +14,16 @@ fn unfinished_files_go_and_finished_ones_stay() {
     drop(AtomicFile::create(folder.join("dropped")).unwrap());
     let mut open = AtomicFile::create(folder.join("open")).unwrap();
     open.write_all(b"half").unwrap();
-    assert_eq!(count(), 2);
+    let [empty, used] = ["empty", "used"].map(|name| folder.join(name));
+    create_folder(&empty).unwrap();
+    create_folder(&used).unwrap();
+    AtomicFile::create(used.join("finished")).unwrap().commit().unwrap();
+    let inside = AtomicFile::create(empty.join("open")).unwrap();
+    assert_eq!(count(), 4);
     remove_temporaries();
-    assert_eq!(count(), 1);
+    assert_eq!(count(), 2);
+    assert!(used.join("finished").is_file());
+    drop(inside);
     assert!(folder.join("finished").is_file());
     drop(open);
     std::fs::remove_dir_all(&folder).unwrap();

@@ -12,18 +12,31 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 use super::DType;
 use crate::error::{Error, Result};
 
-/// Temporary files that exist.
+/// Temporary files that exist, and folders that were made for what is to come.
 static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn temporaries() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the temporary files of every unfinished [`AtomicFile`], for a process that ends without dropping them.
+/// Removes the temporary files of every unfinished [`AtomicFile`], and folders that are still empty, for a process that
+/// ends without dropping them.
 pub fn remove_temporaries() {
-    for path in temporaries().drain(..) {
-        let _ = std::fs::remove_file(path);
+    // A folder came before the files in it. One in which anything lies stays.
+    for path in temporaries().drain(..).rev() {
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
     }
+}
+
+/// Makes a folder that [`remove_temporaries`] removes where it is still empty.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be made.
+pub fn create_folder(path: &Path) -> Result<()> {
+    let mut known = temporaries();
+    std::fs::create_dir(path).map_err(|e| Error::io(path, e))?;
+    known.push(path.to_path_buf());
+    Ok(())
 }
 
 /// A file that appears under its name only when [`AtomicFile::commit`] succeeds. Dropped before, it leaves nothing.

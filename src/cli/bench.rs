@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Overrides, Role, presets};
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
-use crate::graph::{Node, Segment};
+use crate::graph::{Graph, Node, Segment, fuse};
 use crate::model::sampling::ports;
 use crate::model::sampling_graph;
 use crate::op::Op;
@@ -76,7 +76,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
         Err(error) => return Err(error),
     };
     let (dispatches, traffic) = dispatched(program.plan());
-    let (nodes, node_traffic) = unfused(&config, batch)?;
+    let [unfused, fused] = passes(&config, batch)?;
     let (bytes, activations) = (program.bytes(), program.plan().activation_bytes());
     drop(session);
     let (matmul, side) = matmul(&gpu, args.runs).await?;
@@ -96,8 +96,8 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             "ratio": ratio,
             "dispatches": dispatches,
             "traffic_bytes": traffic,
-            "unfused_ops": nodes,
-            "unfused_traffic_bytes": node_traffic,
+            "unfused": { "ops": unfused.0, "traffic_bytes": unfused.1 },
+            "fused": { "ops": fused.0, "traffic_bytes": fused.1 },
             "host_ms": host * 1e3,
             "peak_bytes": bytes,
             "activation_bytes": activations,
@@ -107,8 +107,11 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let mut text = format!("adapter      {} ({})\n", gpu.summary().name, gpu.summary().driver);
     text += &format!("work         {work}, batch {batch}: {:.2} GFLOP, {dispatches} dispatches\n", flops / 1e9);
     text += &format!(
-        "fusion       {nodes} ops became {dispatches} dispatches, {} of activations read and written {}\n",
-        mebibytes(node_traffic),
+        "passes       {} ops that read and write {} became {} with {}; with the kernels' own workspace {}\n",
+        unfused.0,
+        mebibytes(unfused.1),
+        fused.0,
+        mebibytes(fused.1),
         mebibytes(traffic)
     );
     text += &format!("one step     {:.1} ms, {gflops:.1} GFLOP/s\n", seconds * 1e3);
@@ -201,16 +204,22 @@ fn dispatched(plan: &Plan) -> (usize, u64) {
     (steps().count(), steps().map(|step| step.traffic).sum())
 }
 
-/// The same of the network as it is written, were each op a dispatch.
-fn unfused(config: &ModelConfig, batch: usize) -> Result<(usize, u64)> {
+/// The network's ops as they are written and as they are fused, and the bytes of the tensors that they read and write.
+fn passes(config: &ModelConfig, batch: usize) -> Result<[(usize, u64); 2]> {
     let low_size = (config.role == Role::Upsampler).then_some(config.unet.image_size / 4);
-    let graph = sampling_graph(config, None, batch, low_size)?;
-    let nodes = || graph.nodes.iter().filter(|node| node.segment == Segment::Network && node.op != Op::Input);
-    let touched = |node: &Node| {
-        let inputs = node.inputs.iter().map(|id| graph.shape(*id));
-        inputs.chain([node.shape]).map(|shape| 4 * shape.elements() as u64).sum::<u64>()
+    let written = sampling_graph(config, None, batch, low_size)?;
+    let fused = fuse::fuse(&written)?;
+    let count = |graph: &Graph| {
+        let computed =
+            |node: &&Node| node.segment == Segment::Network && !matches!(node.op, Op::Input | Op::EmbLayer(_));
+        let touched = |node: &Node| {
+            let inputs = node.inputs.iter().map(|id| graph.shape(*id));
+            inputs.chain([node.shape]).map(|shape| 4 * shape.elements() as u64).sum::<u64>()
+        };
+        let nodes = || graph.nodes.iter().filter(computed);
+        (nodes().count(), nodes().map(touched).sum())
     };
-    Ok((nodes().count(), nodes().map(touched).sum()))
+    Ok([count(&written), count(&fused)])
 }
 
 fn segment_flops(plan: &Plan, segment: Segment) -> u64 {

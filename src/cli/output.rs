@@ -8,7 +8,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy::{Dtype, Header};
-use crate::checkpoint::writer::AtomicFile;
+use crate::checkpoint::writer::{AtomicFile, create_folder};
 use crate::image::{Grid, Images, Pixels};
 use crate::png;
 use crate::{Error, Result};
@@ -149,7 +149,7 @@ impl Output {
             Format::Folder => {
                 let created = !path.is_dir();
                 if created {
-                    std::fs::create_dir(path).map_err(|e| Error::io(path, e))?;
+                    create_folder(path)?;
                 } else {
                     // Dropped at once: it only shows that the folder takes files.
                     AtomicFile::create(path.join("test"))?;
