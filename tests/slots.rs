@@ -13,7 +13,8 @@ use guided_diffusion::graph::{Graph, Segment, Shape, TensorId, fuse};
 use guided_diffusion::model::sampling_graph;
 use guided_diffusion::op::{Add, Attention, Concat, Conv2d, GroupNorm, Op, Resample, Unary};
 use guided_diffusion::plan::lifetime::Lifetime;
-use guided_diffusion::plan::lowering::{Lowering, Recording, Resource};
+use guided_diffusion::plan::lowering::Lowering;
+use guided_diffusion::plan::recording::{Recording, Resource};
 use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision, slots};
 use guided_diffusion::shader::Access;
 

@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::Caps;
-use crate::plan::lowering::{Lowering, StepBuilder};
+use crate::plan::lowering::Lowering;
 use crate::plan::select::{self, AttentionTile, Variant};
+use crate::plan::step::StepBuilder;
 use crate::shader::Kernel;
 
 /// Inputs: qkv `[N, H, W, 3C]`.

@@ -10,8 +10,10 @@ use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
 use crate::plan::Caps;
-use crate::plan::lowering::{Lowering, Resource, StepBuilder, ValueId};
+use crate::plan::lowering::Lowering;
+use crate::plan::recording::{Resource, ValueId};
 use crate::plan::select::{self, GemmTile, Variant};
+use crate::plan::step::StepBuilder;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 

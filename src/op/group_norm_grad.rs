@@ -7,8 +7,9 @@ use crate::config::GROUPS;
 use crate::error::Result;
 use crate::graph::{Shape, Tensor};
 use crate::plan::Caps;
-use crate::plan::lowering::{Lowering, StepBuilder};
+use crate::plan::lowering::Lowering;
 use crate::plan::select::Variant;
+use crate::plan::step::StepBuilder;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
 

@@ -4,7 +4,8 @@ use super::{Operator, Prologue, ensure, operands};
 use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::{Lowering, ValueId};
+use crate::plan::lowering::Lowering;
+use crate::plan::recording::ValueId;
 use crate::shader::Kernel;
 
 /// Doubling by nearest neighbour, or halving by 2x2 averages.

@@ -1,6 +1,6 @@
 //! When each activation is alive, counted in steps.
 
-use super::lowering::{Recording, Resource};
+use super::recording::{Recording, Resource, Value};
 
 /// From the first step that writes a value to the last that touches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Lifetime {
 /// The lifetimes of all values, in order.
 pub fn of(recording: &Recording) -> Vec<Lifetime> {
     let last_step = recording.steps.len().saturating_sub(1);
-    let unused = |v: &super::lowering::Value| {
+    let unused = |v: &Value| {
         let (first, last) = if v.pinned { (0, last_step) } else { (usize::MAX, 0) };
         Lifetime { label: v.label.clone(), bytes: v.bytes, first, last }
     };

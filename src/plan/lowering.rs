@@ -1,14 +1,16 @@
-//! What ops write their kernels into: steps with named buffers and named parameters, temporaries, weights.
+//! What ops write their kernels into: steps, temporaries, weights.
 //!
 //! Names are resolved against the expanded shader, so that a missing, extra or misspelt one is an error here.
 
 use std::collections::HashMap;
 
+use super::recording::{RecordedStep, Recording, Resource, Value, ValueId};
 use super::select::{self, Variant};
+use super::step::StepBuilder;
 use super::weights::{Layout, Place, WeightSpec};
 use super::{Caps, PlanOptions, Precision};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Segment, Shape};
+use crate::graph::{Graph, Node, Shape};
 use crate::op::Op;
 use crate::shader::{Access, Kernel, Shader};
 
@@ -19,91 +21,6 @@ const WORKSPACE: usize = 32 << 20;
 /// device's memory is the host's.
 const BUDGET: u64 = 256 << 20;
 const HOST_BUDGET: u64 = 2 << 30;
-
-/// A tensor in device memory before slots are assigned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ValueId(pub usize);
-
-/// What a step binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// An activation.
-    Value(ValueId),
-    /// A part of one.
-    Part {
-        /// The activation.
-        value: ValueId,
-        /// The first byte.
-        offset: u64,
-        /// How many.
-        bytes: u64,
-    },
-    /// Index of a weight.
-    Weight(usize),
-    /// Index of a constant.
-    Constant(usize),
-    /// The step's own parameters.
-    Parameters,
-}
-
-impl From<ValueId> for Resource {
-    fn from(value: ValueId) -> Self {
-        Self::Value(value)
-    }
-}
-
-/// An activation: a node's result or a temporary.
-#[derive(Debug, Clone)]
-pub struct Value {
-    /// The node, and what of it.
-    pub label: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Kept for the whole plan: inputs, outputs, what crosses segments.
-    pub pinned: bool,
-}
-
-/// A step before slots are assigned.
-#[derive(Debug, Clone)]
-pub struct RecordedStep {
-    /// The node's name.
-    pub node: String,
-    /// The op's name.
-    pub op: &'static str,
-    /// The kernel.
-    pub kernel: Kernel,
-    /// In binding order.
-    pub buffers: Vec<(Resource, Access)>,
-    /// The parameters, in order.
-    pub words: Vec<u32>,
-    /// Workgroups a dimension.
-    pub workgroups: [u32; 3],
-    /// The node's segment.
-    pub segment: Segment,
-    /// The node's result.
-    pub shape: Shape,
-    /// Its share of the node's operations.
-    pub flops: u64,
-}
-
-/// Everything that was lowered.
-#[derive(Debug, Default)]
-pub struct Recording {
-    /// In order.
-    pub steps: Vec<RecordedStep>,
-    /// All activations.
-    pub values: Vec<Value>,
-    /// The value of each node.
-    pub node_values: Vec<ValueId>,
-    /// Weights, each once.
-    pub weights: Vec<WeightSpec>,
-    /// Bytes of the buffers that several weights share.
-    pub pools: Vec<u64>,
-    /// Values that are parts of others.
-    parts: HashMap<ValueId, Resource>,
-    /// Host tables.
-    pub constants: Vec<Vec<f32>>,
-}
 
 /// The state of lowering one graph; ops see the node that was entered.
 pub struct Lowering<'a> {
@@ -360,7 +277,7 @@ impl<'a> Lowering<'a> {
 
     /// Starts a step.
     pub fn step(&self, kernel: Kernel) -> StepBuilder {
-        StepBuilder { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0] }
+        StepBuilder::new(kernel)
     }
 
     /// Appends a step.
@@ -442,52 +359,4 @@ impl<'a> Lowering<'a> {
 /// Storage buffers are whole vec4s.
 fn bytes(elements: usize) -> u64 {
     4 * elements.next_multiple_of(4) as u64
-}
-
-/// A step being described.
-#[derive(Debug)]
-pub struct StepBuilder {
-    kernel: Kernel,
-    buffers: Vec<(&'static str, Resource)>,
-    words: Vec<(&'static str, Option<u32>)>,
-    workgroups: [usize; 3],
-}
-
-impl StepBuilder {
-    /// Binds the shader's buffer `name`.
-    pub fn bind(&mut self, name: &'static str, resource: impl Into<Resource>) -> &mut Self {
-        self.buffers.push((name, resource.into()));
-        self
-    }
-
-    /// Gives an integer parameter; one that the shader does not have is ignored, since variants differ.
-    pub fn word(&mut self, name: &'static str, value: usize) -> &mut Self {
-        self.words.push((name, u32::try_from(value).ok()));
-        self
-    }
-
-    /// Gives a float parameter.
-    pub fn float(&mut self, name: &'static str, value: f32) -> &mut Self {
-        self.words.push((name, Some(value.to_bits())));
-        self
-    }
-
-    /// Workgroups a dimension.
-    pub fn groups(&mut self, workgroups: [usize; 3]) -> &mut Self {
-        self.workgroups = workgroups;
-        self
-    }
-
-    /// The grid of 8 x 8 workgroups over (columns, rows); rows go on in z, 65,535 workgroups at a time.
-    pub fn tiles(&mut self, columns: usize, rows: usize) -> &mut Self {
-        let groups = rows.div_ceil(8);
-        self.groups([columns.div_ceil(8), groups.min(65_535), groups.div_ceil(65_535)])
-    }
-
-    /// The grid of workgroups of 64 over `elements`, in rows of 32,768 workgroups.
-    pub fn elements(&mut self, elements: usize) -> &mut Self {
-        let stride = elements.min(64 * 32_768);
-        self.word("elements", elements).word("stride", stride);
-        self.groups([stride.div_ceil(64), elements.div_ceil(stride.max(1)), 1])
-    }
 }

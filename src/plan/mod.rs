@@ -6,8 +6,10 @@
 pub mod choices;
 pub mod lifetime;
 pub mod lowering;
+pub mod recording;
 pub mod select;
 pub mod slots;
+pub mod step;
 pub mod table;
 pub mod weights;
 
@@ -15,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment, Shape};
 use crate::op::Op;
 use crate::shader::{Access, Kernel};
-use lowering::{Lowering, Resource, ValueId};
+use lowering::Lowering;
+use recording::{Recording, Resource, ValueId};
 use weights::WeightSpec;
 
 /// What a plan needs to know of a device.
@@ -313,7 +316,7 @@ impl Plan {
     }
 }
 
-fn check_slots(recording: &lowering::Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
+fn check_slots(recording: &Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
     let (name, limit) = caps.largest_buffer();
     let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
     let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
