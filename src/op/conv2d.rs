@@ -5,7 +5,7 @@
 //! variants materialise it first where it is more than a plain read.
 
 use super::modulate::materialize;
-use super::{Dilate, Operator, Resample, ensure};
+use super::{Dilate, Epilogue, Operator, Prologue, Resample, ensure};
 use crate::error::Result;
 use crate::graph::grad::Backward;
 use crate::graph::{Shape, Tensor, TensorId};
@@ -16,95 +16,6 @@ use crate::plan::select::{self, GemmTile, Variant};
 use crate::plan::step::StepBuilder;
 use crate::plan::weights::Layout;
 use crate::shader::Kernel;
-
-/// How the input is read. Operands in order: x, the second source, the affine map.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Prologue {
-    /// A skip connection follows x along the channels.
-    pub two_sources: bool,
-    /// GroupNorm as an affine map per (sample, channel).
-    pub affine: bool,
-    /// SiLU.
-    pub silu: bool,
-    /// Resampling, last.
-    pub resample: Option<Resample>,
-}
-
-impl Prologue {
-    /// How many operands it takes.
-    pub fn operands(&self) -> usize {
-        1 + self.two_sources as usize + self.affine as usize
-    }
-
-    /// Nothing but reading one tensor.
-    pub fn is_plain(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The shape that the convolution sees.
-    ///
-    /// # Errors
-    /// Sources of different grids, an affine map of another size, halving an odd size.
-    pub fn shape(&self, inputs: &[Shape]) -> Result<Shape, String> {
-        ensure(inputs.len() >= self.operands(), || format!("{} operands given", inputs.len()))?;
-        let mut s = inputs[0];
-        if self.two_sources {
-            let second = inputs[1];
-            ensure(second.with_channels(s.c) == s, || format!("{s} cannot be joined with {second}"))?;
-            s.c += second.c;
-        }
-        if self.affine {
-            let affine = inputs[self.operands() - 1];
-            ensure(affine == Shape::vector(s.n, 2 * s.c), || format!("the affine map is {affine} for {s}"))?;
-        }
-        Resample::apply(self.resample, s)
-    }
-
-    /// The plain meaning.
-    pub fn reference(&self, inputs: &[&Tensor]) -> Tensor {
-        let x = inputs[0];
-        let (first, mut shape) = (x.shape.c, x.shape);
-        if self.two_sources {
-            shape.c += inputs[1].shape.c;
-        }
-        let activated = Tensor::from_fn(shape, |n, y, column, c| {
-            let mut v = if c < first { x.at(n, y, column, c) } else { inputs[1].at(n, y, column, c - first) };
-            if self.affine {
-                let map = inputs[self.operands() - 1];
-                v = v * map.at(n, 0, 0, c) + map.at(n, 0, 0, shape.c + c);
-            }
-            if self.silu { super::unary::silu(v) } else { v }
-        });
-        Resample::reference(self.resample, &activated)
-    }
-
-    pub(crate) fn define(&self, kernel: Kernel) -> Kernel {
-        kernel
-            .with("SOURCES", 1 + self.two_sources as i64)
-            .with("AFFINE", self.affine)
-            .with("SILU", self.silu)
-            .with("RESAMPLE", Resample::code(self.resample))
-    }
-
-    pub(crate) fn bind(&self, step: &mut StepBuilder, lowering: &Lowering<'_>) {
-        step.bind("x", lowering.input(0));
-        if self.two_sources {
-            step.bind("skip", lowering.input(1));
-        }
-        if self.affine {
-            step.bind("affine", lowering.input(self.operands() - 1));
-        }
-    }
-}
-
-/// What is added to the result. Operands in order: the embedding, the residual.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Epilogue {
-    /// A vector a sample.
-    pub embedding: bool,
-    /// A tensor of the result's shape, after resampling where that is asked.
-    pub residual: Option<Option<Resample>>,
-}
 
 /// Inputs: the prologue's, then the epilogue's. Parameters: weight `[out, in, k, k]` (or `[out, in]`, `[out, in, 1]`),
 /// bias `[out]`.
