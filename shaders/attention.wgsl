@@ -12,6 +12,7 @@ struct Params {
     scale: f32, // 1 / sqrt(head channels)
 }
 #import math
+#import factors
 @auto var<uniform> p: Params;
 @auto var<storage, read> qkv: array<vec4<f32>>;
 @auto var<storage, read_write> out: array<vec4<f32>>;
@@ -34,7 +35,7 @@ fn main(
     var highest${q} = -3.4e38;
     var total${q} = 0.0;
 #for d in 0..D4
-    let q${q}_${d} = qkv[base${q} + ${d}u] * p.scale;
+    let q${q}_${d} = Factor4(qkv[base${q} + ${d}u] * p.scale);
     var acc${q}_${d} = vec4<f32>(0.0);
 #end
 #end
@@ -58,15 +59,19 @@ fn main(
 #for b in 0..KEYS
         {
 #if SUBGROUP
-            let k = subgroupBroadcast(k${d}, ${b}u);
+            let k = Factor4(subgroupBroadcast(k${d}, ${b}u));
 #else
-            let k = qkv[at${b} + p.key4 + ${d}u];
+            let k = Factor4(qkv[at${b} + p.key4 + ${d}u]);
 #end
 #for q in 0..QUERIES
+#if F16 == 2
+            s${q}_${b} += f32(dot(q${q}_${d}, k));
+#else
             s${q}_${b} += q${q}_${d}.x * k.x;
             s${q}_${b} += q${q}_${d}.y * k.y;
             s${q}_${b} += q${q}_${d}.z * k.z;
             s${q}_${b} += q${q}_${d}.w * k.w;
+#end
 #end
         }
 #end
@@ -93,16 +98,18 @@ fn main(
         acc${q}_${d} *= fade${q};
 #end
 #for b in 0..KEYS
-        {
 #if SUBGROUP
-            let v = subgroupBroadcast(v${d}, ${b}u);
+        let v${d}_${b} = Factor4(subgroupBroadcast(v${d}, ${b}u));
 #else
-            let v = qkv[at${b} + p.value4 + ${d}u];
+        let v${d}_${b} = Factor4(qkv[at${b} + p.value4 + ${d}u]);
 #end
 #for q in 0..QUERIES
-            acc${q}_${d} += e${q}_${b / 4}[${b % 4}] * v;
+#if F16 != 2
+        acc${q}_${d} += e${q}_${b / 4}[${b % 4}] * v${d}_${b};
+#elif b % 4 == 3
+        acc${q}_${d} += run4(vec4<f16>(e${q}_${b / 4}), v${d}_${b - 3}, v${d}_${b - 2}, v${d}_${b - 1}, v${d}_${b});
 #end
-        }
+#end
 #end
 #end
     }

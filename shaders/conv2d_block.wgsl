@@ -59,7 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #for i in 0..4
 #for j in 0..6
 #if VECTORS
-            let d${i}_${j} = select(vec4<f32>(0.0), x[at${i}_${j} + k], inside${i}_${j});
+            let d${i}_${j} = Factor4(select(vec4<f32>(0.0), x[at${i}_${j} + k], inside${i}_${j}));
 #else
             let d${i}_${j} = select(0.0, x[at${i}_${j} + k], inside${i}_${j});
 #end
@@ -70,8 +70,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             let w${kx}_${kk} = weight((((3u * ky + ${kx}u) * p.depth + k) * ${WIDTH}u + ${kk}u) * p.n4 + c);
 #for i in 0..4
 #for j in 0..4
-#if VECTORS
+#if VECTORS && F16 != 2
             acc${i}_${j} += d${i}_${j + kx}[${kk}] * w${kx}_${kk};
+#elif VECTORS
+#if kk == 3
+            acc${i}_${j} += run4(d${i}_${j + kx}, w${kx}_0, w${kx}_1, w${kx}_2, w${kx}_3);
+#end
 #else
             acc${i}_${j} += d${i}_${j + kx} * w${kx}_${kk};
 #end

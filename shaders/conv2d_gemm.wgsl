@@ -69,12 +69,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
 #for i in 0..TM
 #if SUBGROUP
-            let s${kk}_${i} = subgroupBroadcast(a${i / WX}[${kk}], ${i % WX}u);
+            let s${kk}_${i} = Factor(subgroupBroadcast(a${i / WX}[${kk}], ${i % WX}u));
 #else
-            let s${kk}_${i} = a${i}[${kk}];
+            let s${kk}_${i} = Factor(a${i}[${kk}]);
 #end
 #for j in 0..TN
+#if F16 != 2
             acc${i}_${j} += s${kk}_${i} * w${kk}_${j};
+#elif kk == 3
+            acc${i}_${j} += run4(vec4<f16>(s0_${i}, s1_${i}, s2_${i}, s3_${i}), w0_${j}, w1_${j}, w2_${j}, w3_${j});
+#end
 #end
 #end
 #end

@@ -25,8 +25,8 @@ struct Params {
 #let DEPTH4 = 2
 #let A_READS = ROWS * DEPTH4 / WORKERS
 #let W_READS = 4 * DEPTH4 * COLUMNS / WORKERS
-var<workgroup> a_tile: array<vec4<f32>, ${ROWS * DEPTH4}>; // [depth][row]
-var<workgroup> w_tile: array<vec4<f32>, ${4 * DEPTH4 * COLUMNS}>; // [4 depth][column]
+var<workgroup> a_tile: array<Factor4, ${ROWS * DEPTH4}>; // [depth][row]
+var<workgroup> w_tile: array<Factor4, ${4 * DEPTH4 * COLUMNS}>; // [4 depth][column]
 
 @compute @workgroup_size(${WX}, ${WY})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #else
                 let value = skip[start + min(deep, depth - 1u)];
 #end
-                a_tile[at % ${DEPTH4}u * ${ROWS}u + at / ${DEPTH4}u] = select(vec4<f32>(0.0), value, deep < depth);
+                a_tile[at % ${DEPTH4}u * ${ROWS}u + at / ${DEPTH4}u] = Factor4(select(vec4<f32>(0.0), value, deep < depth));
             }
 #end
 #for r in 0..W_READS
@@ -80,7 +80,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
 #for i in 0..TM
 #for j in 0..TN
+#if F16 != 2
             acc${i}_${j} += a${d}_${i}[${kk}] * w${d}_${kk}_${j};
+#elif kk == 3
+            acc${i}_${j} += run4(a${d}_${i}, w${d}_0_${j}, w${d}_1_${j}, w${d}_2_${j}, w${d}_3_${j});
+#end
 #end
 #end
 #end

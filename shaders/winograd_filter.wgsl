@@ -1,13 +1,14 @@
 // Winograd F(TxT, 3x3), the weights: U = G g G^T for one input channel and four output channels (Lavin & Gray 2016,
 // arXiv 1509.09308). Runs each step where keeping U would cost too much memory.
-// Weights are [tap][input channel][output channel / 4]; out is [(T+2)^2][input channel][output channel / 4].
+// Weights are [tap][input channel][output channel / 4]; out is [(T+2)^2][input channel][output channel / 4]. It computes in
+// float32, whatever they are stored as.
 struct Params {
     channels: u32,
     n4: u32,
 }
 @auto var<uniform> p: Params;
 #import weights
-@auto var<storage, read_write> out: array<vec4<f32>>;
+@auto var<storage, read_write> out: array<Factor4>;
 
 #let S = T + 2
 
@@ -20,7 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let stride = p.channels * p.n4;
 #for j in 0..3
 #for i in 0..3
-    let g${i}_${j} = weight(at + ${3*i+j}u * stride);
+    let g${i}_${j} = vec4<f32>(weight(at + ${3*i+j}u * stride));
 #end
     // Columns first: t = G g.
 #if T == 2
@@ -39,10 +40,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
 #for i in 0..S
 #if T == 2
-    out[at + ${4*i}u * stride] = t${i}_0;
-    out[at + ${4*i+1}u * stride] = 0.5 * (t${i}_0 + t${i}_1 + t${i}_2);
-    out[at + ${4*i+2}u * stride] = 0.5 * (t${i}_0 - t${i}_1 + t${i}_2);
-    out[at + ${4*i+3}u * stride] = t${i}_2;
+    out[at + ${4*i}u * stride] = Factor4(t${i}_0);
+    out[at + ${4*i+1}u * stride] = Factor4(0.5 * (t${i}_0 + t${i}_1 + t${i}_2));
+    out[at + ${4*i+2}u * stride] = Factor4(0.5 * (t${i}_0 - t${i}_1 + t${i}_2));
+    out[at + ${4*i+3}u * stride] = Factor4(t${i}_2);
 #else
     out[at + ${6*i}u * stride] = 0.25 * t${i}_0;
     out[at + ${6*i+1}u * stride] = (t${i}_0 + t${i}_1 + t${i}_2) * (-1.0 / 6.0);

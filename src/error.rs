@@ -74,6 +74,19 @@ pub enum Error {
         advice: String,
     },
 
+    /// What was asked for needs an optional feature of WebGPU.
+    #[error("{what} needs the feature {name}, which {adapter} lacks; {advice}")]
+    Feature {
+        /// What was asked for.
+        what: String,
+        /// The adapter's name.
+        adapter: String,
+        /// The WebGPU name of the feature.
+        name: &'static str,
+        /// What works without it.
+        advice: String,
+    },
+
     /// A shader or pipeline was refused by the driver.
     #[error("shader {kernel}: {reason}")]
     Shader {

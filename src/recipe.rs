@@ -129,7 +129,13 @@ impl StageRecipe {
         if let Some(guidance) = &self.guidance {
             causes.push(format!("the guidance scale {:?} is too large (lower the guidance)", guidance.scale));
         }
-        if precision == Precision::F16Weights {
+        if precision == Precision::F16 {
+            causes.push(format!(
+                "its activations exceed float16's {} (use precision f16-weights or f32)",
+                half::f16::MAX
+            ));
+        }
+        if precision.halves_weights() {
             causes.push("its weights lose too much as float16 (use precision f32)".into());
         }
         causes.push(format!("the file's weights are damaged, or the driver of {adapter} is broken"));
@@ -188,7 +194,7 @@ impl Recipe {
         if let Some(input) = &self.input {
             add("--input", input);
         }
-        if self.precision == Precision::F16Weights {
+        if self.precision != Precision::F32 {
             add("--precision", self.precision.as_str());
         }
         if let Some(noise) = &self.noise {

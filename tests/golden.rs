@@ -6,30 +6,43 @@ mod common;
 use common::golden;
 use common::gpu::{conform, gpus, relative_l2};
 use conformance::{run_unet, tolerance};
+use guided_diffusion::Error;
 use guided_diffusion::gpu::{AdapterChoice, Gpu};
-use guided_diffusion::plan::PlanOptions;
+use guided_diffusion::plan::{PlanOptions, Precision};
 use pollster::block_on;
 
 #[test]
 fn unets_equal_the_reference() {
-    // 14 small UNets, in float32 and with float16 weights.
-    conform("networks", 28);
+    // 14 small UNets, in float32, with float16 weights and, where the adapter can, with float16 products.
+    conform("networks", |gpu| if gpu.caps().shader_f16 { 42 } else { 28 });
+}
+
+/// On a driver that computes; tests/plan.rs has the rest of the message.
+#[test]
+fn float16_arithmetic_is_refused_without_the_feature() {
+    let (_, case) = golden().small("unet").next().unwrap();
+    for gpu in gpus().iter().filter(|gpu| !gpu.caps().shader_f16) {
+        let options = PlanOptions { precision: Precision::F16, ..PlanOptions::default() };
+        let error = block_on(run_unet(gpu, case, &options)).unwrap_err();
+        assert!(matches!(&error, Error::Feature { name: "shader-f16", .. }), "{error}");
+        assert!(error.to_string().contains(&gpu.summary().name), "{error}");
+    }
 }
 
 #[test]
 fn classifiers_and_their_gradients_equal_the_reference() {
-    conform("classifiers", 5);
+    conform("classifiers", |_| 5);
 }
 
 #[test]
 fn samples_equal_the_reference() {
     // Six of them guided.
-    conform("samples", 12);
+    conform("samples", |_| 12);
 }
 
 #[test]
 fn each_step_of_a_chaotic_sample_equals_the_reference() {
-    conform("steps", 1);
+    conform("steps", |_| 1);
 }
 
 fn unet(gpu: &std::sync::Arc<Gpu>, name: &str, options: &PlanOptions) -> f64 {

@@ -1,4 +1,4 @@
-//! Every op, by every kernel that may compute it and with both storages of weights, against the plain CPU reference:
+//! Every op, by every kernel that may compute it and in every precision, against the plain CPU reference:
 //! the case table of src/op/cases, on every adapter under test.
 
 mod common;

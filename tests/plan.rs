@@ -223,6 +223,32 @@ fn a_device_too_small_is_told_by_its_limit() {
 }
 
 #[test]
+fn float16_arithmetic_needs_the_feature() {
+    let options = |precision| SessionOptions {
+        plan: PlanOptions { precision, ..PlanOptions::default() },
+        ..SessionOptions::default()
+    };
+    let plan = |shader_f16, precision| {
+        let caps = Caps { shader_f16, ..Caps::webgpu_defaults() };
+        Session::plan(&caps, &builtin(), None, &options(precision))
+    };
+    let error = plan(false, Precision::F16).unwrap_err();
+    assert!(matches!(error, Error::Feature { name: "shader-f16", .. }), "{error:?}");
+    let text = error.to_string();
+    for part in ["float16 arithmetic", &Caps::webgpu_defaults().adapter, "--precision f16-weights"] {
+        assert!(text.contains(part), "{text} lacks {part}");
+    }
+    // The other precisions do not use it where it is there.
+    for precision in [Precision::F32, Precision::F16Weights] {
+        assert!(!plan(true, precision).unwrap().uses_f16());
+    }
+    let (half, stored) = (plan(true, Precision::F16).unwrap(), plan(true, Precision::F16Weights).unwrap());
+    assert!(half.uses_f16());
+    assert_eq!(half.weights(), stored.weights(), "both store the same");
+    assert!(half.activation_bytes() <= stored.activation_bytes());
+}
+
+#[test]
 fn the_plan_prints_as_a_table() {
     let plan = Session::plan(&Caps::webgpu_defaults(), &builtin(), None, &SessionOptions::default()).unwrap();
     let text = plan.to_string();

@@ -137,7 +137,8 @@ fn kernels(plan: &Plan) -> BTreeSet<Kernel> {
 
 #[test]
 fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
-    let caps = Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, ..Caps::webgpu_defaults() };
+    let (most, defaults) = (1 << 40, Caps::webgpu_defaults());
+    let caps = Caps { max_buffer_size: most, max_binding_size: most, shader_f16: true, ..defaults };
     let mut graphs = Vec::new();
     for case in cases_of("unet").iter().filter(|c| c.get("stride").is_none()) {
         let low_size = case.get("low_res").map(|low| sizes(low)[2]);
@@ -166,7 +167,7 @@ fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
                 continue;
             }
             for variant in node.op.operator().variants(&shapes, node.shape, &caps) {
-                for precision in [Precision::F32, Precision::F16Weights] {
+                for precision in [Precision::F32, Precision::F16Weights, Precision::F16] {
                     let overrides = Overrides::from([("*".into(), variant)]);
                     let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
                     let real = kernels(&Plan::new(&graph.single(node).unwrap(), &caps, &options).unwrap());

@@ -13,7 +13,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, back};
 
-/// Devices that differ in what kernels are legal on them.
+/// Devices that differ in what kernels are legal on them; all have float16.
 fn devices() -> Vec<Caps> {
     let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), ..ample() });
     [ample()].into_iter().chain(subgroups).collect()
@@ -99,16 +99,25 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
     }
 }
 
-fn spirv(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
+fn spirv(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> Result<(), String> {
     // What wgpu's Vulkan back end allows on a device without optional features.
     use back::spv::Capability::{
-        DerivativeControl, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D, ImageQuery, Matrix,
-        Sampled1D, Shader, StorageImageExtendedFormats,
+        DerivativeControl, Float16, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D,
+        ImageQuery, Matrix, Sampled1D, Shader, StorageBuffer16BitAccess, StorageImageExtendedFormats,
+        UniformAndStorageBuffer16BitAccess,
     };
+    let (subgroups, f16) = (kernel.uses_subgroups(), kernel.uses_f16());
     let core = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
-    let capabilities = core.into_iter().chain(
-        subgroups.then_some([GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle]).into_iter().flatten(),
-    );
+    let capabilities = core
+        .into_iter()
+        .chain(
+            subgroups.then_some([GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle]).into_iter().flatten(),
+        )
+        .chain(
+            f16.then_some([Float16, StorageBuffer16BitAccess, UniformAndStorageBuffer16BitAccess])
+                .into_iter()
+                .flatten(),
+        );
     let options = back::spv::Options {
         lang_version: if subgroups { (1, 3) } else { (1, 0) },
         capabilities: Some(capabilities.collect()),
@@ -155,9 +164,14 @@ fn msl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Re
     if text.contains("kernel void") { Ok(()) } else { Err("MSL: no kernel".into()) }
 }
 
-fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
+fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> Result<(), String> {
+    use back::hlsl::ShaderModel::{V5_1, V6_0, V6_2};
     let mut options = back::hlsl::Options {
-        shader_model: if subgroups { back::hlsl::ShaderModel::V6_0 } else { back::hlsl::ShaderModel::V5_1 },
+        shader_model: match (kernel.uses_f16(), kernel.uses_subgroups()) {
+            (true, _) => V6_2,
+            (false, true) => V6_0,
+            (false, false) => V5_1,
+        },
         fake_missing_bindings: false,
         zero_initialize_workgroup_memory: checked,
         restrict_indexing: checked,
@@ -187,14 +201,16 @@ fn policy(checked: bool) -> BoundsCheckPolicy {
 
 fn check(kernel: &Kernel) -> Result<(), String> {
     let subgroups = kernel.uses_subgroups();
-    let (module, info) =
-        validate(&kernel.expand()?.text, if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() })?;
+    let mut optional = Capabilities::empty();
+    optional.set(Capabilities::SUBGROUP, subgroups);
+    optional.set(Capabilities::SHADER_FLOAT16, kernel.uses_f16());
+    let (module, info) = validate(&kernel.expand()?.text, optional)?;
     reflect(kernel, &module)?;
     // Both ways that pipelines are compiled: with checks (browsers, tests) and without.
     for checked in [true, false] {
-        spirv(&module, &info, checked, subgroups)?;
+        spirv(&module, &info, checked, kernel)?;
         msl(&module, &info, checked, subgroups)?;
-        hlsl(&module, &info, checked, subgroups)?;
+        hlsl(&module, &info, checked, kernel)?;
     }
     Ok(())
 }

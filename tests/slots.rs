@@ -20,7 +20,8 @@ use guided_diffusion::shader::Access;
 
 /// A device with room for every model.
 fn ample() -> Caps {
-    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, ..Caps::webgpu_defaults() }
+    let (most, defaults) = (1 << 40, Caps::webgpu_defaults());
+    Caps { max_buffer_size: most, max_binding_size: most, shader_f16: true, ..defaults }
 }
 
 fn small_cases(kind: &str) -> Vec<serde_json::Value> {
@@ -202,7 +203,7 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
 #[test]
 fn no_two_living_values_share_a_slot() {
     for (name, graph) in graphs() {
-        for precision in [Precision::F32, Precision::F16Weights] {
+        for precision in [Precision::F32, Precision::F16Weights, Precision::F16] {
             let plan = check_memory(&name, &graph, &PlanOptions { precision, ..PlanOptions::default() });
             let alone: u64 = plan.lifetimes().iter().filter(|l| !l.is_unused()).map(|l| l.bytes).sum();
             assert!(plan.activation_bytes() < alone, "{name}: nothing is shared");

@@ -199,7 +199,7 @@ pub struct DeviceArgs {
     /// GPU adapter: part of a name that `adapters` lists
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// How weights are stored [default: f32]
+    /// How weights are stored and multiplied [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArg>,
     /// Time for measuring which kernels are fastest here, once a device and driver; 0 for none
@@ -258,7 +258,7 @@ pub struct InfoArgs {
     /// Images at a time, for the plan
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: u32,
-    /// How weights are stored, for the plan [default: f32]
+    /// How weights are stored and multiplied, for the plan [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArg>,
     /// A classifier that guides, for the plan

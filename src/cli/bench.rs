@@ -21,7 +21,7 @@ use crate::graph::{Graph, Node, Segment, fuse};
 use crate::model::sampling::ports;
 use crate::model::sampling_graph;
 use crate::op::Op;
-use crate::plan::{Plan, PlanOptions, mebibytes};
+use crate::plan::{Plan, PlanOptions, Precision, mebibytes};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -44,8 +44,10 @@ struct OpTime {
 /// # Errors
 /// What opening the model or the adapter gives; the device's errors.
 pub async fn run(args: &BenchArgs) -> Result<()> {
+    let precision = args.device.precision.map(Into::into).unwrap_or_default();
     if let Some(op) = &args.op {
-        return problems::operation(&Device::open(&args.device).await?.gpu, op, args.runs, args.json).await;
+        let gpu = Device::open(&args.device).await?.gpu;
+        return problems::operation(&gpu, op, precision, args.runs, args.json).await;
     }
     let (work, checkpoint, config) = subject(args.model.as_deref(), args.arch.as_deref())?;
     let device = Device::open(&args.device).await?;
@@ -53,8 +55,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     if config.role == Role::Classifier && args.arch.is_some() {
         return problems::guidance(&gpu, &work, &config, args).await;
     }
-    let plan =
-        PlanOptions { precision: args.device.precision.map(Into::into).unwrap_or_default(), ..PlanOptions::default() };
+    let plan = PlanOptions { precision, ..PlanOptions::default() };
     let batch = args.batch.map_or_else(|| usual_batch(args.arch.as_deref()), |n| n as usize);
     let mut options = SessionOptions { batch, plan, ..SessionOptions::default() };
     // It times what a run would use, and takes no time to choose it unless a budget is given.
@@ -250,11 +251,11 @@ fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
     out
 }
 
-/// GFLOP/s of a large square matrix product by our fastest kernel for it, and its side.
+/// GFLOP/s of a large square matrix product in float32 by our fastest kernel for it, and its side.
 async fn matmul(gpu: &Arc<Gpu>, runs: u32) -> Result<(f64, usize)> {
     let mut best = (0.0, SIDES[0]);
     for side in SIDES {
-        let (fastest, _) = match problems::fastest(gpu, &problems::matmul(side)?, runs.min(3)).await {
+        let (fastest, _) = match problems::fastest(gpu, &problems::matmul(side)?, Precision::F32, runs.min(3)).await {
             // A larger one would not fit either.
             Err(Error::Limit { .. }) => break,
             found => found?,

@@ -35,7 +35,9 @@ pub fn run(args: &InfoArgs) -> Result<()> {
             Some(path) => Some(open_model(Some(path), &args.flags)?.1.config),
             None => None,
         };
-        return print(&Session::plan(&Caps::webgpu_defaults(), &found.config, guide.as_ref(), &options)?.to_string());
+        // No device is asked, and what a plan takes is the same on all that can compute in its precision.
+        let caps = Caps { shader_f16: precision == Precision::F16, ..Caps::webgpu_defaults() };
+        return print(&Session::plan(&caps, &found.config, guide.as_ref(), &options)?.to_string());
     }
     let mut text = describe(checkpoint.name(), header, &found);
     if args.tensors {

@@ -16,7 +16,7 @@ use crate::model::blocks::convolution;
 use crate::model::classifier::{classifier, guidance_gradient};
 use crate::op::{Attention, Conv2d, Op};
 use crate::plan::select::{self, Variant};
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Plan, PlanOptions, Precision};
 use crate::{Error, Result};
 
 /// The name of the small network.
@@ -60,9 +60,9 @@ pub fn small() -> ModelConfig {
 ///
 /// # Errors
 /// A name that is none of an operation; the device's errors.
-pub async fn operation(gpu: &Arc<Gpu>, name: &str, runs: u32, as_json: bool) -> Result<()> {
+pub async fn operation(gpu: &Arc<Gpu>, name: &str, precision: Precision, runs: u32, as_json: bool) -> Result<()> {
     let graph = parse(name)?;
-    let (seconds, variant) = fastest(gpu, &graph, runs).await?;
+    let (seconds, variant) = fastest(gpu, &graph, precision, runs).await?;
     let flops: u64 =
         graph.nodes.iter().map(|node| node.op.operator().flops(&shapes(&graph, &node.inputs), node.shape)).sum();
     let gflops = flops as f64 / seconds / 1e9;
@@ -128,7 +128,7 @@ fn shapes(graph: &Graph, ids: &[TensorId]) -> Vec<Shape> {
 ///
 /// # Errors
 /// The device is too small for all of them; its other errors.
-pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, runs: u32) -> Result<(f64, Variant)> {
+pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: u32) -> Result<(f64, Variant)> {
     let mut best: Option<(f64, Variant)> = None;
     let mut refused = None;
     for node in graph.nodes.iter().filter(|node| node.op != Op::Input) {
@@ -139,7 +139,8 @@ pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, runs: u32) -> Result<(f64, V
                 continue;
             }
             let overrides = HashMap::from([(select::problem(node, &inputs), variant)]);
-            let plan = match Plan::new(graph, gpu.caps(), &PlanOptions { overrides, ..PlanOptions::default() }) {
+            let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
+            let plan = match Plan::new(graph, gpu.caps(), &options) {
                 Err(error @ Error::Limit { .. }) => {
                     refused = Some(error);
                     continue;

@@ -23,6 +23,8 @@ pub enum PrecisionArg {
     F32,
     /// Weights stored as float16, float32 arithmetic
     F16Weights,
+    /// Weights stored and multiplied as float16, float32 sums; the adapter needs shader-f16
+    F16,
 }
 
 impl From<PrecisionArg> for Precision {
@@ -30,6 +32,7 @@ impl From<PrecisionArg> for Precision {
         match precision {
             PrecisionArg::F32 => Self::F32,
             PrecisionArg::F16Weights => Self::F16Weights,
+            PrecisionArg::F16 => Self::F16,
         }
     }
 }

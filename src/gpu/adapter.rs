@@ -107,7 +107,10 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, options: OpenOptions) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
@@ -136,8 +139,9 @@ impl Gpu {
             *lock(&sink) = Some(Failure::Lost(reason.clone()));
             std::mem::take(&mut *lock(&told)).into_iter().for_each(|sender| sender.send(reason.clone()));
         });
-        let subgroups = options.subgroups || device.features().contains(wgpu::Features::SUBGROUP);
-        let caps = caps(&summary.name, &adapter.get_info(), &device.limits(), subgroups);
+        let mut features = device.features();
+        features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
+        let caps = caps(&summary.name, &adapter.get_info(), &device.limits(), features);
         let pipelines = Pipelines::new(options.checked);
         let (verdicts, staging) = (Verdicts::default(), Mutex::default());
         Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
@@ -348,7 +352,8 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     }
 }
 
-fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, subgroups: bool) -> Caps {
+fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Caps {
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;
     Caps {
         adapter: adapter.into(),
@@ -356,6 +361,7 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, subgroup
         max_binding_size: limits.max_storage_buffer_binding_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
         software: info.device_type == wgpu::DeviceType::Cpu,
     }

@@ -70,7 +70,10 @@ impl Operator for Attention {
         let out = lowering.output_shape();
         let size = out.c / self.heads;
         let tile = AttentionTile::of(lowering.variant());
-        let mut step = lowering.step(tile.define(Kernel::new("attention").with("D4", (size / 4) as i64)));
+        // It has no weights: how those are stored makes no other kernel.
+        let f16 = if lowering.f16_products() == 2 { 2 } else { 0 };
+        let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16);
+        let mut step = lowering.step(tile.define(kernel));
         step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
         self.describe(&mut step, out, tile.workers() * tile.queries);
         lowering.emit(step)

@@ -91,12 +91,18 @@ impl Conv2d {
             .with("TAIL", !lowering.output_shape().c.is_multiple_of(4))
     }
 
+    /// The define F16. Gradients multiply in float32: they are often smaller than float16's least normal number, 6e-5.
+    fn f16(&self, lowering: &Lowering<'_>) -> i64 {
+        if self.flipped { lowering.f16() } else { lowering.f16_products() }
+    }
+
     fn lower_matrix_product(&self, lowering: &mut Lowering<'_>, tile: GemmTile) -> Result<()> {
         let two = self.prologue == Prologue { two_sources: true, ..Prologue::default() };
         let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
         let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
         let out = lowering.output_shape();
-        let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", lowering.f16());
+        let kernel =
+            tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", self.f16(lowering));
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
@@ -115,10 +121,10 @@ impl Conv2d {
     fn lower_direct(&self, lowering: &mut Lowering<'_>, tile: Option<GemmTile>) -> Result<()> {
         let source = self.plain_source(lowering)?;
         let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
-        let stem = if tile.is_some() { "conv2d_gemm" } else { "conv2d" };
+        let (stem, f16) = if tile.is_some() { ("conv2d_gemm", self.f16(lowering)) } else { ("conv2d", lowering.f16()) };
         let mut kernel = self
             .define(Kernel::new(stem), lowering)
-            .with("F16", lowering.f16())
+            .with("F16", f16)
             .with("KERNEL", self.kernel as i64)
             .with("STRIDE", self.stride as i64)
             .with("PADDING", self.padding as i64);
@@ -145,7 +151,8 @@ impl Conv2d {
         let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
         let vectors = grid.c.is_multiple_of(4);
         let (blocks_x, blocks_y) = (out.w.div_ceil(4), out.h.div_ceil(4));
-        let kernel = Kernel::new("conv2d_block").with("VECTORS", vectors).with("F16", lowering.f16());
+        let f16 = if vectors { self.f16(lowering) } else { lowering.f16() };
+        let kernel = Kernel::new("conv2d_block").with("VECTORS", vectors).with("F16", f16);
         let mut step = lowering.step(self.define(kernel, lowering));
         step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
         self.finish(&mut step, lowering)?;
@@ -163,7 +170,9 @@ impl Conv2d {
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
         let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
         let chunk = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
-        let weight = self.winograd_weight(lowering, t, grid.c, n4)?;
+        // The sums of F(4x4)'s transforms cancel: they would amplify float16's rounding (of the weights alone, to 4e-3).
+        let half = t == 2 && self.f16(lowering) == 2;
+        let weight = self.winograd_weight(lowering, t, half, grid.c, n4)?;
         let v = lowering.temporary("V", points * chunk * c4 * 4);
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
@@ -187,7 +196,7 @@ impl Conv2d {
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", 0);
+            let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
             let mut step = lowering.step(plain);
             step.bind("a", v)
@@ -214,12 +223,21 @@ impl Conv2d {
     }
 
     /// The transformed weights: made at load where that is allowed to cost memory, else each time.
-    fn winograd_weight(&self, lowering: &mut Lowering<'_>, t: usize, channels: usize, n4: usize) -> Result<Resource> {
+    fn winograd_weight(
+        &self,
+        lowering: &mut Lowering<'_>,
+        t: usize,
+        half: bool,
+        channels: usize,
+        n4: usize,
+    ) -> Result<Resource> {
         if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
             return Ok(resident);
         }
-        let u = lowering.temporary("U", (t + 2) * (t + 2) * channels * n4 * 4);
-        let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", lowering.f16());
+        let elements = (t + 2) * (t + 2) * channels * n4 * 4;
+        let (u, f16) = if half { (elements / 2, 2) } else { (elements, lowering.f16()) };
+        let u = lowering.temporary("U", u);
+        let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", f16);
         let mut step = lowering.step(kernel);
         step.bind("w", lowering.weight(0, Layout::Taps))
             .bind("out", u)

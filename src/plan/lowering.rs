@@ -186,14 +186,19 @@ impl<'a> Lowering<'a> {
         &self.graph.params[self.current().params[i].0].shape
     }
 
-    /// 1 where matrices are stored as float16.
+    /// The define F16 of kernels that read a matrix: 1 where matrices are stored as float16.
     pub fn f16(&self) -> i64 {
-        (self.options.precision == Precision::F16Weights) as i64
+        self.options.precision.halves_weights() as i64
+    }
+
+    /// The define F16 of kernels that multiply matrices: 2 where they do so in float16.
+    pub fn f16_products(&self) -> i64 {
+        if self.options.precision == Precision::F16 { 2 } else { self.f16() }
     }
 
     /// Parameter `i` on the device in `layout`.
     pub fn weight(&mut self, i: usize, layout: Layout) -> Resource {
-        let f16 = layout != Layout::Vector && self.options.precision == Precision::F16Weights;
+        let f16 = layout != Layout::Vector && self.options.precision.halves_weights();
         let spec = self.spec(i, layout, f16);
         self.declare(spec)
     }
@@ -227,7 +232,7 @@ impl<'a> Lowering<'a> {
     pub fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource> {
         let spec = self.spec(i, layout, false);
         let rest = self.expansion.checked_sub(spec.bytes())?;
-        if self.options.precision == Precision::F16Weights {
+        if self.options.precision.halves_weights() {
             return None;
         }
         self.expansion = rest;

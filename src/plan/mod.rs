@@ -34,6 +34,8 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Storage buffers a kernel may bind.
     pub max_storage_buffers: u32,
+    /// Kernels may compute in float16.
+    pub shader_f16: bool,
     /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
     pub subgroup: Option<usize>,
     /// The driver computes on the CPU. Such ones read memory value by value, and want as much arithmetic as registers
@@ -50,6 +52,7 @@ impl Caps {
             max_binding_size: 128 << 20,
             max_workgroups: 65_535,
             max_storage_buffers: 8,
+            shader_f16: false,
             subgroup: None,
             software: false,
         }
@@ -65,7 +68,7 @@ impl Caps {
     }
 }
 
-/// How weights are stored on the device.
+/// How weights are stored on the device, and what they are multiplied in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Precision {
     /// float32
@@ -73,6 +76,10 @@ pub enum Precision {
     F32,
     /// Matrices as float16, unpacked in the shader; arithmetic in float32.
     F16Weights,
+    /// Matrices as float16; convolutions, linear layers and attention multiply in float16, in runs of four products whose
+    /// sums are added up in float32. Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the
+    /// feature shader-f16.
+    F16,
 }
 
 impl Precision {
@@ -81,14 +88,20 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::F16Weights => "f16-weights",
+            Self::F16 => "f16",
         }
+    }
+
+    /// Whether matrices are stored as float16.
+    pub fn halves_weights(self) -> bool {
+        self != Self::F32
     }
 }
 
 /// Choices that are not the device's.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
-    /// How weights are stored.
+    /// How weights are stored and multiplied.
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: select::Overrides,
@@ -192,8 +205,16 @@ impl Plan {
     /// Plans a fused graph.
     ///
     /// # Errors
-    /// [`Error::Limit`] where the device is too small.
+    /// [`Error::Limit`] where the device is too small, [`Error::Feature`] where it cannot compute in that precision.
     pub fn new(graph: &Graph, caps: &Caps, options: &PlanOptions) -> Result<Self> {
+        if options.precision == Precision::F16 && !caps.shader_f16 {
+            return Err(Error::Feature {
+                what: "float16 arithmetic".into(),
+                adapter: caps.adapter.clone(),
+                name: "shader-f16",
+                advice: "float16 weights (--precision f16-weights) need none and take as little memory".into(),
+            });
+        }
         let mut lowering = Lowering::new(graph, caps, options);
         for (i, node) in graph.nodes.iter().enumerate() {
             if node.op == Op::Input {
@@ -263,6 +284,11 @@ impl Plan {
     /// The kernel of each step.
     pub fn kernels(&self) -> Vec<&Kernel> {
         self.steps.iter().map(|step| &step.kernel).collect()
+    }
+
+    /// Whether any kernel computes in float16.
+    pub fn uses_f16(&self) -> bool {
+        self.steps.iter().any(|step| step.kernel.uses_f16())
     }
 
     /// Bytes of each slot.

@@ -13,6 +13,9 @@ use std::fmt;
 pub use sources::{KERNELS, SHARED};
 pub use template::{Access, Binding};
 
+/// What the define F16 is where a kernel computes in float16: 0 is float32, 1 storage alone (shaders/shared/factors.wgsl).
+const ENABLE_F16: i64 = 2;
+
 /// A kernel: a source's stem and the defines that specialise it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kernel {
@@ -40,6 +43,11 @@ impl Kernel {
         self.defines.get("SUBGROUP").is_some_and(|size| *size > 0)
     }
 
+    /// Whether it computes in float16, which is an optional feature.
+    pub fn uses_f16(&self) -> bool {
+        self.defines.get("F16") == Some(&ENABLE_F16)
+    }
+
     /// Expands the source under the defines.
     ///
     /// # Errors
@@ -50,7 +58,9 @@ impl Kernel {
         let expanded = template::expand(source, &scope, &|name| lookup(SHARED, name))
             .map_err(|e| format!("shaders/{}.wgsl: {e}", self.stem))?;
         let parameters = parameters(&expanded.text);
-        Ok(Shader { text: expanded.text, bindings: expanded.bindings, parameters })
+        // A directive, which must come before all else.
+        let enable = if self.uses_f16() { "enable f16;\n" } else { "" };
+        Ok(Shader { text: format!("{enable}{}", expanded.text), bindings: expanded.bindings, parameters })
     }
 }
 

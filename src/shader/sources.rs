@@ -47,4 +47,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 
 /// What kernels import.
 pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "math", "philox", "prologue", "step", "store", "weights"];
+    sources!["shared/": "epilogue", "factors", "math", "philox", "prologue", "step", "store", "weights"];

@@ -47,17 +47,17 @@ pub fn on_each<T: Send>(work: impl Fn(&Arc<Gpu>) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// Runs a suite of tests/conformance on every adapter under test: `count` tasks, whose errors are printed.
+/// Runs a suite of tests/conformance on every adapter under test: as many tasks as `count` says, whose errors are printed.
 ///
 /// # Panics
 /// Something fails or is out of tolerance; all of it is listed.
-pub fn conform(suite: &str, count: usize) {
+pub fn conform(suite: &str, count: impl Fn(&Gpu) -> usize + Sync) {
     let golden = super::golden();
     let failures = on_each(|gpu| {
         let mut failures = Vec::new();
         let adapter = &gpu.summary().name;
         let tasks = conformance::tasks(suite, gpu, golden);
-        assert_eq!(tasks.len(), count, "tasks of {suite}");
+        assert_eq!(tasks.len(), count(gpu), "tasks of {suite}");
         for task in tasks {
             match block_on(task.run(gpu, golden)) {
                 Ok(checks) => checks.iter().for_each(|check| {

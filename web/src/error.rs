@@ -23,7 +23,7 @@ fn code(error: &Error) -> &'static str {
         Error::Limit { .. } => "too-large",
         Error::Checkpoint { .. } | Error::Tensors { .. } | Error::Config(_) => "bad-file",
         // Its first advice is a smaller guidance scale.
-        Error::Options(_) | Error::NotFinite(_) => "bad-options",
+        Error::Options(_) | Error::NotFinite(_) | Error::Feature { .. } => "bad-options",
         _ => "internal",
     }
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub struct LoadRequest {
     /// Images at once.
     pub batch: Option<usize>,
-    /// `f32` or `f16-weights`.
+    /// `f32`, `f16-weights` or `f16`.
     pub precision: Option<String>,
     /// An upsampler's input.
     pub low_resolution: Option<usize>,
@@ -66,7 +66,8 @@ pub fn precision(asked: Option<&str>, header: &Header) -> Result<Precision> {
     match asked {
         Some("f32") => Ok(Precision::F32),
         Some("f16-weights") => Ok(Precision::F16Weights),
-        Some(other) => Err(Error::Options(format!("precision {other:?} is unknown; use f32 or f16-weights"))),
+        Some("f16") => Ok(Precision::F16),
+        Some(other) => Err(Error::Options(format!("precision {other:?} is unknown; use f32, f16-weights or f16"))),
         // Vectors are kept in float32 anyway.
         None if header.tensors.values().all(|t| t.shape.len() < 2 || t.dtype == DType::F16) => {
             Ok(Precision::F16Weights)

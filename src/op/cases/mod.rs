@@ -30,6 +30,18 @@ pub const OUT: &str = "out";
 /// multiply-adds and reciprocals.
 pub const TOLERANCE: f64 = 1e-5;
 
+/// The same where products are float16. Both factors are rounded by up to 2^-11 (of the weights the reference sees that
+/// rounding, of the values it does not), as are the products and the sums of four: about 2^-12.5 each in the mean square,
+/// 4e-4 together. Errors and terms of longer sums grow alike, with the root of their number. The rest is room for results
+/// that are small beside what was summed, for Winograd F(2x2), whose transforms double it (1e-3), and for softmax, which
+/// makes a score's absolute error a weight's relative one: the larger the scores, the more (2.6e-3 where they are peaked).
+pub const F16_TOLERANCE: f64 = 4e-3;
+
+/// The tolerance at a precision.
+pub fn tolerance(precision: Precision) -> f64 {
+    if precision == Precision::F16 { F16_TOLERANCE } else { TOLERANCE }
+}
+
 /// An operand's elements.
 #[derive(Debug, Clone)]
 pub(crate) enum Values {
@@ -199,7 +211,7 @@ impl Case {
         let param = |param: &Param| {
             let mut data = synthetic::weight(&param.name, &param.shape, 0);
             // Biases and norms stay float32.
-            if precision == Precision::F16Weights && param.shape.len() > 1 {
+            if precision.halves_weights() && param.shape.len() > 1 {
                 data.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
             }
             Ok(data)

@@ -10,11 +10,12 @@ use guided_diffusion::{Session, SessionOptions};
 
 use crate::{Golden, model_config, op_runs, sizes};
 
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F16Weights];
+pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16Weights, Precision::F16];
 
-/// A device that is large enough for every model: what it refuses is no concern here.
+/// A device that is large enough for every model and has float16: what it refuses is no concern here.
 pub fn ample() -> Caps {
-    Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, max_workgroups: 65_535, ..Caps::webgpu_defaults() }
+    let (most, defaults) = (1 << 40, Caps::webgpu_defaults());
+    Caps { max_buffer_size: most, max_binding_size: most, max_workgroups: 65_535, shader_f16: true, ..defaults }
 }
 
 #[derive(Default)]

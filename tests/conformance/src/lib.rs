@@ -20,6 +20,7 @@ use guided_diffusion::{Gpu, Result};
 
 pub use configs::{model_config, numbers, sampler_config, sizes, unet_config};
 pub use golden::{CHAOTIC, Golden};
+use kernels::PRECISIONS;
 pub use kernels::{ample, kernels};
 pub use networks::{run_classifier, run_unet};
 pub use ops::{OpRun, op_runs};
@@ -30,6 +31,8 @@ pub mod tolerance {
     pub const NETWORK: f64 = 2e-5;
     /// The same with matrices stored as float16, whose own rounding is 5e-4 an element.
     pub const F16_WEIGHTS: f64 = 2e-3;
+    /// The same with float16 products, which round the values as well.
+    pub const F16: f64 = 4e-3;
     /// A classifier's logits and gradients, whose path is twice as long.
     pub const CLASSIFIER: f64 = 5e-5;
     /// One guided step: the gradient's own bound, as its shift may be most of the step.
@@ -88,8 +91,9 @@ pub fn tasks(suite: &str, gpu: &Gpu, golden: &Golden) -> Vec<Task> {
     match suite {
         "ops" => op_runs(gpu.caps()).into_iter().map(Task::Op).collect(),
         "networks" => {
-            let both = |i| [Task::Network(i, Precision::F32), Task::Network(i, Precision::F16Weights)];
-            small("unet").flat_map(both).collect()
+            let able = |precision: &Precision| *precision != Precision::F16 || gpu.caps().shader_f16;
+            let precisions = PRECISIONS.into_iter().filter(able);
+            small("unet").flat_map(|i| precisions.clone().map(move |precision| Task::Network(i, precision))).collect()
         }
         "classifiers" => small("classifier").map(Task::Classifier).collect(),
         "samples" => small("sampler").map(Task::Sample).collect(),
@@ -105,6 +109,7 @@ impl Task {
             Self::Op(run) => run.name(),
             Self::Network(i, Precision::F32) => format!("unet {}", golden.name(*i)),
             Self::Network(i, Precision::F16Weights) => format!("unet {}, float16 weights", golden.name(*i)),
+            Self::Network(i, Precision::F16) => format!("unet {}, float16 products", golden.name(*i)),
             Self::Classifier(i) => format!("classifier {}", golden.name(*i)),
             Self::Sample(i) => format!("sample {}", golden.name(*i)),
             Self::Steps(i) => format!("steps of {}", golden.name(*i)),

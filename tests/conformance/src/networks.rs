@@ -85,6 +85,7 @@ pub(crate) async fn check_unet(gpu: &Arc<Gpu>, golden: &Golden, i: usize, precis
         tolerance: match precision {
             Precision::F32 => tolerance::NETWORK,
             Precision::F16Weights => tolerance::F16_WEIGHTS,
+            Precision::F16 => tolerance::F16,
         },
     })
 }

@@ -1,13 +1,14 @@
-//! The op case table by every kernel that may compute it, with both storages of weights, against the plain CPU reference.
+//! The op case table by every kernel that may compute it, in every precision, against the plain CPU reference.
 
 use std::sync::Arc;
 
 use guided_diffusion::gpu::selftest;
-use guided_diffusion::op::cases::{self, Case, TOLERANCE};
+use guided_diffusion::op::cases::{self, Case};
 use guided_diffusion::plan::select::Variant;
 use guided_diffusion::plan::{Caps, Precision};
 use guided_diffusion::{Gpu, Result};
 
+use crate::kernels::PRECISIONS;
 use crate::{Check, relative_l2};
 
 /// A case by one kernel.
@@ -17,11 +18,12 @@ pub struct OpRun {
     pub case: Arc<Case>,
     /// The kernel.
     pub variant: Variant,
-    /// How weights are stored.
+    /// How weights are stored and multiplied.
     pub precision: Precision,
 }
 
-/// Every case by every kernel that is legal under `caps`; with float16 weights where that changes anything.
+/// Every case by every kernel that is legal under `caps`; with float16 weights, and in float16 arithmetic, where that changes
+/// anything.
 ///
 /// # Panics
 /// A defect of the table.
@@ -30,10 +32,13 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
     for case in cases::table().unwrap() {
         let case = Arc::new(case);
         for variant in case.variants(caps) {
-            for precision in [Precision::F32, Precision::F16Weights] {
-                if precision == Precision::F32 || case.has_matrices() {
-                    runs.push(OpRun { case: case.clone(), variant, precision });
-                }
+            let differs = |precision| match precision {
+                Precision::F32 => true,
+                Precision::F16Weights => case.has_matrices(),
+                Precision::F16 => caps.shader_f16 && case.plan(caps, variant, precision).unwrap().uses_f16(),
+            };
+            for precision in PRECISIONS.into_iter().filter(|precision| differs(*precision)) {
+                runs.push(OpRun { case: case.clone(), variant, precision });
             }
         }
     }
@@ -54,6 +59,10 @@ impl OpRun {
     pub(crate) async fn check(&self, gpu: &Arc<Gpu>) -> Result<Check> {
         let expected = self.case.expected(self.precision)?;
         let result = selftest::run(gpu, &self.case, self.variant, self.precision).await?;
-        Ok(Check { name: self.name(), error: relative_l2(&result, &expected), tolerance: TOLERANCE })
+        Ok(Check {
+            name: self.name(),
+            error: relative_l2(&result, &expected),
+            tolerance: cases::tolerance(self.precision),
+        })
     }
 }

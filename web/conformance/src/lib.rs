@@ -50,7 +50,11 @@ impl Conformance {
     /// Chooses a suite of [`tasks`], or `shaders`, and names what is in it.
     pub fn choose(&mut self, suite: &str) -> Vec<String> {
         (self.kernels, self.tasks) = match suite {
-            "shaders" => (kernels(&self.golden, &[ample(), self.gpu.caps().clone()]).into_iter().collect(), Vec::new()),
+            "shaders" => {
+                let mut kernels = kernels(&self.golden, &[ample(), self.gpu.caps().clone()]);
+                kernels.retain(|kernel| !kernel.uses_f16() || self.gpu.caps().shader_f16);
+                (kernels.into_iter().collect(), Vec::new())
+            }
             _ => (Vec::new(), tasks(suite, &self.gpu, &self.golden)),
         };
         let kernels = self.kernels.iter().map(ToString::to_string);

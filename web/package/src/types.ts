@@ -40,8 +40,11 @@ export interface LoadOptions {
   classifier?: ModelSource;
   /** Images that are computed at once; more use more memory. Default 1. */
   batch?: number;
-  /** How weights are kept on the GPU: float16 halves their memory. Default: as the file stores them. */
-  precision?: 'f32' | 'f16-weights';
+  /**
+   * How weights are kept on the GPU: `f16-weights` halves their memory; `f16` multiplies in float16 too, on devices with the
+   * feature shader-f16 (on others `load` fails with code `bad-options`). Default: as the file stores them, and float32 arithmetic.
+   */
+  precision?: 'f32' | 'f16-weights' | 'f16';
   /** Keep the file in the browser's cache (URLs only). Default true. */
   cache?: boolean;
   /** The file's expected SHA-256 as hex: other content is refused. */
