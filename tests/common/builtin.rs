@@ -5,6 +5,7 @@ use std::sync::Arc;
 use guided_diffusion::checkpoint::Checkpoint;
 use guided_diffusion::config::Overrides;
 use guided_diffusion::gpu::Gpu;
+use guided_diffusion::plan::{PlanOptions, Precision};
 use guided_diffusion::sampler::{Method, SampleOptions};
 use guided_diffusion::{Images, Session, SessionOptions};
 use pollster::block_on;
@@ -12,11 +13,12 @@ use pollster::block_on;
 use super::judge::Judge;
 
 /// The built-in model, loaded for `batch` images.
-pub fn session(gpu: &Arc<Gpu>, batch: usize) -> Session {
+pub fn session(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion32.safetensors");
     let checkpoint = Checkpoint::open(path).unwrap();
     let config = checkpoint.config(&Overrides::default()).unwrap().config;
-    let options = SessionOptions { batch, ..SessionOptions::default() };
+    let plan = PlanOptions { precision, ..PlanOptions::default() };
+    let options = SessionOptions { batch, plan, ..SessionOptions::default() };
     block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap()
 }
 
@@ -31,7 +33,7 @@ pub fn ddim25() -> SampleOptions {
 
 /// How many of `count` samples, the classes in turn, the judge labels as asked.
 pub fn labelled_as_asked(gpu: &Arc<Gpu>, count: usize, batch: usize) -> usize {
-    let (mut session, judge) = (session(gpu, batch), Judge::open());
+    let (mut session, judge) = (session(gpu, batch, Precision::F32), Judge::open());
     let mut right = 0;
     for first in (0..count).step_by(batch) {
         let labels: Vec<u32> = (first..count.min(first + batch)).map(|i| i as u32 % 10).collect();
