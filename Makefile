@@ -5,11 +5,14 @@ export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # Mesa's device selection layer looks for a display server, and complains where there is none.
 export NODEVICE_SELECT := 1
 
+# Where `make web` serves the page.
+PORT := 8000
+
 .PHONY: help demo web web-build test test-native test-web bench bench-peers fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
-	@echo 'make web          build the page, and serve it on http://127.0.0.1:8000/'
+	@echo 'make web          build the page, and serve it on http://127.0.0.1:$(PORT)/'
 	@echo 'make web-build    build the page and the package into web/dist, for any static host'
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'
@@ -23,7 +26,7 @@ demo:
 	cargo run --release --locked -- sample --out samples.png
 
 web: web-build
-	node web/serve.mjs
+	node web/serve.mjs web/dist $(PORT)
 
 web-build:
 	scripts/web-build.sh

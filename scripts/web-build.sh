@@ -7,7 +7,8 @@ rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
 cp models/*.safetensors web/dist/models
-cp LICENSE NOTICE models/README.md web/dist/models
+cp models/README.md web/dist/models
+cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist
 # What the service worker keeps, so that the page opens without a network; the package keeps models itself.

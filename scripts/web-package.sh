@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Builds the npm package into web/package/dist: the wasm core, and the TypeScript around it as ES modules with types.
+# Builds the npm package in web/package: the wasm core, the TypeScript around it as ES modules with types (dist), and the
+# licences of all of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Nothing of an earlier build stays.
 rm -rf web/package/dist
 scripts/wasm.sh guided-diffusion-web web/package/dist/wasm
-cp LICENSE NOTICE web/package/dist/
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+cp LICENSE web/package/
+node web/notices.mjs web/package/THIRD-PARTY-NOTICES.txt
 scripts/npm-install.sh
 # The worker has other globals than a page.
 web/node_modules/.bin/tsc --project web/package

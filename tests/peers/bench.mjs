@@ -11,7 +11,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { launchChromium } from '../../web/tests/lib/chromium.mjs';
-import { serve } from '../../web/tests/lib/server.mjs';
+import { serve } from '../../web/server.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const run = promisify(execFile);

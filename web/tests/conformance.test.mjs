@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { adapterOf } from './lib/adapter.mjs';
 import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
-import { serve } from './lib/server.mjs';
+import { serve } from '../server.mjs';
 
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
 const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1 };

@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
-import { serve } from './lib/server.mjs';
+import { serve } from '../server.mjs';
 
 const MODEL = 'fashion32.safetensors';
 const CLASSIFIER = 'fashion32-classifier.safetensors';

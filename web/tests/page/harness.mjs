@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adapterOf } from '../lib/adapter.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
-import { serve } from '../lib/server.mjs';
+import { serve } from '../../server.mjs';
 import { watchLongTasks } from './longtasks.mjs';
 
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
