@@ -47,6 +47,11 @@ impl Stream {
         self.header.as_ref()
     }
 
+    /// Bytes of the whole file, as its header tells, once that is there.
+    pub fn described(&self) -> Option<u64> {
+        self.header.as_ref().map(|_| self.described)
+    }
+
     /// Takes bytes from the front of `piece`, at most up to the end of the header or of a tensor, and returns how many.
     /// After each call, look for [`Stream::header`] and take what [`Stream::is_ready`].
     ///

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::pipeline::Pipelines;
+use super::scope::{self, Caught};
 use super::selftest::Verdicts;
 use super::signal::{Sender, lock, signal};
 use crate::error::{Error, Result};
@@ -123,14 +124,9 @@ impl Gpu {
             .map_err(|e| Error::NoDevice { adapter: summary.name.clone(), reason: e.to_string() })?;
         let failure = Arc::new(Mutex::new(None));
         let sink = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error| {
-            let text = error.to_string();
-            let found = match error {
-                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory(text),
-                _ => Failure::Other(text),
-            };
-            lock(&sink).get_or_insert(found);
-        }));
+        scope::on_uncaught(&device, move |Caught { exhausted, reason }| {
+            lock(&sink).get_or_insert(if exhausted { Failure::OutOfMemory(reason) } else { Failure::Other(reason) });
+        });
         let (sink, waiting) = (failure.clone(), Arc::new(Mutex::new(Vec::<Sender<String>>::new())));
         let told = waiting.clone();
         device.set_device_lost_callback(move |reason, message| {

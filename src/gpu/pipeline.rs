@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::Gpu;
-use super::scope::{Outcome, Scope};
+use super::scope::{self, Caught, Outcome};
 use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::shader::{Access, Kernel};
@@ -55,10 +55,10 @@ impl Pipelines {
             let done = match started {
                 Ok((pipeline, outcome)) => match outcome.error().await {
                     None => Ok(pipeline),
-                    Some(error @ wgpu::Error::OutOfMemory { .. }) => {
-                        Err(Error::OutOfMemory(format!("shader {kernel}: {error}")))
+                    Some(Caught { exhausted: true, reason }) => {
+                        Err(Error::OutOfMemory(format!("shader {kernel}: {reason}")))
                     }
-                    Some(error) => Err(Error::Shader { kernel: kernel.to_string(), reason: error.to_string() }),
+                    Some(Caught { reason, .. }) => Err(Error::Shader { kernel: kernel.to_string(), reason }),
                 },
                 Err(error) => Err(error),
             };
@@ -83,28 +83,29 @@ impl Pipelines {
         let label = kernel.to_string();
         let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
-        let scope = Scope::open(gpu);
-        let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
-        let module = self.module(gpu, &label, text);
-        let layout = bind_group_layout(&gpu.device, &accesses);
-        let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // Kernels write workgroup memory before they read it.
-                zero_initialize_workgroup_memory: self.checked,
-                ..Default::default()
-            },
-            cache: self.cache.get(),
-        });
-        Ok((Pipeline { pipeline, layout }, scope.close()))
+        Ok(scope::watch(gpu, || {
+            let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
+            let module = self.module(gpu, &label, text);
+            let layout = bind_group_layout(&gpu.device, &accesses);
+            let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // Kernels write workgroup memory before they read it.
+                    zero_initialize_workgroup_memory: self.checked,
+                    ..Default::default()
+                },
+                cache: self.cache.get(),
+            });
+            Pipeline { pipeline, layout }
+        }))
     }
 
     fn module(&self, gpu: &Gpu, label: &str, text: String) -> wgpu::ShaderModule {

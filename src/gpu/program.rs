@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::adapter::Gpu;
 use super::pipeline::Pipeline;
 use super::readback::Readback;
-use super::scope::{self, Scope};
+use super::scope;
 use super::signal::{Signal, signal};
 use crate::error::{Error, Result};
 use crate::graph::Segment;
@@ -51,19 +51,22 @@ impl Program {
     /// A refused shader, out of memory, a lost device.
     pub async fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self> {
         let pipelines = gpu.pipelines.get(gpu, &plan.kernels()).await?;
-        let scope = Scope::open(gpu);
-        let slots = plan.slots.iter().enumerate().map(|(i, bytes)| gpu.storage(&slot_label(&plan, i), *bytes));
-        let slots = slots.collect();
-        let constant = |data: &Vec<f32>| {
-            let bytes: &[u8] = bytemuck::cast_slice(data);
-            let buffer = gpu.storage("constant", bytes.len() as u64);
-            gpu.queue.write_buffer(&buffer, 0, bytes);
-            buffer
-        };
-        let constants = plan.constants.iter().map(constant).collect();
-        let size = plan.parameters.len().max(PARAMETER_ALIGNMENT) as u64;
-        let parameters = gpu.buffer("parameters", size, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST);
-        gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
+        let ((slots, constants, parameters), outcome) = scope::watch(gpu, || {
+            let slot = |(i, bytes): (usize, &u64)| gpu.storage(&slot_label(&plan, i), *bytes);
+            let slots: Vec<wgpu::Buffer> = plan.slots.iter().enumerate().map(slot).collect();
+            let constant = |data: &Vec<f32>| {
+                let bytes: &[u8] = bytemuck::cast_slice(data);
+                let buffer = gpu.storage("constant", bytes.len() as u64);
+                gpu.queue.write_buffer(&buffer, 0, bytes);
+                buffer
+            };
+            let constants = plan.constants.iter().map(constant).collect();
+            let size = plan.parameters.len().max(PARAMETER_ALIGNMENT) as u64;
+            let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+            let parameters = gpu.buffer("parameters", size, usage);
+            gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
+            (slots, constants, parameters)
+        });
         // Made before anything can fail, so that the buffers are freed with it.
         let program = Self {
             gpu: gpu.clone(),
@@ -77,10 +80,10 @@ impl Program {
             in_flight: VecDeque::with_capacity(IN_FLIGHT + 1),
             plan,
         };
-        let refused = scope.close().error().await;
+        let refused = outcome.error().await;
         gpu.check()?;
         match refused {
-            Some(error) => Err(scope::refused("activations", &error, "a smaller batch may fit")),
+            Some(caught) => Err(caught.refusal("activations", "a smaller batch may fit")),
             None => Ok(program),
         }
     }
@@ -107,19 +110,22 @@ impl Program {
             if data.len() != expected {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
-            let scope = Scope::open(&self.gpu);
-            let buffer = self.weight_buffer(spec);
-            let first = spec.place.map_or(0, |place| place.offset);
-            let packed = spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, first + offset, bytes));
+            let ((buffer, packed), outcome) = scope::watch(&self.gpu, || {
+                let buffer = self.weight_buffer(spec);
+                let first = spec.place.map_or(0, |place| place.offset);
+                let packed =
+                    spec.pack(data, |offset, bytes| self.gpu.queue.write_buffer(&buffer, first + offset, bytes));
+                // Submitting frees the staging memory of the write.
+                self.gpu.queue.submit([]);
+                (buffer, packed)
+            });
             // Kept before anything can fail, so that it is freed with the program.
             self.weights[i] = Some(buffer);
-            // Submitting frees the staging memory of the write.
-            self.gpu.queue.submit([]);
-            let refused = scope.close().error().await;
+            let refused = outcome.error().await;
             packed?;
             self.gpu.check()?;
-            if let Some(error) = refused {
-                return Err(scope::refused(name, &error, "float16 weights (--precision f16-weights) may fit"));
+            if let Some(caught) = refused {
+                return Err(caught.refusal(name, "float16 weights (--precision f16-weights) may fit"));
             }
         }
         Ok(())
@@ -157,14 +163,16 @@ impl Program {
 
     /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
     pub(crate) async fn seal_blank(&mut self) -> Result<()> {
-        let scope = Scope::open(&self.gpu);
-        for i in 0..self.weights.len() {
-            if self.weights[i].is_none() {
-                self.weights[i] = Some(self.weight_buffer(&self.plan.weights[i]));
+        let gpu = self.gpu.clone();
+        let ((), outcome) = scope::watch(&gpu, || {
+            for i in 0..self.weights.len() {
+                if self.weights[i].is_none() {
+                    self.weights[i] = Some(self.weight_buffer(&self.plan.weights[i]));
+                }
             }
-        }
-        if let Some(error) = scope.close().error().await {
-            return Err(scope::refused("weights", &error, "float16 weights may fit"));
+        });
+        if let Some(caught) = outcome.error().await {
+            return Err(caught.refusal("weights", "float16 weights may fit"));
         }
         self.seal()
     }

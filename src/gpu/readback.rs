@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::adapter::Gpu;
-use super::scope::{self, Outcome, Scope};
+use super::scope::{self, Outcome};
 use super::signal::{Signal, lock, signal};
 use crate::error::{Error, Result};
 
@@ -25,14 +25,16 @@ pub(crate) struct Readback {
 impl Readback {
     /// Submits a copy of the first `bytes` bytes of `buffer`, as everything submitted so far leaves them.
     pub(crate) fn start(gpu: &Arc<Gpu>, buffer: &wgpu::Buffer, bytes: u64) -> Self {
-        let scope = Scope::open(gpu);
-        let staging = take(gpu, bytes);
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
-        let submission = gpu.queue.submit([encoder.finish()]);
-        let (sender, mapped) = signal();
-        staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
-        Self { gpu: gpu.clone(), staging, bytes, submission, outcome: scope.close(), mapped }
+        let ((staging, submission, mapped), outcome) = scope::watch(gpu, || {
+            let staging = take(gpu, bytes);
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+            let submission = gpu.queue.submit([encoder.finish()]);
+            let (sender, mapped) = signal();
+            staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
+            (staging, submission, mapped)
+        });
+        Self { gpu: gpu.clone(), staging, bytes, submission, outcome, mapped }
     }
 
     /// Whether the bytes are there. It waits for nothing.
@@ -50,8 +52,8 @@ impl Readback {
         }
         let (result, refused) = (mapped.await, outcome.error().await);
         gpu.check()?;
-        if let Some(error) = refused {
-            return Err(scope::refused("read-back", &error, "a smaller batch may fit"));
+        if let Some(caught) = refused {
+            return Err(caught.refusal("read-back", "a smaller batch may fit"));
         }
         let failed = |reason: String| Error::Gpu(format!("read-back: {reason}"));
         result.map_err(|e| failed(e.to_string()))?;

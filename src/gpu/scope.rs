@@ -1,5 +1,8 @@
-//! What the device reports of a group of calls, apart from all other work: every allocation and every pipeline is made
-//! under such a scope, so that what fails is an error with its name.
+//! What the device reports: of a group of calls, apart from all other work, and of whatever else goes wrong. Every
+//! allocation and every pipeline is made under such a watch, so that what fails is an error with its name.
+//!
+//! In a browser this speaks to the browser's own device: wgpu has no place for errors that the browser calls internal, as
+//! when a driver's compiler breaks down, and panics at them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,47 +10,31 @@ use std::pin::Pin;
 use super::adapter::Gpu;
 use crate::error::Error;
 
-#[cfg(not(target_arch = "wasm32"))]
-type Pending = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
-/// A browser's device stays on its thread.
-#[cfg(target_arch = "wasm32")]
-type Pending = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
-
-/// Calls whose errors are caught, of all kinds that WebGPU has.
-pub(crate) struct Scope {
-    memory: wgpu::ErrorScopeGuard,
-    internal: wgpu::ErrorScopeGuard,
-    validation: wgpu::ErrorScopeGuard,
+/// An error of the device.
+#[derive(Debug, Clone)]
+pub(crate) struct Caught {
+    /// Whether it is for want of memory.
+    pub exhausted: bool,
+    /// What the driver or the browser says.
+    pub reason: String,
 }
 
-impl Scope {
-    pub(crate) fn open(gpu: &Gpu) -> Self {
-        let push = |filter| gpu.device.push_error_scope(filter);
-        Self {
-            memory: push(wgpu::ErrorFilter::OutOfMemory),
-            internal: push(wgpu::ErrorFilter::Internal),
-            validation: push(wgpu::ErrorFilter::Validation),
+impl Caught {
+    /// The error of an allocation: of `what`, with what may fit where memory was too small.
+    pub(crate) fn refusal(&self, what: &str, advice: &str) -> Error {
+        match self.exhausted {
+            true => Error::OutOfMemory(format!("{what}: {}; {advice}", self.reason)),
+            false => Error::Gpu(format!("{what}: {}", self.reason)),
         }
     }
-
-    /// Ends the scope at once; what it caught is told later.
-    pub(crate) fn close(self) -> Outcome {
-        // The last one pushed is the first to go.
-        let (validation, internal, memory) = (self.validation.pop(), self.internal.pop(), self.memory.pop());
-        Outcome(Box::pin(async move {
-            let (validation, internal, memory) = (validation.await, internal.await, memory.await);
-            // Whatever uses a buffer that found no memory is invalid too: the cause comes first.
-            memory.or(internal).or(validation)
-        }))
-    }
 }
 
-/// What a scope will have caught.
-pub(crate) struct Outcome(Pending);
+/// What was caught of watched calls; it is told later.
+pub(crate) struct Outcome(platform::Pending);
 
 impl Outcome {
-    /// The error, if there was one.
-    pub(crate) async fn error(self) -> Option<wgpu::Error> {
+    /// The error, if there was one. Of several the cause: whatever uses a buffer that found no memory is invalid, too.
+    pub(crate) async fn error(self) -> Option<Caught> {
         self.0.await
     }
 }
@@ -58,10 +45,113 @@ impl fmt::Debug for Outcome {
     }
 }
 
-/// An allocation's error: of `what`, with what may fit where memory was too small.
-pub(crate) fn refused(what: &str, error: &wgpu::Error, advice: &str) -> Error {
-    match error {
-        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory(format!("{what}: {error}; {advice}")),
-        _ => Error::Gpu(format!("{what}: {error}")),
+/// Does `work` and catches all errors of its calls.
+pub(crate) fn watch<R>(gpu: &Gpu, work: impl FnOnce() -> R) -> (R, Outcome) {
+    let (result, pending) = platform::watch(&gpu.device, work);
+    (result, Outcome(pending))
+}
+
+/// Tells `handler` of errors that nobody watched for.
+pub(crate) use platform::on_uncaught;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod platform {
+    use std::sync::Arc;
+
+    use super::{Caught, Pin};
+
+    pub(super) type Pending = Pin<Box<dyn Future<Output = Option<Caught>> + Send>>;
+
+    /// The last one is asked first.
+    const FILTERS: [wgpu::ErrorFilter; 3] =
+        [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+
+    impl From<wgpu::Error> for Caught {
+        fn from(error: wgpu::Error) -> Self {
+            let exhausted = matches!(error, wgpu::Error::OutOfMemory { .. });
+            Self { exhausted, reason: error.to_string() }
+        }
+    }
+
+    pub(super) fn watch<R>(device: &wgpu::Device, work: impl FnOnce() -> R) -> (R, Pending) {
+        let scopes = FILTERS.map(|filter| device.push_error_scope(filter));
+        let result = work();
+        let caught: Vec<_> = scopes.into_iter().rev().map(wgpu::ErrorScopeGuard::pop).collect();
+        let pending = async move {
+            for error in caught {
+                if let Some(error) = error.await {
+                    return Some(error.into());
+                }
+            }
+            None
+        };
+        (result, Box::pin(pending))
+    }
+
+    pub(crate) fn on_uncaught(device: &wgpu::Device, handler: impl Fn(Caught) + Send + Sync + 'static) {
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| handler(error.into())));
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod platform {
+    use js_sys::{Function, Object, Promise, Reflect};
+    use wasm_bindgen::prelude::*;
+    use wasm_bindgen_futures::JsFuture;
+
+    use super::{Caught, Pin};
+
+    /// A browser's device stays on its thread.
+    pub(super) type Pending = Pin<Box<dyn Future<Output = Option<Caught>>>>;
+
+    /// The last one is asked first.
+    const FILTERS: [&str; 3] = ["validation", "internal", MEMORY];
+    const MEMORY: &str = "out-of-memory";
+
+    pub(super) fn watch<R>(device: &wgpu::Device, work: impl FnOnce() -> R) -> (R, Pending) {
+        for filter in FILTERS {
+            call(device, "pushErrorScope", &[filter.into()]);
+        }
+        let result = work();
+        let caught: Vec<_> =
+            FILTERS.into_iter().rev().map(|filter| (filter, call(device, "popErrorScope", &[]))).collect();
+        let pending = async move {
+            for (filter, answer) in caught {
+                // A device that is lost has no answer; that is noticed elsewhere.
+                let answer = match answer.and_then(|answer| answer.dyn_into::<Promise>().ok()) {
+                    Some(promise) => JsFuture::from(promise).await.ok(),
+                    None => None,
+                };
+                if let Some(error) = answer.filter(|error| error.is_object()) {
+                    return Some(Caught { exhausted: filter == MEMORY, reason: text(&error, "message") });
+                }
+            }
+            None
+        };
+        (result, Box::pin(pending))
+    }
+
+    pub(crate) fn on_uncaught(device: &wgpu::Device, handler: impl Fn(Caught) + 'static) {
+        let Some(device) = device.as_webgpu() else { return };
+        let listen = move |event: JsValue| {
+            let error = Reflect::get(&event, &"error".into()).unwrap_or_default();
+            let kind = Object::from(error.clone()).constructor().name();
+            let exhausted = kind == "GPUOutOfMemoryError";
+            handler(Caught { exhausted, reason: text(&error, "message") });
+        };
+        let listen = Closure::<dyn Fn(JsValue)>::new(listen).into_js_value();
+        // Setting a property that every device has cannot fail.
+        let _ = Reflect::set(device, &"onuncapturederror".into(), &listen);
+    }
+
+    /// Calls a method of the browser's device; `None` where it threw.
+    fn call(device: &wgpu::Device, method: &str, arguments: &[JsValue]) -> Option<JsValue> {
+        let device: &JsValue = device.as_webgpu()?.as_ref();
+        let method = Reflect::get(device, &method.into()).ok()?.dyn_into::<Function>().ok()?;
+        Reflect::apply(&method, device, &arguments.iter().collect()).ok()
+    }
+
+    fn text(object: &JsValue, property: &str) -> String {
+        Reflect::get(object, &property.into()).ok().and_then(|value| value.as_string()).unwrap_or_default()
     }
 }

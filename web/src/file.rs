@@ -38,6 +38,12 @@ impl File {
         self.stream.header().is_some()
     }
 
+    /// The file's length as its header tells, once that is there.
+    #[wasm_bindgen(getter)]
+    pub fn length(&self) -> Option<f64> {
+        self.stream.described().map(|bytes| bytes as f64)
+    }
+
     /// Whether a tensor is complete: `Model.upload` takes it.
     #[wasm_bindgen(getter, js_name = hasTensor)]
     pub fn has_tensor(&self) -> bool {

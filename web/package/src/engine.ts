@@ -2,7 +2,9 @@
 import { Client } from './client.js';
 import { GuidedDiffusionError } from './errors.js';
 import { Model } from './model.js';
+import { fileName } from './names.js';
 import type { RawSource } from './protocol.js';
+import { lengthOf } from './response.js';
 import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StoredModel } from './types.js';
 
 export class GuidedDiffusion {
@@ -99,14 +101,14 @@ async function raw(source: ModelSource, role: string, transfer: Transferable[]):
     return { kind: 'blob', blob: source, name: source instanceof File ? source.name : role };
   }
   if (source instanceof Response) {
-    const name = source.url || role;
+    const name = source.url ? fileName(source.url) : role;
     if (!source.ok) throw new GuidedDiffusionError('network', `${name}: the server answered ${source.status}`);
     if (!source.body || source.bodyUsed) {
       throw new GuidedDiffusionError('bad-options', `${name}: the response has no body, or it was read already`);
     }
-    if (!streamsCross()) return { kind: 'blob', blob: await source.blob(), name: fileName(name) };
+    if (!streamsCross()) return { kind: 'blob', blob: await source.blob(), name };
     transfer.push(source.body);
-    return { kind: 'stream', stream: source.body, name: fileName(name), total: contentLength(source) };
+    return { kind: 'stream', stream: source.body, name, length: lengthOf(source) };
   }
   return { kind: 'url', url: new URL(source, location.href).href };
 }
@@ -120,14 +122,4 @@ function streamsCross(): boolean {
   } catch {
     return false;
   }
-}
-
-function fileName(url: string): string {
-  return url.split(/[?#]/)[0]?.split('/').pop() || url;
-}
-
-/** The length of the body as it will be read, which is not what a server says of a compressed one. */
-function contentLength(response: Response): number | null {
-  const length = response.headers.get('content-length');
-  return length && !response.headers.get('content-encoding') ? Number(length) : null;
 }

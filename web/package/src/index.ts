@@ -3,5 +3,6 @@ export { GuidedDiffusion } from './engine.js';
 export { GuidedDiffusionError } from './errors.js';
 export { Model, type InputImage } from './model.js';
 export { fileName } from './names.js';
+export { randomSeed } from './seed.js';
 export { sampleStack, type StackOptions, type StackRun, type StackStep } from './stack.js';
 export type * from './types.js';

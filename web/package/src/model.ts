@@ -3,6 +3,7 @@ import type { Client } from './client.js';
 import { Image } from './image.js';
 import type { RawInput, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
+import { randomSeed } from './seed.js';
 import type { GeneratedImage, ModelInfo, Run, SampleOptions } from './types.js';
 
 /** What an upsampler enlarges. */
@@ -73,9 +74,4 @@ function respacing(steps: number, sampler: SampleOptions['sampler'], all: number
   if (sampler === 'ancestral' || !(steps > 0 && steps <= all)) return String(steps);
   const stride = Math.ceil(all / steps);
   return `ddim${Math.ceil(all / stride)}`;
-}
-
-/** Of 32 bits, so that people can type it. */
-function randomSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 }

@@ -21,9 +21,9 @@ export interface RawImage {
 export type RawSource =
   | { kind: 'url'; url: string }
   | { kind: 'blob'; blob: Blob; name: string }
-  | { kind: 'stream'; stream: ReadableStream<Uint8Array>; name: string; total: number | null };
+  | { kind: 'stream'; stream: ReadableStream<Uint8Array>; name: string; length: number | null };
 
-export type RawLoadOptions = Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'>;
+type RawLoadOptions = Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'>;
 
 /** Images to enlarge. */
 export interface RawInput {

@@ -1,6 +1,7 @@
 /** The two-stage stack of the paper: a model makes small images, an upsampler enlarges them. */
 import { aborted } from './errors.js';
 import type { Model } from './model.js';
+import { randomSeed } from './seed.js';
 import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
 
 export interface StackOptions extends SampleOptions {
@@ -24,7 +25,7 @@ export interface StackRun extends Run, AsyncIterable<StackStep> {
 /** Makes images by `model` and enlarges them by `upsampler`; classes and indices travel with them. */
 export function sampleStack(model: Model, upsampler: Model, options: StackOptions = {}): StackRun {
   const { upsampler: own, ...first } = options;
-  const seed = BigInt(first.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+  const seed = BigInt(first.seed ?? randomSeed());
   const small = model.sample({ ...first, seed });
   const next = { signal: first.signal, previewEvery: first.previewEvery, seed: BigInt.asUintN(64, seed + 1n), ...own };
   let cancelled = false;

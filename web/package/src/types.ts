@@ -11,7 +11,7 @@ export type ModelSource = string | URL | Blob | Response;
 export interface LoadProgress {
   /** Bytes read, of all files of the load. */
   loaded: number;
-  /** All bytes; null where a server does not say. */
+  /** All bytes; null until each file’s length is known: from its server, or else from its first bytes. */
   total: number | null;
   /** `network`, `cache` or `file`: where the present bytes come from; `device` while kernels are compiled. */
   from: 'network' | 'cache' | 'file' | 'device';

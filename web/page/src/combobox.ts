@@ -1,8 +1,9 @@
 /**
  * The class field: an editable combobox with a list (the ARIA pattern of that name), which searches a thousand names
- * by any part of them. A native datalist would be smaller, but phones show it badly and it cannot refuse other text.
+ * by any part of them. A native datalist would be smaller, but phones show it badly. What is no class is never taken for
+ * another one: the field is invalid until it is put right.
  */
-import { byId, element } from './dom.js';
+import { announce, byId, element } from './dom.js';
 
 /** Names shown at once; more would only be scrolled past. */
 const SHOWN = 60;
@@ -48,6 +49,8 @@ export class ClassField {
   /** The classes of the model in use; `names` may be empty where its file does not name them. */
   offer(classes: number, names: string[]): void {
     const wanted = this.value;
+    const invalid = !this.input.validity.valid;
+    const typed = this.input.value;
     this.choices = [];
     if (classes > 0) this.choices.push({ value: null, name: 'All classes', key: 'all classes' });
     for (let label = 0; label < classes; label++) {
@@ -58,16 +61,27 @@ export class ClassField {
     this.close();
     this.value = wanted;
     if (classes === 0) this.input.value = 'This model has no classes';
+    else if (invalid) this.take(typed);
   }
 
   get value(): number | null {
     return this.chosen ? this.chosen.value : this.early;
   }
 
+  /** A label that the model does not have stays in the field, and is refused there. */
   set value(label: number | null) {
     this.early = label;
-    this.chosen = this.choices.find((choice) => choice.value === label) ?? this.choices[0];
-    this.input.value = this.chosen?.name ?? '';
+    this.chosen = this.choices.find((choice) => choice.value === label);
+    this.input.value = this.chosen?.name ?? (label === null || this.choices.length === 0 ? '' : `Class ${label}`);
+    this.input.setCustomValidity(this.chosen || this.choices.length === 0 ? '' : this.problem);
+  }
+
+  private get problem(): string {
+    const text = this.input.value.trim();
+    const which = this.choices.length > 2 ? `: there are ${this.choices.length - 1}` : '';
+    return text
+      ? `This model has no class “${text}”. Please choose one of its classes${which}.`
+      : 'Please choose a class, or “All classes”.';
   }
 
   private open(search: string): void {
@@ -122,6 +136,7 @@ export class ClassField {
       event.preventDefault();
       event.stopPropagation();
       this.choose(this.chosen);
+      this.close(); // where there was nothing to go back to
     }
   }
 
@@ -130,20 +145,28 @@ export class ClassField {
     const changed = choice !== this.chosen;
     this.chosen = choice;
     this.input.value = choice.name;
+    this.input.setCustomValidity('');
     this.input.select();
     this.close();
     if (changed) this.onChange();
   }
 
-  /** Leaving the field takes what was typed if it is a name, else restores the choice. */
+  /** Leaving the field takes what was typed. */
   private settle(): void {
     if (this.list.hidden) return;
-    const typed = plain(this.input.value);
-    const exact = this.choices.find((choice) => plain(choice.name) === typed || String(choice.value) === typed);
-    const changed = exact !== undefined && exact !== this.chosen;
-    this.chosen = exact ?? this.chosen;
-    this.input.value = this.chosen?.name ?? '';
     this.close();
-    if (changed) this.onChange();
+    const before = this.chosen;
+    this.take(this.input.value);
+    if (this.input.validity.valid && this.chosen !== before) this.onChange();
+  }
+
+  /** Takes a name or a number; anything else stays to be put right, and is told. */
+  private take(text: string): void {
+    const typed = plain(text);
+    const found = this.choices.find((choice) => plain(choice.name) === typed || String(choice.value) === typed);
+    this.chosen = found ?? this.chosen;
+    this.input.value = found?.name ?? text;
+    this.input.setCustomValidity(found ? '' : this.problem);
+    if (!found) announce(this.input.validationMessage);
   }
 }

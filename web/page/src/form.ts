@@ -1,7 +1,8 @@
 /** The settings as fields: what a run is started with, checked, and what a link or an earlier image puts there. */
+import { randomSeed } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
 import { byId } from './dom.js';
-import { type Sampler, type Settings, bounds, parseNumber, parseSeed, randomSeed, usualSteps } from './settings.js';
+import { type Sampler, type Settings, bounds, parseNumber, parseSeed, usualSteps } from './settings.js';
 
 type NumberName = 'count' | 'steps' | 'guidance' | 'eta';
 const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta'];
@@ -60,8 +61,8 @@ export class SettingsForm {
       : 'This model came without a classifier to guide it.';
   }
 
-  /** The settings, or null after the first wrong field was shown to the visitor. */
-  read(): Settings | null {
+  /** The settings, or null where a field is wrong, the first of which is shown to the visitor, unless `report` is false. */
+  read(report = true): Settings | null {
     const values = new Map<NumberName, number>();
     for (const name of numbers) {
       const field = this.fields[name];
@@ -76,8 +77,8 @@ export class SettingsForm {
     const wrong = this.form.querySelector<HTMLInputElement>('input:invalid');
     if (wrong || seed === null) {
       const hidden = wrong?.closest('details');
-      if (hidden) hidden.open = true;
-      wrong?.reportValidity();
+      if (hidden && report) hidden.open = true;
+      if (report) wrong?.reportValidity();
       return null;
     }
     return {
@@ -108,10 +109,13 @@ export class SettingsForm {
     this.dice.ariaPressed = String(each);
   }
 
-  /** Called for each run: a seed that was shown is used once, then another follows. */
-  nextSeed(): void {
+  /** As `read`, for a run that begins: a seed that was shown is used once, then another follows. */
+  spend(): Settings | null {
+    const settings = this.read();
+    if (!settings) return null;
     if (this.rolling && this.seed.value === this.spent) this.rollNow();
     this.spent = this.seed.value;
+    return { ...settings, seed: BigInt(this.spent) };
   }
 
   useSeed(seed: bigint): void {

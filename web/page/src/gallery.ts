@@ -18,7 +18,7 @@ export interface Request {
   className: (label: number | null) => string;
 }
 
-export interface SheetActions {
+interface SheetActions {
   /** Opens a finished image. */
   open: (sheet: Sheet, index: number) => void;
   reuse: (request: Request) => void;
@@ -26,7 +26,7 @@ export interface SheetActions {
 }
 
 /** One line about a run, as it is printed on a sheet's edge. */
-export function caption({ settings, className }: Request): string {
+function caption({ settings, className }: Request): string {
   const what = settings.label === null ? className(null) : className(settings.label);
   const sampler = settings.sampler === 'ddim' ? 'DDIM' : 'ancestral';
   const eta = settings.sampler === 'ddim' && settings.eta > 0 ? `, eta ${settings.eta}` : '';

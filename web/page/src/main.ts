@@ -86,11 +86,11 @@ class Page {
     this.setBusy('loading');
     this.start(async (signal) => {
       this.progress.begin('Opening the GPU');
-      await this.fetchModel(choice, this.form.read()?.count ?? 1, signal);
+      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal);
       this.setBusy(undefined);
       this.progress.rest('Ready', 'Press Generate and watch the images form.');
       if (this.queued) return this.generate();
-      if (!this.gallery.occupied) this.placeholder(this.form.read());
+      if (!this.gallery.occupied) this.placeholder(this.form.read(false));
     });
   }
 
@@ -117,8 +117,7 @@ class Page {
       return this.load(this.wanted);
     }
     this.queued = false;
-    this.form.nextSeed();
-    const settings = this.form.read();
+    const settings = this.form.spend();
     if (!settings) return;
     this.notice.hide();
     this.setBusy('running');

@@ -2,6 +2,7 @@
  * What a run is asked for: the settings with their bounds, and their form as a link. A link comes from anywhere, so
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
+import { randomSeed } from 'guided-diffusion';
 
 export type Sampler = 'ddim' | 'ancestral';
 
@@ -36,7 +37,7 @@ export const bounds = {
 /** Steps that a sampler is good with, which the package takes too. */
 export const usualSteps: Record<Sampler, number> = { ddim: 25, ancestral: 250 };
 
-export function defaults(): Settings {
+function defaults(): Settings {
   return {
     label: null,
     count: 10,
@@ -46,11 +47,6 @@ export function defaults(): Settings {
     guidance: 2,
     seed: randomSeed(),
   };
-}
-
-/** Short enough to be read aloud; links and fields take all 64 bits. */
-export function randomSeed(): bigint {
-  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
 }
 
 /** A plain decimal number within its range, else null. */

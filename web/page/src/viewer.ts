@@ -3,7 +3,7 @@ import type { GeneratedImage } from 'guided-diffusion';
 import { byId, closable, element, paint } from './dom.js';
 import type { Request, Sheet } from './gallery.js';
 
-export interface ViewerActions {
+interface ViewerActions {
   useSeed: (seed: bigint) => void;
   link: (request: Request) => Promise<void>;
 }

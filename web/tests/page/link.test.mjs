@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
+import { fileName } from 'guided-diffusion';
 import { parseLink, parseUrl, toLink } from '../../dist/settings.js';
 
 globalThis.crypto ??= webcrypto; // Node 18 has it under the other name alone
@@ -26,6 +27,16 @@ test('a link keeps every setting', () => {
 test('a link names models from elsewhere', () => {
   const model = { kind: 'url', model: 'https://example.org/a%20b.safetensors?x=1&y=2', classifier: 'https://example.org/c' };
   assert.deepEqual(parseLink(toLink(settings, model)).model, model);
+});
+
+test('an address with a lone percent sign is taken as it is, and has a name', () => {
+  const address = 'https://example.org/%';
+  const expected = { kind: 'url', model: address, classifier: '' };
+  assert.deepEqual(parseLink(toLink(settings, expected)).model, expected);
+  assert.deepEqual(parseLink(`#model=${address}`).model, expected, 'not even encoded');
+  assert.equal(fileName(address), '%');
+  assert.equal(fileName('https://example.org/a%20b.safetensors?x=%'), 'a b.safetensors');
+  assert.equal(fileName('https://example.org/'), 'https://example.org/');
 });
 
 test('an empty link gives a seed of its own and no model', () => {

@@ -113,6 +113,26 @@ describe('states of other browsers', () => {
     }
   });
 
+  test('no room for the very first check of a kernel is a full memory too', async () => {
+    const site = await start({ fail: 'no-memory' });
+    try {
+      const { page } = await site.open();
+      assert.match(await noticed(page), /Not enough memory on the GPU.*noise: activations: no room is left/s);
+    } finally {
+      await site.close();
+    }
+  });
+
+  test('a kernel whose compiler breaks down is named', async () => {
+    const site = await start({ fail: 'internal' });
+    try {
+      const { page } = await site.open();
+      assert.match(await noticed(page), /shader \S+.*the compiler broke down/s);
+    } finally {
+      await site.close();
+    }
+  });
+
   test('a link to a model from elsewhere fetches nothing by itself', async () => {
     const site = await start();
     try {

@@ -68,6 +68,10 @@ describe('the page in use', () => {
     const seed = await page.inputValue('#seed');
     assert.notEqual(seed, '5');
     const first = await pixels(page);
+    await fill(page, { steps: 1001 });
+    await page.click('#generate');
+    assert.equal(await page.inputValue('#seed'), seed, 'a run that does not begin rolls no dice');
+    await fill(page, { steps: 2 });
     await page.locator('#current').getByRole('button', { name: 'Ankle boot, image 1 of 1' }).click();
     assert.equal(await page.textContent('#viewer-title'), 'Ankle boot');
 
@@ -100,7 +104,16 @@ describe('the page in use', () => {
     assert.equal(await page.getAttribute('#class', 'aria-expanded'), 'false');
     await page.keyboard.type('nothing of this name');
     await page.keyboard.press('Tab');
-    assert.equal(await page.inputValue('#class'), 'Sneaker', 'what is no class is not taken');
+    assert.equal(await page.inputValue('#class'), 'nothing of this name', 'what is no class stays to be put right');
+    await page.click('#generate');
+    const told = await page.evaluate(() => [document.activeElement.id, document.activeElement.validationMessage]);
+    assert.equal(told[0], 'class');
+    assert.match(told[1], /no class “nothing of this name”.*there are 10/);
+    assert.ok(await page.isVisible('#generate'), 'no other class is made instead');
+    await page.fill('#class', 'Sneakers');
+    await page.keyboard.press('Escape');
+    assert.equal(await page.inputValue('#class'), 'Sneaker', 'Escape goes back to the choice');
+    assert.ok(await page.evaluate(() => document.querySelector('#class').validity.valid));
 
     await page.focus('#steps');
     await fill(page, { steps: 1001 });
@@ -119,6 +132,11 @@ describe('the page in use', () => {
     await page.waitForFunction(() => document.querySelector('#seed').value === '11');
     assert.equal(await page.inputValue('#class'), 'Dress');
     assert.equal(await page.locator('#current canvas').count(), 2, 'the frames that Generate will fill');
+    await page.evaluate(() => (location.hash = '#label=12&count=1&steps=3&seed=12'));
+    await page.waitForFunction(() => document.querySelector('#seed').value === '12');
+    await page.click('#generate');
+    assert.match(await page.evaluate(() => document.activeElement.validationMessage), /no class “Class 12”/);
+    assert.ok(await page.isVisible('#generate'), 'no other class is made instead');
   });
 
   test('memory comes back to its start after 20 rounds of generate and cancel', async () => {

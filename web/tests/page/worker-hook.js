@@ -1,5 +1,6 @@
 // Put before the package's worker by the page tests: what only the worker can reach, kept where a test can ask for it.
-// Nothing here changes what the worker does, but for `fail`: 'out-of-memory' or 'no-adapter' is what WebGPU then reports.
+// Nothing here changes what the worker does, but for `fail`, which is what WebGPU then reports: 'no-adapter', 'out-of-memory'
+// (no room for weights, but for small things), 'no-memory' (no room at all), 'internal' (the driver's compiler breaks down).
 self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
 {
   const { hook } = self;
@@ -14,13 +15,20 @@ self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
     return device;
   };
   // Bytes of the buffers that were made and not destroyed yet.
-  const { createBuffer, popErrorScope } = GPUDevice.prototype;
-  let large = false;
+  const { createBuffer, createComputePipeline, pushErrorScope, popErrorScope } = GPUDevice.prototype;
+  const scopes = [];
+  /** What the innermost scope of this kind is to report. */
+  const report = (filter, error) => {
+    const scope = scopes.findLast((one) => one.filter === filter);
+    if (scope) scope.error = error;
+  };
   GPUDevice.prototype.createBuffer = function (descriptor) {
-    const buffer = createBuffer.call(this, descriptor);
+    const refused = hook.fail === 'no-memory' || (hook.fail === 'out-of-memory' && descriptor.size > 1e6);
+    if (refused) report('out-of-memory', new GPUOutOfMemoryError('no room is left'));
+    // A buffer that found no room is invalid, and so is all that uses it.
+    const buffer = createBuffer.call(this, refused ? { ...descriptor, usage: 0 } : descriptor);
     const { size } = buffer;
     hook.gpuBytes += size;
-    large ||= size > 1e6;
     const destroy = buffer.destroy.bind(buffer);
     let alive = true;
     buffer.destroy = () => {
@@ -30,12 +38,18 @@ self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
     };
     return buffer;
   };
-  // The memory is full for weights, not for small things.
+  GPUDevice.prototype.createComputePipeline = function (descriptor) {
+    if (hook.fail === 'internal') report('internal', new GPUInternalError('the compiler broke down'));
+    return createComputePipeline.call(this, descriptor);
+  };
+  GPUDevice.prototype.pushErrorScope = function (filter) {
+    scopes.push({ filter, error: null });
+    return pushErrorScope.call(this, filter);
+  };
   GPUDevice.prototype.popErrorScope = async function () {
+    const scope = scopes.pop();
     const error = await popErrorScope.call(this);
-    const full = hook.fail === 'out-of-memory' && large;
-    large = false;
-    return full ? new GPUOutOfMemoryError('no room is left') : error;
+    return scope.error ?? error;
   };
   for (const name of ['instantiate', 'instantiateStreaming']) {
     const original = WebAssembly[name];

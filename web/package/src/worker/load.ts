@@ -90,7 +90,7 @@ class Feed {
     private readonly url: string | null,
     private readonly expected: string | null,
   ) {
-    this.file = new File(source.name, source.total ?? undefined);
+    this.file = new File(source.name, source.length ?? undefined);
     this.#pieces = source.pieces();
   }
 
@@ -100,7 +100,8 @@ class Feed {
       this.#rest = this.#rest.subarray(this.file.push(this.#rest));
     }
     // Of a file that is too short for one, this tells so.
-    if (!this.file.hasHeader) this.file.finish();
+    if (this.file.length === undefined) this.file.finish();
+    else await this.source.expect(this.file.length);
   }
 
   /** Feeds the tensors, and returns the file's hash. */
@@ -143,8 +144,8 @@ class Feed {
 }
 
 function sum(files: Feed[], from?: LoadProgress['from']): LoadProgress {
-  const totals = files.map(({ source }) => source.total);
-  const reading = files.find(({ loaded, source }) => loaded < (source.total ?? Infinity)) ?? files.at(-1);
+  const totals = files.map(({ source }) => source.length);
+  const reading = files.find(({ loaded, source }) => loaded < (source.length ?? Infinity)) ?? files.at(-1);
   return {
     loaded: files.reduce((all, { loaded }) => all + loaded, 0),
     total: totals.includes(null) ? null : totals.reduce<number>((all, total) => all + (total ?? 0), 0),

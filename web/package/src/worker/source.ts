@@ -1,6 +1,7 @@
 /** Where a file's bytes come from: the network, with what the browser keeps of earlier downloads, or a file. */
 import { fileName } from '../names.js';
 import type { RawSource } from '../protocol.js';
+import { lengthOf } from '../response.js';
 import { Failure } from './failure.js';
 import * as storage from './storage.js';
 
@@ -14,12 +15,15 @@ const UNCACHED: RequestInit = { cache: 'no-store' };
 export interface Source {
   /** For messages. */
   readonly name: string;
-  readonly total: number | null;
+  /** Bytes of the whole file, where they are known. */
+  readonly length: number | null;
   /** The hash that the content had when it was stored, where it comes from there. */
   readonly stored: string | null;
   /** Where the last piece came from. */
   from: 'network' | 'cache' | 'file';
   pieces(): AsyncGenerator<Uint8Array, void, undefined>;
+  /** The file itself tells its length. */
+  expect(length: number): Promise<void>;
   /** All was read, and has this hash. */
   complete(sha256: string): Promise<void>;
   /** Ends it before its end; what was stored so far is kept to be continued, or not. */
@@ -28,7 +32,7 @@ export interface Source {
 
 export async function open(raw: RawSource, cache: boolean, sha256: string | null, signal: AbortSignal): Promise<Source> {
   if (raw.kind === 'blob') return new StreamSource(raw.name, raw.blob.stream(), raw.blob.size, 'file', null, signal);
-  if (raw.kind === 'stream') return new StreamSource(raw.name, raw.stream, raw.total, 'network', null, signal);
+  if (raw.kind === 'stream') return new StreamSource(raw.name, raw.stream, raw.length, 'network', null, signal);
   if (cache) {
     const entry = await storage.find(raw.url);
     if (entry?.sha256 && (sha256 === null || entry.sha256 === sha256)) {
@@ -44,7 +48,7 @@ class StreamSource implements Source {
   constructor(
     readonly name: string,
     private readonly stream: ReadableStream<Uint8Array>,
-    readonly total: number | null,
+    public length: number | null,
     readonly from: Source['from'],
     readonly stored: string | null,
     private readonly signal: AbortSignal,
@@ -55,6 +59,10 @@ class StreamSource implements Source {
       const what = this.from === 'network' ? 'the download broke off' : 'it could not be read';
       return new Failure(this.from === 'network' ? 'network' : 'bad-file', `${this.name}: ${what} (${error})`);
     });
+  }
+
+  async expect(length: number): Promise<void> {
+    this.length = length;
   }
 
   async complete(): Promise<void> {}
@@ -76,7 +84,7 @@ class Download implements Source {
     private response: Response,
     /** Bytes that are stored already, before those of the response. */
     private readonly kept: number,
-    readonly total: number | null,
+    public length: number | null,
     private readonly validator: string | null,
     private readonly writer: storage.Writer | null,
     private readonly signal: AbortSignal,
@@ -88,16 +96,19 @@ class Download implements Source {
     const note = cache ? await storage.find(url) : null;
     const writer = cache ? await storage.Writer.open(url) : null;
     try {
-      let kept = note?.validator ? (writer?.size ?? 0) : 0;
-      let response = kept > 0 ? await continued(url, kept, note?.validator ?? '', signal) : null;
-      if (!response) {
-        kept = 0;
-        response = await ask(url, cache ? UNCACHED : {}, signal);
+      const size = writer?.size ?? 0;
+      if (size > 0 && note?.validator && note.length !== null) {
+        const { validator, length } = note;
+        const rest = await continued(url, size, length, validator, signal);
+        if (rest) {
+          await writer?.begin(size, validator, length);
+          return new Download(url, rest, size, length, validator, writer, signal);
+        }
       }
-      const validator = validatorOf(response) ?? (kept > 0 ? (note?.validator ?? null) : null);
-      const length = lengthOf(response);
-      await writer?.begin(kept, validator);
-      return new Download(url, response, kept, length === null ? null : kept + length, validator, writer, signal);
+      const response = await ask(url, cache ? UNCACHED : {}, signal);
+      const [validator, length] = [validatorOf(response), lengthOf(response)];
+      await writer?.begin(0, validator, null);
+      return new Download(url, response, 0, length, validator, writer, signal);
     } catch (error) {
       if (note) writer?.close();
       else await writer?.discard();
@@ -119,13 +130,14 @@ class Download implements Source {
     for (const pause of [...RETRIES, null]) {
       try {
         yield* this.#body();
-        if (this.total === null || this.#read >= this.total) return;
-        throw new Failure('network', `${this.name}: the download ended at byte ${this.#read} of ${this.total}`);
+        if (this.length === null || this.#read >= this.length) return;
+        throw new Failure('network', `${this.name}: the download ended at byte ${this.#read} of ${this.length}`);
       } catch (error) {
-        if (!(error instanceof Failure) || error.code !== 'network' || pause === null || !this.validator) throw error;
+        if (!(error instanceof Failure) || error.code !== 'network' || pause === null) throw error;
+        if (this.length === null || this.validator === null) throw error;
         await new Promise((resolve) => setTimeout(resolve, pause));
         this.signal.throwIfAborted();
-        const response = await continued(this.url, this.#read, this.validator, this.signal).catch(() => null);
+        const response = await continued(this.url, this.#read, this.length, this.validator, this.signal).catch(() => null);
         if (response) this.response = response;
       }
     }
@@ -142,6 +154,11 @@ class Download implements Source {
     }
   }
 
+  async expect(length: number): Promise<void> {
+    this.length = length;
+    await this.writer?.expect(length);
+  }
+
   async complete(sha256: string): Promise<void> {
     await this.writer?.complete(sha256);
     this.writer?.close();
@@ -149,7 +166,7 @@ class Download implements Source {
 
   async abandon(keep: boolean): Promise<void> {
     await this.response.body?.cancel().catch(() => undefined);
-    if (keep && this.validator) this.writer?.close();
+    if (keep && this.validator !== null && this.length !== null) this.writer?.close();
     else await this.writer?.discard();
   }
 }
@@ -193,26 +210,29 @@ async function ask(url: string, options: RequestInit, signal: AbortSignal): Prom
   throw new Failure('network', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
 }
 
-/** The rest of a file from byte `from`; null where the server does not have that file any more, or gives no parts. */
-async function continued(url: string, from: number, validator: string, signal: AbortSignal): Promise<Response | null> {
+/**
+ * The rest of a file of `length` bytes from byte `from`; null where the server does not have that file any more, or gives no
+ * such part. A part of a compressed file is none: its whole has another length.
+ */
+async function continued(
+  url: string,
+  from: number,
+  length: number,
+  validator: string,
+  signal: AbortSignal,
+): Promise<Response | null> {
   const headers = { range: `bytes=${from}-`, 'if-range': validator };
   // A server of another origin may not allow such a request, and one that has nothing left refuses it.
   const response = await ask(url, { ...UNCACHED, headers }, signal).catch(() => null);
   signal.throwIfAborted();
-  if (response?.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`)) return response;
+  const range = `bytes ${from}-${length - 1}/${length}`;
+  if (response?.status === 206 && response.headers.get('content-range') === range) return response;
   await response?.body?.cancel().catch(() => undefined);
   return null;
 }
 
 /** What a server accepts as a proof that its file is still the same: weak tags are none. */
 function validatorOf(response: Response): string | null {
-  if (response.headers.get('content-encoding')) return null;
   const tag = response.headers.get('etag');
   return tag && !tag.startsWith('W/') ? tag : response.headers.get('last-modified');
-}
-
-/** The length of the body as it will be read, which is not what a server says of a compressed one. */
-function lengthOf(response: Response): number | null {
-  const length = response.headers.get('content-length');
-  return length && !response.headers.get('content-encoding') ? Number(length) : null;
 }

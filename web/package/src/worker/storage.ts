@@ -15,9 +15,11 @@ interface Note {
   sha256: string;
   /** A strong entity tag or a date, by which a download can be continued. */
   validator: string | null;
+  /** The whole file's length as its own header tells; null before that was read. */
+  length: number | null;
 }
 
-export interface Entry extends Note {
+interface Entry extends Note {
   /** The bytes as they are now. */
   file: File;
 }
@@ -98,7 +100,7 @@ export class Writer {
     try {
       const handle = await at.getFileHandle(`${name}.bin`, { create: true });
       const file = await handle.createSyncAccessHandle();
-      return new Writer(at, name, { url, sha256: '', validator: null }, file);
+      return new Writer(at, name, { url, sha256: '', validator: null, length: null }, file);
     } catch {
       return null;
     }
@@ -115,10 +117,19 @@ export class Writer {
   }
 
   /** Keeps `size` bytes, and notes how the rest can be asked for. */
-  async begin(size: number, validator: string | null): Promise<void> {
+  async begin(size: number, validator: string | null, length: number | null): Promise<void> {
     await this.#try(async (file) => {
       file.truncate(size);
-      this.#note.validator = validator;
+      Object.assign(this.#note, { validator, length });
+      await this.#writeNote();
+    });
+  }
+
+  /** Notes the whole file's length. */
+  async expect(length: number): Promise<void> {
+    if (this.#note.length === length) return;
+    await this.#try(async () => {
+      this.#note.length = length;
       await this.#writeNote();
     });
   }
