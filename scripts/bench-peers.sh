@@ -5,7 +5,7 @@
 # It takes long: burn and PyTorch (which exports the ONNX file) are large. Everything is built under target/peers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh rust node swiftshader lavapipe python
+scripts/setup.sh rust node chromium swiftshader lavapipe python
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 work=$PWD/target/peers
 mkdir -p "$work"
@@ -19,7 +19,7 @@ CARGO_TARGET_DIR=$work/burn cargo build --release --locked --manifest-path tests
 scripts/web-build.sh
 npm ci --prefix tests/peers --no-audit --no-fund --ignore-scripts --silent
 lavapipe=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':')
-drivers=$lavapipe:/usr/lib/chromium/vk_swiftshader_icd.json
+drivers=$lavapipe:$(scripts/swiftshader.sh)
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 LAVAPIPE=$lavapipe BURN=$work/burn/release/peer-burn OURS=target/release/guided-diffusion \
     node tests/peers/bench.mjs "$work"

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [firefox] [python]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [chromium] [firefox] [python]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
 #   gpu          any Vulkan driver: Mesa's, with the software one, where there is none
 #   lavapipe     Mesa's software driver
-#   swiftshader  the second software driver, which comes with Chromium
+#   swiftshader  the second software driver, which comes with Chromium: beside $CHROMIUM, or Debian's
 #   cxx          a C++ compiler, for the fuzzer's runtime
 #   web-rust     Debian's Rust for the web with its sources, which builds a standard library for any target
 #   node         Node.js and npm, new enough for the web build's tools (see engines in web/package.json)
-#   firefox      the second browser of the web tests
+#   chromium     a browser for the web tests: $CHROMIUM, one that is there, or Debian's
+#   firefox      the second one: $FIREFOX, one that is there, or Debian's
 #   python       Python with venv and pip, which training and the comparison with other runtimes use
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
@@ -91,10 +92,10 @@ setup_lavapipe() {
     compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null || apt libvulkan1 mesa-vulkan-drivers
 }
 
+# The driver's manifest, for Vulkan's loader: scripts/swiftshader.sh knows where browsers keep it.
 setup_swiftshader() {
-    [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] || apt libvulkan1 chromium
-    [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] ||
-        fail "chromium is installed, but without SwiftShader's /usr/lib/chromium/vk_swiftshader_icd.json"
+    "$root/scripts/swiftshader.sh" >/dev/null 2>&1 || apt libvulkan1 chromium
+    "$root/scripts/swiftshader.sh" >/dev/null
 }
 
 setup_cxx() {
@@ -120,9 +121,20 @@ setup_node() {
         fail "Node.js $(wanted_node) or newer with npm is needed: install it from https://nodejs.org and try again"
 }
 
-setup_firefox() {
-    command -v firefox-esr >/dev/null || command -v firefox >/dev/null || apt firefox-esr
+# browser VARIABLE NAME...: the one that the variable names must be there; else any of the names serves.
+browser() {
+    local chosen=${!1:-} name
+    if [ -n "$chosen" ]; then
+        [ -x "$chosen" ] || fail "$1=$chosen is no program; give a browser's path, or leave $1 empty"
+        return
+    fi
+    for name in "${@:2}"; do command -v "$name" >/dev/null && return; done
+    apt "$2"
 }
+
+setup_chromium() { browser CHROMIUM chromium chromium-browser google-chrome; }
+
+setup_firefox() { browser FIREFOX firefox-esr firefox; }
 
 setup_python() {
     python3 -c 'import ensurepip' >/dev/null 2>&1 || apt python3 python3-venv
@@ -130,8 +142,8 @@ setup_python() {
 
 for part in "${@:-rust}"; do
     case $part in
-        rust | lints | gpu | lavapipe | swiftshader | cxx | node | firefox | python) "setup_$part" ;;
+        rust | lints | gpu | lavapipe | swiftshader | cxx | node | chromium | firefox | python) "setup_$part" ;;
         web-rust) setup_web_rust ;;
-        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, firefox, python)" ;;
+        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, chromium, firefox, python)" ;;
     esac
 done

@@ -2,17 +2,29 @@
 # Runs the browser tests: the core in Chromium on SwiftShader and in Firefox on lavapipe, and the page.
 #
 # Both are software drivers, so that every machine gets the same results whatever its GPU is. Arguments choose test files;
-# without any, all run. BROWSERS=firefox (or chromium) runs the core in one of the two.
+# without any, all run. BROWSERS=firefox (or chromium) runs the core in that one alone, without the page's tests, which need
+# both. CHROMIUM and FIREFOX name binaries; what they do not name is installed where it lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh rust node swiftshader lavapipe firefox
+parts=(rust node)
+wanted() { [[ $1 == *"${BROWSERS,,}"* ]]; }
+BROWSERS=${BROWSERS:-}
+if wanted chromium; then parts+=(chromium swiftshader); fi
+if wanted firefox; then parts+=(firefox lavapipe); fi
+if [ ${#parts[@]} = 2 ]; then
+    echo "test-web: BROWSERS=$BROWSERS: there are chromium and firefox" >&2
+    exit 1
+fi
+scripts/setup.sh "${parts[@]}"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 scripts/wasm.sh guided-diffusion-web-conformance target/web-conformance
 scripts/web-build.sh
 # The program, with whose images those of browsers are compared.
 cargo build --release --locked
+cargo run --release --locked --quiet --example tiny_models -- target/tiny-models
 if [ $# = 0 ]; then
-    mapfile -t files < <(find web/tests -name '*.test.mjs' -not -path '*/node_modules/*' | sort)
+    depth=(); [ -z "$BROWSERS" ] || depth=(-maxdepth 1)
+    mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
 node --test --test-reporter=spec "$@"

@@ -10,6 +10,7 @@ mod networks;
 mod ops;
 pub mod samples;
 mod steps;
+mod tiny;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use kernels::PRECISIONS;
 pub use kernels::{ample, kernels};
 pub use networks::{run_classifier, run_unet};
 pub use ops::{OpRun, op_runs};
+pub use tiny::tiny;
 
 /// Relative L2 errors that results may have. A kernel's own is [`guided_diffusion::op::cases::TOLERANCE`].
 pub mod tolerance {

@@ -3,17 +3,17 @@ import { launchChromium, swiftShader } from './chromium.mjs';
 import { launchFirefox, lavapipe } from './firefox.mjs';
 
 const BROWSERS = [
-  { name: 'Chromium on SwiftShader', adapter: 'SwiftShader', driver: swiftShader, launch: launchChromium },
-  { name: 'Firefox on lavapipe', adapter: 'llvmpipe', driver: lavapipe, launch: launchFirefox },
+  { id: 'chromium', name: 'Chromium on SwiftShader', adapter: 'SwiftShader', driver: swiftShader, launch: launchChromium },
+  { id: 'firefox', name: 'Firefox on lavapipe', adapter: 'llvmpipe', driver: lavapipe, launch: launchFirefox },
 ];
 
 /**
- * All of them, or those whose names hold the `BROWSERS` of the environment. `adapter` is the driver's name natively,
+ * All of them, or those whose `id` holds the `BROWSERS` of the environment. `adapter` is the driver's name natively,
  * `driver()` its Vulkan manifest.
  */
 export function browsers() {
   const wanted = (process.env.BROWSERS ?? '').toLowerCase();
-  const found = BROWSERS.filter(({ name }) => name.toLowerCase().includes(wanted));
-  if (found.length === 0) throw new Error(`BROWSERS=${wanted}: there are ${BROWSERS.map((b) => b.name).join(', ')}`);
+  const found = BROWSERS.filter(({ id }) => id.includes(wanted));
+  if (found.length === 0) throw new Error(`BROWSERS=${wanted}: there are ${BROWSERS.map(({ id }) => id).join(', ')}`);
   return found;
 }

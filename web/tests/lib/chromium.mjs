@@ -2,14 +2,16 @@
  * Headless Chromium with WebGPU on SwiftShader, its own software GPU driver: what a browser with Tint does with our
  * shaders, the same on every machine whatever its GPU is.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
+import { folder } from './folder.mjs';
 
 /** The binaries of distributions; `CHROMIUM` names another. No browser is ever downloaded. */
-const PATHS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const PATHS = process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
 /** Vulkan's manifest of the driver inside, for native programs that are to compute on the same one. */
-export const swiftShader = () => '/usr/lib/chromium/vk_swiftshader_icd.json';
+export const swiftShader = () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim();
 
 const FLAGS = [
   '--enable-unsafe-webgpu', // software adapters count as unsafe
@@ -20,13 +22,12 @@ const FLAGS = [
 ];
 
 /**
- * Starts it. `webgpu: false` gives a browser without WebGPU; `args` adds flags.
+ * Starts it; `args` adds flags.
  *
  * @returns Playwright's Browser. A page that is to use WebGPU needs a secure origin: http://127.0.0.1 is one.
  */
-export async function launchChromium({ webgpu = true, args = [] } = {}) {
+export async function launchChromium({ args = [] } = {}) {
   const executablePath = PATHS.find((path) => path && existsSync(path));
-  if (!executablePath) throw new Error('Chromium is missing: `scripts/setup.sh swiftshader` installs it');
-  const flags = webgpu ? FLAGS : ['--disable-features=WebGPU', '--disable-quic'];
-  return chromium.launch({ executablePath, args: [...flags, ...args] });
+  if (!executablePath) throw new Error('Chromium is missing: `scripts/setup.sh chromium` installs it');
+  return chromium.launch({ executablePath, args: [...FLAGS, ...args] });
 }

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { firefox } from 'playwright-core';
 
 /** The binaries of distributions; `FIREFOX` names another. No browser is ever downloaded. */
-const PATHS = [process.env.FIREFOX, '/usr/bin/firefox-esr', '/usr/bin/firefox'];
+const PATHS = process.env.FIREFOX ? [process.env.FIREFOX] : ['/usr/bin/firefox-esr', '/usr/bin/firefox'];
 
 const DRIVERS = '/usr/share/vulkan/icd.d';
 
@@ -27,8 +27,8 @@ export function lavapipe() {
   return join(DRIVERS, found);
 }
 
-/** Starts it. @returns Playwright's Browser. */
-export async function launchFirefox() {
+/** Starts it; `preferences` are added to those above, or replace them. @returns Playwright's Browser. */
+export async function launchFirefox({ preferences = {} } = {}) {
   const executablePath = PATHS.find((path) => path && existsSync(path));
   if (!executablePath) throw new Error('Firefox is missing: `scripts/setup.sh firefox` installs it');
   const driver = lavapipe();
@@ -37,7 +37,7 @@ export async function launchFirefox() {
   const browser = await firefox.launch({
     executablePath,
     channel: 'moz-firefox',
-    firefoxUserPrefs: PREFERENCES,
+    firefoxUserPrefs: { ...PREFERENCES, ...preferences },
     env: { ...process.env, XDG_RUNTIME_DIR: runtime, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
   });
   browser.on('disconnected', () => rmSync(runtime, { recursive: true, force: true }));

@@ -48,14 +48,18 @@ const STATES = {
   },
 };
 
+async function look(page, name, size) {
+  await page.setViewportSize(size);
+  assert.deepEqual(await violations(page), [], name);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${name}: ${wide} pixels too wide for ${size.width}`);
+}
+
 /** Looks at a state in every look. */
 async function check(page, name) {
   for (const { colorScheme, ...size } of LOOKS) {
     await page.emulateMedia({ colorScheme });
-    await page.setViewportSize(size);
-    assert.deepEqual(await violations(page), [], `${name}, ${colorScheme}`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${name}: ${wide} pixels too wide for ${size.width}`);
+    await look(page, `${name}, ${colorScheme}`, size);
   }
   await page.setViewportSize({ width: 1280, height: 860 });
 }
@@ -76,10 +80,13 @@ describe('access', () => {
   }
 
   test('axe finds nothing serious: no WebGPU', async () => {
-    const { context, page: without } = await site.open({ webgpu: false });
-    await noticed(without);
-    await check(without, 'no WebGPU');
-    await context.close();
+    for (const { colorScheme, ...size } of LOOKS) {
+      const without = await site.openWithout({ colorScheme });
+      await noticed(without);
+      const dark = await without.evaluate(() => matchMedia('(prefers-color-scheme: dark)').matches);
+      assert.equal(dark, colorScheme === 'dark');
+      await look(without, `no WebGPU, ${colorScheme}`, size);
+    }
   });
 
   test('the theme can be chosen, and is kept', async () => {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adapterOf } from '../lib/adapter.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
+import { launchFirefox } from '../lib/firefox.mjs';
 import { serve } from '../../server.mjs';
 import { watchLongTasks } from './longtasks.mjs';
 
@@ -43,31 +44,51 @@ export async function start({ fail = null } = {}) {
   // A name that is neither https nor this machine's: no secure address.
   const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] });
   const address = server.url + FOLDER;
+  const others = [];
 
-  /** A page in a context of its own. `hash`: the settings of the link. `webgpu`: without it, as in an old browser. */
-  async function open({ hash = QUICK, colorScheme = 'light', webgpu = true, at = address } = {}) {
+  /** A page in a context of its own. `hash`: the settings of the link. */
+  async function open({ hash = QUICK, colorScheme = 'light' } = {}) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 1280, height: 860 } });
     const page = await context.newPage();
     const messages = listen(page);
-    // Chromium has no flag for it any more.
-    if (!webgpu) await page.addInitScript(() => delete Navigator.prototype.gpu);
     await page.addInitScript(observeShifts);
     const longTasks = await watchLongTasks(browser, page);
-    await page.goto(at + hash);
-    if (webgpu) await adapterOf(page);
+    await page.goto(address + hash);
+    await adapterOf(page);
     return { context, page, messages, longTasks };
   }
 
+  /** A page at an address that is not secure, to which browsers do not offer WebGPU. */
+  async function openInsecure() {
+    const page = await browser.newPage();
+    await page.goto(address.replace('127.0.0.1', INSECURE));
+    return page;
+  }
+
+  /** A page in a browser without WebGPU: Chromium has no switch for that any more, Firefox has. */
+  async function openWithout({ colorScheme = 'light' } = {}) {
+    const preferences = {
+      'dom.webgpu.enabled': false,
+      'layout.css.prefers-color-scheme.content-override': colorScheme === 'dark' ? 0 : 1,
+    };
+    const without = await launchFirefox({ preferences });
+    others.push(without);
+    const page = await without.newPage();
+    await page.goto(address);
+    return page;
+  }
+
   async function close() {
-    await browser.close();
+    for (const one of [browser, ...others]) await one.close();
     await server.close();
     rmSync(folder, { recursive: true });
   }
   return {
     server,
     address,
-    insecure: address.replace('127.0.0.1', INSECURE),
     open,
+    openInsecure,
+    openWithout,
     close,
     /** Workers that start from now on do not fail. */
     repair: () => hook(folder, null),

@@ -91,11 +91,10 @@ describe('states of other browsers', () => {
   test('one without WebGPU is told which ones have it', async () => {
     const site = await start();
     try {
-      const { page } = await site.open({ webgpu: false });
+      const page = await site.openWithout();
       assert.match(await noticed(page), /This browser has no WebGPU.*Chrome and Edge.*Safari.*Firefox/s);
       assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
-      const insecure = await site.open({ webgpu: false, at: site.insecure });
-      assert.match(await noticed(insecure.page), /needs a secure address.*https/s);
+      assert.match(await noticed(await site.openInsecure()), /needs a secure address.*https/s);
     } finally {
       await site.close();
     }
