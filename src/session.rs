@@ -51,6 +51,7 @@ pub struct Session {
     config: ModelConfig,
     guide: Option<ModelConfig>,
     batch: usize,
+    tuned: usize,
     warnings: Vec<String>,
 }
 
@@ -117,6 +118,7 @@ impl Session {
         let graph = Self::graph(config, guide, options)?;
         // What does not fit is refused before anything is compiled.
         let chosen = options.chosen(&graph, gpu.caps());
+        let tuned = options.choices.overrides(&graph, gpu.caps(), options.plan.precision).len();
         let mut plan = Plan::new(&graph, gpu.caps(), &chosen)?;
         let mut warnings = Vec::new();
         if options.self_test {
@@ -133,7 +135,7 @@ impl Session {
             }
         }
         let program = Program::new(gpu, plan).await?;
-        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch, warnings })
+        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch, tuned, warnings })
     }
 
     /// The plan that a session would have, without a device.
@@ -223,6 +225,11 @@ impl Session {
             0 => self.guide.as_ref().map_or(0, ModelConfig::classes),
             classes => classes,
         }
+    }
+
+    /// Kinds of kernel that [`SessionOptions::choices`] has replaced by faster ones.
+    pub fn tuned(&self) -> usize {
+        self.tuned
     }
 
     /// What the self-test found wrong and replaced; empty on a sound driver.

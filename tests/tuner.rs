@@ -124,7 +124,7 @@ fn every_problem_is_measured_once() {
         let problems = choosable(&graph, gpu.caps()).len();
         let mut choices = Choices::default();
         let run = |choices: &mut Choices, budget, settle| {
-            let how = TuneOptions { budget, settle, clock: ticks };
+            let how = TuneOptions { budget, settle, clock: ticks, ..TuneOptions::default() };
             block_on(Session::tune(gpu, &config, None, &options, choices, &how)).unwrap()
         };
         let tune = |choices: &mut Choices, budget| run(choices, budget, true);
@@ -144,11 +144,21 @@ fn every_problem_is_measured_once() {
             assert!(tuned.chosen == 0 && tuned.count > 0, "equal times keep the default: {tuned:?}");
             assert!(tuned.seconds.len() > 1 && tuned.seconds.iter().all(|(_, s)| s.is_finite()), "all run: {tuned:?}");
         }
+        // A few at a time, by a clock that ticks at every look, come to the same.
+        let mut slowly = Choices::default();
+        let how = TuneOptions { budget: None, settle: false, most: Some(2), clock: ticks, resolution: 1.0 / 20.0 };
+        let mut step = || block_on(Session::tune(gpu, &config, None, &options, &mut slowly, &how)).unwrap();
+        assert_eq!((step().tuned.len(), step().left), (2, problems - 4));
+        while !step().tuned.is_empty() {}
+        assert_eq!(slowly, choices);
         // A session by the table passes its own check.
         let checkpoint = Checkpoint::synthetic(&config, 1).unwrap();
         let options = SessionOptions { choices, ..options };
         let session = block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap();
         assert_eq!(session.warnings(), &[] as &[String]);
+        assert_eq!(session.tuned(), 0, "it holds the defaults");
+        let options = SessionOptions { choices: last_variants(gpu.caps()).0, ..options };
+        assert!(block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap().tuned() > 5);
     });
 }
 

@@ -21,6 +21,8 @@ const ROUNDS: (usize, usize) = (3, 9);
 const ENOUGH: f64 = 0.2;
 /// Seconds that one timing should take, so that submitting it is a small part.
 const TIMING: f64 = 2e-3;
+/// Ticks of the clock that a timing takes at least: then one more or less is within what counts as noise.
+const TICKS: f64 = 20.0;
 /// A candidate that is so many times slower than the fastest is out, after one round and after more; the default stays in.
 const HOPELESS: [f64; 2] = [5.0, 2.0];
 
@@ -31,14 +33,18 @@ pub struct TuneOptions {
     pub budget: Option<f64>,
     /// Write down the default of what is not reached, so that later runs, too, keep it and make the same images.
     pub settle: bool,
+    /// Problems to measure, at most: whoever shows progress or may stop calls again for the next ones.
+    pub most: Option<usize>,
     /// Seconds since any moment. A browser's clock is its own.
     pub clock: fn() -> f64,
+    /// Seconds between two readings of that clock that differ; browsers make it coarse.
+    pub resolution: f64,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Default for TuneOptions {
     fn default() -> Self {
-        Self { budget: Some(5.0), settle: true, clock: native_clock }
+        Self { budget: Some(5.0), settle: true, most: None, clock: native_clock, resolution: 0.0 }
     }
 }
 
@@ -67,7 +73,7 @@ pub struct Tuned {
 pub struct TuneReport {
     /// Results, those with the most work first.
     pub tuned: Vec<Tuned>,
-    /// Problems that the budget did not reach: they keep the default.
+    /// Problems that were not reached: they keep the default.
     pub left: usize,
 }
 
@@ -98,14 +104,15 @@ pub async fn tune(
             continue;
         }
         let single = graph.single(problem.node)?;
+        let enough = how.most.is_some_and(|most| report.tuned.len() >= most);
         let mut candidates = Vec::new();
-        for variant in problem.variants.iter().take_while(|_| !late()) {
+        for variant in problem.variants.iter().take_while(|_| !enough && !late()) {
             let overrides = Overrides::from([(problem.problem.clone(), *variant)]);
             let options = PlanOptions { overrides, transform_budget, ..options.clone() };
             candidates.push(prepare(gpu, &single, &options).await?);
         }
         let reached = candidates.len() == problem.variants.len();
-        let samples = if reached { measure(&mut candidates, how.clock, &late).await? } else { Vec::new() };
+        let samples = if reached { measure(&mut candidates, how, &late).await? } else { Vec::new() };
         let mut chosen = 0;
         // A measurement that was cut short says nothing.
         if !reached || late() {
@@ -144,23 +151,18 @@ async fn prepare(gpu: &Arc<Gpu>, single: &Graph, options: &PlanOptions) -> Resul
 /// Seconds of each candidate in each round it took part in.
 async fn measure(
     candidates: &mut [Option<Program>],
-    clock: fn() -> f64,
+    how: &TuneOptions,
     late: &dyn Fn() -> bool,
 ) -> Result<Vec<Vec<f64>>> {
     let mut samples = vec![Vec::new(); candidates.len()];
-    let start = clock();
+    let start = (how.clock)();
     for round in 0..ROUNDS.1 {
-        if late() || round >= ROUNDS.0 && clock() - start > ENOUGH {
+        if late() || round >= ROUNDS.0 && (how.clock)() - start > ENOUGH {
             break;
         }
         for (candidate, samples) in candidates.iter_mut().zip(&mut samples) {
             let Some(program) = candidate else { continue };
-            let fastest = fastest(samples);
-            let times = if fastest.is_finite() { (TIMING / fastest.max(1e-6)).ceil() as usize } else { 1 };
-            let begin = clock();
-            let times = program.run_times(times).await?;
-            program.gpu().finish().await?;
-            samples.push((clock() - begin) / times as f64);
+            samples.push(time(program, fastest(samples), how).await?);
         }
         let leader = samples.iter().map(|rounds| fastest(rounds)).fold(f64::INFINITY, f64::min);
         for (candidate, samples) in candidates.iter_mut().zip(&samples).skip(1) {
@@ -170,6 +172,27 @@ async fn measure(
         }
     }
     Ok(samples)
+}
+
+/// Seconds of one run, of which the fastest so far took `known`.
+async fn time(program: &mut Program, known: f64, how: &TuneOptions) -> Result<f64> {
+    // Of what is shorter, a coarse clock tells too little.
+    let precise = TICKS * how.resolution;
+    let wanted = TIMING.max(precise) / known.max(1e-6);
+    let mut times = if known.is_finite() { wanted.ceil() as usize } else { 1 };
+    loop {
+        let begin = (how.clock)();
+        let mut run = 0;
+        while run < times {
+            run += program.run_times(times - run).await?;
+        }
+        program.gpu().finish().await?;
+        let spent = (how.clock)() - begin;
+        if spent >= precise {
+            return Ok(spent / run as f64);
+        }
+        times *= 4;
+    }
 }
 
 /// The candidate to use: the first, unless another is clearly faster, in its best round and in most.

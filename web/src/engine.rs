@@ -14,18 +14,22 @@ use crate::error::{Result, js};
 #[wasm_bindgen]
 pub struct Engine {
     pub(crate) gpu: Arc<Gpu>,
+    /// What the browser says of its adapter and of itself, which the core does not see.
+    browser: String,
 }
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens the adapter that the browser offers; `subgroups`: its devices are opened with them (worker/subgroups.ts).
+    /// Opens the adapter that the browser offers; `subgroups`: its devices are opened with them (worker/subgroups.ts);
+    /// `browser`: what tells the adapter, its driver and the browser from others.
     ///
     /// # Errors
     /// It offers none.
-    pub async fn open(low_power: bool, subgroups: bool) -> Result<Engine> {
+    pub async fn open(low_power: bool, subgroups: bool, browser: String) -> Result<Engine> {
         let choice = if low_power { AdapterChoice::LowPower } else { AdapterChoice::Default };
         Ok(Engine {
             gpu: Gpu::open_with(&choice, OpenOptions { subgroups, ..OpenOptions::default() }).await.map_err(js)?,
+            browser,
         })
     }
 
@@ -38,6 +42,11 @@ impl Engine {
             "maxBindingSize": summary.max_binding_size,
         })
         .to_string()
+    }
+
+    /// What a measurement holds for: the adapter, the browser, this version and its kernels.
+    pub fn fingerprint(&self) -> String {
+        format!("{}; {}", self.gpu.fingerprint(), self.browser)
     }
 
     /// Resolves to the reason when the device is lost.

@@ -12,6 +12,7 @@ mod loader;
 mod model;
 mod picture;
 mod request;
+mod tuner;
 
 use wasm_bindgen::prelude::*;
 

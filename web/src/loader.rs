@@ -2,6 +2,7 @@
 
 use guided_diffusion::checkpoint::Header;
 use guided_diffusion::config::{self, Inferred, Overrides, Role};
+use guided_diffusion::plan::choices::Choices;
 use guided_diffusion::plan::{PlanOptions, Precision};
 use guided_diffusion::{Error, Session, SessionOptions};
 use js_sys::Promise;
@@ -13,11 +14,14 @@ use crate::error::{Result, js};
 use crate::file::File;
 use crate::model::{About, Model};
 use crate::request::{self, LoadRequest};
+use crate::tuner;
 
 /// A model's files, as far as their headers tell.
 #[wasm_bindgen]
 pub struct Loader {
     gpu: std::sync::Arc<guided_diffusion::Gpu>,
+    device: String,
+    choices: Choices,
     request: LoadRequest,
     flags: Overrides,
     model: Option<(String, Inferred, Precision)>,
@@ -26,15 +30,17 @@ pub struct Loader {
 
 #[wasm_bindgen]
 impl Loader {
-    /// Takes the package's `LoadOptions` as JSON.
+    /// Takes the package's `LoadOptions` as JSON, and the table of a `Tuner` where there is one.
     ///
     /// # Errors
     /// Options that are none.
     #[wasm_bindgen(constructor)]
-    pub fn new(engine: &Engine, options: &str) -> Result<Loader> {
+    pub fn new(engine: &Engine, options: &str, table: Option<String>) -> Result<Loader> {
         let request: LoadRequest = request::parse(options).map_err(js)?;
         let flags = request.flags.as_deref().unwrap_or_default().parse().map_err(js)?;
-        Ok(Loader { gpu: engine.gpu.clone(), request, flags, model: None, classifier: None })
+        let device = engine.fingerprint();
+        let (gpu, choices) = (engine.gpu.clone(), tuner::read(table.as_deref(), &device));
+        Ok(Loader { gpu, device, choices, request, flags, model: None, classifier: None })
     }
 
     /// The model, whose header is there.
@@ -75,13 +81,15 @@ impl Loader {
             batch: self.request.batch.unwrap_or(1),
             low_size: self.request.low_resolution.unwrap_or(0),
             plan: PlanOptions { precision, ..PlanOptions::default() },
+            choices: self.choices.clone(),
             ..SessionOptions::default()
         };
-        let (gpu, classifier, flags) = (self.gpu.clone(), self.classifier.take(), self.flags.arguments());
+        let (gpu, device) = (self.gpu.clone(), self.device.clone());
+        let (classifier, flags) = (self.classifier.take(), self.flags.arguments());
         Ok(future_to_promise(async move {
             let guide = classifier.as_ref().map(|(_, found)| &found.config);
             let session = Session::prepare(&gpu, &found.config, guide, &options).await.map_err(js)?;
-            Ok(Model::new(session, About { gpu, name, found, classifier, precision, flags }).into())
+            Ok(Model::new(session, About { gpu, device, name, found, classifier, options, flags }).into())
         }))
     }
 }

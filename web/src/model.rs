@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use guided_diffusion::config::Inferred;
 use guided_diffusion::model::sampling::ports;
-use guided_diffusion::plan::Precision;
 use guided_diffusion::recipe::Recipe;
 use guided_diffusion::session::CLASSIFIER;
-use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session};
+use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session, SessionOptions};
 use js_sys::{Function, Promise};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -19,6 +18,7 @@ use crate::error::{Result, js};
 use crate::file::File;
 use crate::picture::{Place, pictures};
 use crate::request::{self, BatchRequest};
+use crate::tuner::Tuner;
 
 /// A model. Its calls are made one after the other.
 #[wasm_bindgen]
@@ -32,14 +32,16 @@ pub struct Model {
 pub struct About {
     /// The device.
     pub gpu: Arc<Gpu>,
+    /// What it is called where its measurements are kept.
+    pub device: String,
     /// The model's file.
     pub name: String,
     /// What it is.
     pub found: Inferred,
     /// The classifier's file, and what it is.
     pub classifier: Option<(String, Inferred)>,
-    /// How weights are stored.
-    pub precision: Precision,
+    /// How it was loaded.
+    pub options: SessionOptions,
     /// The flags that the configurations need.
     pub flags: Vec<String>,
 }
@@ -96,6 +98,7 @@ impl Model {
             "batch": session.batch(),
             "diffusionSteps": config.diffusion.diffusion_steps,
             "gpuBytes": session.program().bytes(),
+            "tuned": session.tuned(),
             "warnings": session.warnings(),
         })
         .to_string())
@@ -114,6 +117,13 @@ impl Model {
             let mut session = Borrowed::of(&holder)?;
             about.sample(session.get()?, request, input, &on_step).await
         }))
+    }
+
+    /// Measures the kernels that this model could use, but for those that `table` knows.
+    pub fn tuner(&self, table: Option<String>) -> Tuner {
+        let About { gpu, device, found, classifier, options, .. } = &*self.about;
+        let guide = classifier.as_ref().map(|(_, found)| found.config.clone());
+        Tuner::new(gpu.clone(), device.clone(), found.config.clone(), guide, options.clone(), table.as_deref())
     }
 
     /// Frees the device's memory.
@@ -161,7 +171,7 @@ impl About {
             Some(first) => Recipe { stages: first.stages.into_iter().take(1).chain([stage]).collect(), ..first },
             None => Recipe {
                 stages: vec![stage],
-                precision: self.precision,
+                precision: self.options.plan.precision,
                 input: enlarges.then(|| "input".into()),
                 noise: None,
                 flags: self.flags.clone(),
@@ -189,7 +199,7 @@ impl About {
         let images = run.finish().await.map_err(js)?;
         if let (Some(broken), Some(stage)) = (images.first_not_finite(), recipe.stages.last()) {
             let index = request.first_index + broken as u32;
-            return Err(js(stage.not_finite(index, self.precision, &self.gpu.summary().name)));
+            return Err(js(stage.not_finite(index, self.options.plan.precision, &self.gpu.summary().name)));
         }
         Ok(pictures(&images, &place(None))?.into())
     }

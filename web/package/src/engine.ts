@@ -89,6 +89,11 @@ export class GuidedDiffusion {
     await this.#client.call('deleteStored', { url: new URL(url, location.href).href });
   }
 
+  /** Forgets what `Model.tune` has measured. */
+  async deleteTuning(): Promise<void> {
+    await this.#client.call('deleteTuning', null);
+  }
+
   /** Ends the worker and gives everything back; what is under way rejects with an `AbortError`. */
   dispose(): void {
     this.#client.end();

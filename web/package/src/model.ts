@@ -4,7 +4,7 @@ import { Image } from './image.js';
 import type { RawInput, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
 import { randomSeed } from './seed.js';
-import type { GeneratedImage, ModelInfo, Run, SampleOptions } from './types.js';
+import type { GeneratedImage, ModelInfo, Run, SampleOptions, TuneOptions, TuneResult } from './types.js';
 
 /** What an upsampler enlarges. */
 export type InputImage = GeneratedImage | ImageData;
@@ -40,6 +40,21 @@ export class Model {
       return { width, height, rgba: data, label, recipe: own ? image.recipe : null };
     });
     return this.#run({ ...options, firstIndex: options.firstIndex ?? (inRow ? first : 0) }, input);
+  }
+
+  /**
+   * Measures which kernels are fastest on this GPU and keeps the result in the browser: models that are loaded from then on
+   * use it, this one after it is loaded again. Other kernels round otherwise: the same seed's image may differ by a level of
+   * 255 here and there.
+   */
+  tune({ budgetMs, signal, onProgress }: TuneOptions = {}): Promise<TuneResult> {
+    const take = { handle: this.#handle, budgetMs: budgetMs ?? null };
+    return this.#client.call('tune', take, {
+      signal,
+      onEvent: (event) => {
+        if (event.kind === 'tuning') onProgress?.(event.progress);
+      },
+    });
   }
 
   /** Frees its GPU memory, once its runs are over; runs under way are stopped. */

@@ -1,5 +1,5 @@
 /** What the main thread and the worker tell each other. Everything that crosses is in this file. */
-import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel } from './types.js';
+import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
 /** An image as it crosses: its buffers are transferred. */
 export interface RawImage {
@@ -60,10 +60,12 @@ export interface Calls {
     /** All images came as events. */
     answer: null;
   };
+  tune: { take: { handle: number; budgetMs: number | null }; answer: TuneResult };
   disposeModel: { take: { handle: number }; answer: null };
   memory: { take: null; answer: { wasmBytes: number } };
   stored: { take: null; answer: StoredModel[] };
   deleteStored: { take: { url: string }; answer: null };
+  deleteTuning: { take: null; answer: null };
 }
 
 export type CallName = keyof Calls;
@@ -77,7 +79,8 @@ export type Request =
 export type Event =
   | { kind: 'progress'; progress: LoadProgress }
   | { kind: 'step'; step: number; steps: number; imagesDone: number; images: number; previews: RawImage[] | null }
-  | { kind: 'images'; images: RawImage[] };
+  | { kind: 'images'; images: RawImage[] }
+  | { kind: 'tuning'; progress: TuneProgress };
 
 export interface RawError {
   name: string;

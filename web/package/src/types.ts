@@ -82,6 +82,8 @@ export interface ModelInfo {
   sha256: { model: string; classifier?: string };
   /** Bytes on the GPU: weights and everything else. */
   gpuBytes: number;
+  /** Kinds of kernel that an earlier `tune` has replaced by ones that are faster here. */
+  tuned: number;
   /** What the start-up self-test found wrong with this driver and replaced. */
   warnings: string[];
 }
@@ -153,6 +155,33 @@ export interface Run extends AsyncIterable<Step> {
   readonly result: Promise<GeneratedImage[]>;
   /** Stops after the step in flight; `result` rejects with an `AbortError`, the iterator ends. */
   cancel(): void;
+}
+
+export interface TuneOptions {
+  /** Milliseconds to spend. Default: as many as all of it takes. */
+  budgetMs?: number;
+  /** Stops it; what was measured by then is kept. */
+  signal?: AbortSignal;
+  onProgress?: (progress: TuneProgress) => void;
+}
+
+/** Kinds of kernel: an operation with its sizes. */
+export interface TuneProgress {
+  /** Measured so far. */
+  done: number;
+  /** All that there are to measure. */
+  total: number;
+}
+
+export interface TuneResult {
+  /** Kinds of kernel that were measured now; those of earlier calls are known. */
+  measured: number;
+  /** How many of them have a faster kernel than the usual one. */
+  changed: number;
+  /** What the time did not reach. */
+  left: number;
+  /** Whether the browser keeps the result; without a place for it, nothing comes of it. */
+  stored: boolean;
 }
 
 /** A file kept in the browser. */

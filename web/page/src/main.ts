@@ -8,6 +8,7 @@ import { Progress } from './progress.js';
 import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
 import { StoredDialog } from './stored.js';
+import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
 
 /** Why a task was stopped, where the visitor wished it. */
@@ -23,6 +24,7 @@ class Page {
   private readonly picker = new ModelPicker((choice) => this.load(choice));
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
+  private readonly tuning: Tuning;
   private control = new AbortController();
   private last: Promise<void> = Promise.resolve();
   private busy: 'loading' | 'running' | undefined;
@@ -40,6 +42,7 @@ class Page {
     );
     this.viewer = new Viewer({ useSeed: (seed) => this.form.useSeed(seed), link: (request) => this.copyLink(request) });
     new StoredDialog(this.runner);
+    this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
     this.cancelButton.addEventListener('click', () => this.cancel());
     addEventListener('hashchange', () => this.take(parseLink(location.hash)));
     addEventListener('online', () => this.onOnline());
@@ -101,6 +104,7 @@ class Page {
     const what = `${info.imageSize} × ${info.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
     this.picker.say(`${what}. ${megabytes(info.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
+    this.tuning.say(info.tuned);
   }
 
   private generate(): void {
@@ -150,6 +154,34 @@ class Page {
     }
     const images = settings.count === 1 ? '1 image' : `${settings.count} images`;
     this.progress.rest(`Done in ${seconds(this.progress.elapsed)}`, `${images}. Open one to save it.`);
+  }
+
+  /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
+  private tune(): void {
+    const { choice, model } = this.runner;
+    if (!choice || !model || this.busy) return;
+    this.notice.hide();
+    this.setBusy('running');
+    this.start(async (signal) => {
+      this.progress.begin('Tuning');
+      const { measured, changed, stored } = await this.runner.tune(signal, (progress) => this.progress.tune(progress));
+      if (!stored) return this.progress.rest('Not kept', 'This browser has no room to keep what was measured.');
+      await this.fetchModel(choice, model.info.batch, signal);
+      const found = `${measured} kinds of kernel measured, ${changed} are faster now.`;
+      this.progress.rest('Tuned', measured ? found : 'All kinds of kernel were measured before.');
+    });
+  }
+
+  private forgetTuning(): void {
+    const { choice, model } = this.runner;
+    if (!choice || !model || this.busy) return;
+    this.setBusy('loading');
+    this.start(async (signal) => {
+      await this.runner.deleteTuning();
+      await this.fetchModel(choice, model.info.batch, signal);
+      this.setBusy(undefined);
+      this.progress.rest('Ready', 'The usual kernels are used again.');
+    });
   }
 
   private cancel(): void {
@@ -237,6 +269,7 @@ class Page {
     this.cancelButton.hidden = !stoppable;
     if (hadFocus) (stoppable ? this.cancelButton : this.generateButton).focus();
     document.body.classList.toggle('working', busy !== undefined);
+    this.tuning.enable(busy === undefined && this.runner.model !== undefined);
   }
 }
 

@@ -2,7 +2,7 @@
  * The status line above the images: what is going on, how far it is, and how long it will take. Its space is always
  * there, so that nothing moves. Screen readers hear the start, quarters and the end, not every step.
  */
-import type { LoadProgress, Step } from 'guided-diffusion';
+import type { LoadProgress, Step, TuneProgress } from 'guided-diffusion';
 import { announce, byId, megabytes } from './dom.js';
 
 export class Progress {
@@ -40,6 +40,10 @@ export class Progress {
     const of = total === null ? megabytes(loaded) : `${megabytes(loaded)} of ${megabytes(total)}`;
     const where = { network: 'from the network', cache: 'kept from before', file: 'from your disk' }[from];
     this.show('Loading the model', `${of}, ${where}`, total ? loaded / total : 0);
+  }
+
+  tune({ done, total }: TuneProgress): void {
+    this.show('Tuning', `${done} of ${total} kinds of kernel measured`, total ? done / total : 0);
   }
 
   step({ step, steps, imagesDone, images }: Step, batch: number): void {

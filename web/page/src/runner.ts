@@ -1,5 +1,5 @@
 /** The GPU and the model on it: opened, loaded, replaced and given back in one place. Nothing of the document. */
-import { GuidedDiffusion, GuidedDiffusionError, type LoadProgress, type Model, type Run, type StoredModel } from 'guided-diffusion';
+import { GuidedDiffusion, GuidedDiffusionError, type LoadProgress, type Model, type Run, type StoredModel, type TuneProgress, type TuneResult } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
 import type { Settings } from './settings.js';
 
@@ -75,6 +75,16 @@ export class Runner {
       ...(info.guided && { guidance: settings.guidance }),
       ...(settings.label !== null && { classes: [settings.label] }),
     });
+  }
+
+  /** Measures this GPU; the model that is loaded next uses what was found. */
+  tune(signal: AbortSignal, onProgress: (progress: TuneProgress) => void): Promise<TuneResult> {
+    if (!this.loaded) throw new Error('no model is loaded');
+    return this.loaded.model.tune({ signal, onProgress });
+  }
+
+  async deleteTuning(): Promise<void> {
+    return (await this.open()).deleteTuning();
   }
 
   async stored(): Promise<StoredModel[]> {

@@ -16,22 +16,25 @@ export interface Loaded {
 /** A stored file is not what was stored: it is gone now, and the load can be tried again. */
 class Stale extends Error {}
 
+/** `table`: the kernels that are fastest here, where they were measured. */
 export async function load(
   engine: Engine,
+  table: string | null,
   take: Calls['load']['take'],
   report: Report,
   signal: AbortSignal,
 ): Promise<Loaded> {
   try {
-    return await attempt(engine, take, report, signal);
+    return await attempt(engine, table, take, report, signal);
   } catch (error) {
     if (!(error instanceof Stale)) throw error;
-    return attempt(engine, take, report, signal);
+    return attempt(engine, table, take, report, signal);
   }
 }
 
 async function attempt(
   engine: Engine,
+  table: string | null,
   { model, classifier, options }: Calls['load']['take'],
   report: Report,
   signal: AbortSignal,
@@ -39,7 +42,7 @@ async function attempt(
   const cache = options.cache ?? true;
   const sha256 = options.sha256?.toLowerCase() ?? null;
   const files: Feed[] = [];
-  const loader = new Loader(engine, JSON.stringify(options));
+  const loader = new Loader(engine, JSON.stringify(options), table ?? undefined);
   let prepared: Model | null = null;
   const progress = (from?: LoadProgress['from']) => report(sum(files, from));
   try {

@@ -1,5 +1,6 @@
 /**
- * Model files in the browser's private file system, by URL: the bytes in one file, what is known of them in another.
+ * Model files in the browser's private file system, by URL: the bytes in one file, what is known of them in another. Beside
+ * them lie the tables of the kernels that are fastest here, by adapter.
  *
  * An interrupted download stays, with the validator that a server needs to continue it. A browser without such a file
  * system, or a page that may not use it, does without: then nothing is stored.
@@ -7,6 +8,7 @@
 import type { StoredModel } from '../types.js';
 
 const FOLDER = 'guided-diffusion';
+const TABLE = '.table';
 
 /** What is known of a stored file. */
 interface Note {
@@ -34,8 +36,8 @@ async function folder(): Promise<FileSystemDirectoryHandle | null> {
 }
 
 /** The name of a URL's files: its hash, since a URL is no file name. */
-async function nameOf(url: string): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(url)));
+async function nameOf(text: string): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
@@ -76,6 +78,46 @@ export async function list(): Promise<StoredModel[]> {
     }
   }
   return out.sort((a, b) => (a.url < b.url ? -1 : 1));
+}
+
+/** The table of an adapter; it tells itself which device and versions it holds for. */
+export async function readTable(adapter: string): Promise<string | null> {
+  const at = await folder();
+  try {
+    return at && (await (await (await at.getFileHandle(await tableOf(adapter))).getFile()).text());
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps an adapter's table in place of an older one; false where that cannot be. */
+export async function writeTable(adapter: string, table: string): Promise<boolean> {
+  const at = await folder();
+  try {
+    if (at) await writeText(at, await tableOf(adapter), table);
+    return at !== null;
+  } catch {
+    return false;
+  }
+}
+
+export async function deleteTables(): Promise<void> {
+  const at = await folder();
+  if (!at) return;
+  for await (const name of at.keys()) if (name.endsWith(TABLE)) await at.removeEntry(name);
+}
+
+const tableOf = async (adapter: string) => (await nameOf(adapter)) + TABLE;
+
+async function writeText(at: FileSystemDirectoryHandle, name: string, text: string): Promise<void> {
+  const file = await (await at.getFileHandle(name, { create: true })).createSyncAccessHandle();
+  try {
+    file.truncate(0);
+    file.write(new TextEncoder().encode(text), { at: 0 });
+    file.flush();
+  } finally {
+    file.close();
+  }
 }
 
 /** A file that is being written. Where storing fails, for want of room, it forgets the file and goes on without. */
@@ -173,15 +215,6 @@ export class Writer {
   }
 
   async #writeNote(): Promise<void> {
-    const handle = await this.#at.getFileHandle(`${this.#name}.json`, { create: true });
-    const file = await handle.createSyncAccessHandle();
-    try {
-      const text = new TextEncoder().encode(JSON.stringify(this.#note));
-      file.truncate(0);
-      file.write(text, { at: 0 });
-      file.flush();
-    } finally {
-      file.close();
-    }
+    await writeText(this.#at, `${this.#name}.json`, JSON.stringify(this.#note));
   }
 }

@@ -6,6 +6,7 @@ import { load, type Loaded } from './load.js';
 import { sample } from './sample.js';
 import * as storage from './storage.js';
 import { requestSubgroups } from './subgroups.js';
+import { tune } from './tune.js';
 import { Turns } from './turns.js';
 
 interface Context {
@@ -26,6 +27,8 @@ const models = new Map<number, Loaded>();
 /** The runs of each model, which end with it. */
 const runs = new Map<number, Set<AbortController>>();
 let engine: Engine | null = null;
+/** What tells its adapter from others. */
+let adapterName = '';
 let memory: WebAssembly.Memory | null = null;
 let nextHandle = 1;
 
@@ -36,9 +39,11 @@ const handlers: Handlers = {
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
     ({ memory } = await init({ module_or_path: wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url) }));
-    engine = await Engine.open(lowPower, requestSubgroups(adapter));
+    const { description, vendor, architecture, device } = adapter.info;
+    adapterName = [vendor, architecture, device, description].join(' ');
+    // A browser's version stands for its compiler's, and is all that it tells of its drivers.
+    engine = await Engine.open(lowPower, requestSubgroups(adapter), `${adapterName}; ${navigator.userAgent}`);
     void engine.lost().then((reason) => reply({ lost: String(reason) }));
-    const { description, vendor, architecture } = adapter.info;
     const name = description || `${vendor} ${architecture}`.trim();
     const info = JSON.parse(engine.adapter()) as Calls['open']['answer'];
     return name ? { ...info, name } : info;
@@ -47,7 +52,8 @@ const handlers: Handlers = {
   load(take, { signal, emit }) {
     return turns.take(signal, async () => {
       if (!engine) throw new Failure('bad-options', 'no device is open');
-      const loaded = await load(engine, take, (progress) => emit({ kind: 'progress', progress }), signal);
+      const table = await storage.readTable(adapterName);
+      const loaded = await load(engine, table, take, (progress) => emit({ kind: 'progress', progress }), signal);
       const handle = nextHandle++;
       models.set(handle, loaded);
       runs.set(handle, new Set());
@@ -59,14 +65,19 @@ const handlers: Handlers = {
     const own = runs.get(handle)?.add(controller);
     try {
       return await turns.take(signal, async () => {
-        const loaded = models.get(handle);
-        if (!loaded) throw new Failure('bad-options', 'the model was disposed of; load it again');
-        await sample(loaded, options, input, emit, signal);
+        await sample(loadedOf(handle), options, input, emit, signal);
         return null;
       });
     } finally {
       own?.delete(controller);
     }
+  },
+
+  tune({ handle, budgetMs }, { signal, emit }) {
+    return turns.take(signal, () => {
+      const { model } = loadedOf(handle);
+      return tune(model, adapterName, budgetMs, (progress) => emit({ kind: 'tuning', progress }), signal);
+    });
   },
 
   disposeModel({ handle }, { signal }) {
@@ -89,7 +100,18 @@ const handlers: Handlers = {
     await storage.forget(url);
     return null;
   },
+
+  async deleteTuning() {
+    await storage.deleteTables();
+    return null;
+  },
 };
+
+function loadedOf(handle: number): Loaded {
+  const loaded = models.get(handle);
+  if (!loaded) throw new Failure('bad-options', 'the model was disposed of; load it again');
+  return loaded;
+}
 
 scope.onmessage = ({ data }: MessageEvent<Request>) => {
   if (data.call === 'cancel') running.get(data.id)?.abort();

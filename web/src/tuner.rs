@@ -1,0 +1,102 @@
+//! Measuring which kernels are fastest on the visitor's GPU, one kind of kernel a call, so that a page can show progress and
+//! stop.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use guided_diffusion::config::ModelConfig;
+use guided_diffusion::gpu::tuner::{TuneOptions, TuneReport};
+use guided_diffusion::plan::choices::Choices;
+use guided_diffusion::{Gpu, Session, SessionOptions};
+use js_sys::Promise;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::error::js;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds since the worker started.
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn now() -> f64;
+}
+
+/// What a tuning has to do and has found so far.
+#[wasm_bindgen]
+pub struct Tuner {
+    gpu: Arc<Gpu>,
+    device: String,
+    config: ModelConfig,
+    guide: Option<ModelConfig>,
+    options: SessionOptions,
+    choices: Rc<RefCell<Choices>>,
+}
+
+impl Tuner {
+    /// For `device`, as [`crate::engine::Engine::fingerprint`] calls it. What `table`, an earlier tuner's, knows is not
+    /// measured again.
+    pub(crate) fn new(
+        gpu: Arc<Gpu>,
+        device: String,
+        config: ModelConfig,
+        guide: Option<ModelConfig>,
+        options: SessionOptions,
+        table: Option<&str>,
+    ) -> Self {
+        let choices = Rc::new(RefCell::new(read(table, &device)));
+        Self { gpu, device, config, guide, options, choices }
+    }
+}
+
+#[wasm_bindgen]
+impl Tuner {
+    /// Measures up to `most` kinds of kernel in at most so many seconds. Resolves to JSON: how many were `measured` and how
+    /// many of those are now another than the default (`changed`), and how many are `left`.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn step(&self, most: usize, seconds: Option<f64>) -> Promise {
+        let how = TuneOptions { budget: seconds, settle: false, most: Some(most), clock, resolution: resolution() };
+        let (gpu, config, guide, options) =
+            (self.gpu.clone(), self.config.clone(), self.guide.clone(), self.options.clone());
+        let holder = self.choices.clone();
+        future_to_promise(async move {
+            let mut choices = holder.borrow().clone();
+            let found = Session::tune(&gpu, &config, guide.as_ref(), &options, &mut choices, &how).await;
+            *holder.borrow_mut() = choices;
+            let TuneReport { tuned, left } = found.map_err(js)?;
+            let changed = tuned.iter().filter(|tuned| tuned.chosen > 0).count();
+            Ok(json!({ "measured": tuned.len(), "changed": changed, "left": left }).to_string().into())
+        })
+    }
+
+    /// All that is known of this device, as JSON to keep.
+    pub fn table(&self) -> String {
+        self.choices.borrow().to_json(&self.device)
+    }
+}
+
+/// A table's choices; one of another device or a damaged one is as if it were not there.
+pub fn read(table: Option<&str>, device: &str) -> Choices {
+    table.and_then(|table| Choices::parse(table.as_bytes(), device).ok().flatten()).unwrap_or_default()
+}
+
+fn clock() -> f64 {
+    now() / 1e3
+}
+
+/// Seconds between two readings that differ: the least of a few, each at most some milliseconds.
+fn resolution() -> f64 {
+    let tick = || {
+        let begin = clock();
+        loop {
+            let end = clock();
+            if end > begin {
+                return end - begin;
+            }
+        }
+    };
+    (0..5).map(|_| tick()).fold(f64::INFINITY, f64::min)
+}
