@@ -3,15 +3,11 @@
  * what the program makes natively from the same seed on the same driver is at most one level of 255 apart.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
-import { serve } from '../server.mjs';
+import { natively } from './lib/natively.mjs';
+import { openSite } from './lib/site.mjs';
 
 const MODEL = 'fashion32.safetensors';
 const CLASSIFIER = 'fashion32-classifier.safetensors';
@@ -23,29 +19,12 @@ const RUNS = {
   'ancestral, 10 steps, guided': { sampler: 'ancestral', steps: '10', seed: 12, guidance: 2 },
 };
 
-/** The values of an .npy file that the program wrote: float32 in [-1, 1]. */
-function values(path) {
-  const file = readFileSync(path);
-  const start = 10 + file.readUInt16LE(8);
-  return Array.from({ length: (file.length - start) / 4 }, (_, i) => file.readFloatLE(start + 4 * i));
-}
-
-async function natively({ adapter, driver }, { sampler, steps, seed, guidance }) {
-  const out = mkdtempSync(join(tmpdir(), 'images-'));
-  try {
-    const path = join(out, 'images.npy');
-    const guide = ['--classifier_path', folder(`models/${CLASSIFIER}`), '--classifier_scale', String(guidance)];
-    const run = ['--sampler', sampler, '--steps', steps, '--seed', String(seed), ...(guidance ? guide : [])];
-    const what = ['--class', CLASSES.join(), '--count', String(CLASSES.length), '--batch', String(CLASSES.length)];
-    const model = ['--model', folder(`models/${MODEL}`), '--adapter', adapter];
-    const program = folder('target/release/guided-diffusion');
-    // The loader's variable has a new name; old loaders know the old one.
-    const env = { ...process.env, VK_DRIVER_FILES: driver(), VK_ICD_FILENAMES: driver(), NODEVICE_SELECT: '1' };
-    await promisify(execFile)(program, ['sample', ...model, ...what, ...run, '--out', path], { env });
-    return values(path);
-  } finally {
-    rmSync(out, { recursive: true, force: true });
-  }
+/** The program's arguments for a run. */
+function told({ sampler, steps, seed, guidance }) {
+  const guide = ['--classifier_path', folder(`models/${CLASSIFIER}`), '--classifier_scale', String(guidance)];
+  const run = ['--sampler', sampler, '--steps', steps, '--seed', String(seed), ...(guidance ? guide : [])];
+  const what = ['--class', CLASSES.join(), '--count', String(CLASSES.length), '--batch', String(CLASSES.length)];
+  return ['--model', folder(`models/${MODEL}`), ...what, ...run];
 }
 
 /** Runs in the page: the images' values one after the other, and what the canvas would show. */
@@ -77,29 +56,16 @@ describe('images', { concurrency: true }, () => {
   for (const under of browsers()) {
     const { name, launch } = under;
     describe(name, { concurrency: false }, () => {
-      let [server, browser, page] = [];
-      const messages = [];
+      let site;
       before(async () => {
-        server = await serve({
-          '/': folder('web/conformance/page'),
-          '/guided-diffusion/': folder('web/package/dist'),
-          '/models/': folder('models'),
-        });
-        browser = await launch();
-        page = await browser.newPage();
-        page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
-        page.on('pageerror', (error) => messages.push(`uncaught: ${error.message}`));
-        await page.goto(`${server.url}/`);
+        site = await openSite(launch, { '/models/': folder('models') });
       });
-      after(async () => {
-        await browser?.close();
-        await server?.close();
-      });
+      after(() => site?.close());
 
       for (const [what, options] of Object.entries(RUNS)) {
         test(`${what}: the program's images`, async () => {
-          const expected = await natively(under, options);
-          const made = await page.evaluate(inBrowser, [MODEL, CLASSIFIER, CLASSES, options]);
+          const expected = await natively(under, told(options));
+          const made = await site.page.evaluate(inBrowser, [MODEL, CLASSIFIER, CLASSES, options]);
           assert.deepEqual(made.warnings, []);
           assert.deepEqual(made.labels, CLASSES);
           assert.equal(made.steps, Number(/\d+/.exec(options.steps)[0]));
@@ -116,7 +82,7 @@ describe('images', { concurrency: true }, () => {
           assert.ok(made.red.filter((level) => level > 64).length > made.red.length / 10, 'no garment');
         });
       }
-      test('nothing is written to the console', () => assert.deepEqual(messages, []));
+      test('nothing is written to the console', () => assert.deepEqual(site.messages, []));
     });
   }
 });

@@ -1,0 +1,148 @@
+/**
+ * Where a model's bytes come from: other origins, compressed, broken off and continued, kept and checked. In both engines,
+ * with a tiny model.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { browsers } from './lib/browsers.mjs';
+import { serveFaulty } from './lib/faulty.mjs';
+import { folder } from './lib/folder.mjs';
+import { openSite } from './lib/site.mjs';
+
+const MODELS = folder('target/tiny-models');
+const FILE = 'base.safetensors';
+const bytes = readFileSync(`${MODELS}/${FILE}`);
+const sha256 = createHash('sha256').update(bytes).digest('hex');
+
+/** Runs in the page: loads, and tells what came of it and of the bytes that were counted. `stop`: abort at so many. */
+async function load([url, options = {}, stop = Infinity]) {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  window.engine ??= await GuidedDiffusion.create();
+  const control = new AbortController();
+  let last = null;
+  const from = new Set();
+  const onProgress = (progress) => {
+    last = progress;
+    from.add(progress.from);
+    if (progress.loaded >= stop) control.abort();
+  };
+  try {
+    const source = options.response ? await fetch(url) : url;
+    const model = await window.engine.load(source, { ...options, signal: control.signal, onProgress });
+    const found = { sha256: model.info.sha256.model, last, from: [...from] };
+    await model.dispose();
+    return found;
+  } catch (error) {
+    return { code: error.name === 'AbortError' ? error.name : error.code, message: error.message, last };
+  }
+}
+
+const stored = (page) => page.evaluate(() => window.engine.stored());
+
+describe('files', { concurrency: true }, () => {
+  for (const { name, launch } of browsers()) {
+    describe(name, { concurrency: false }, () => {
+      let [site, faulty, page] = [];
+      before(async () => {
+        site = await openSite(launch, { '/models/': MODELS });
+        faulty = await serveFaulty(MODELS);
+        ({ page } = site);
+      });
+      after(async () => {
+        await site?.close();
+        await faulty?.close();
+      });
+      beforeEach(async () => {
+        faulty.requests.length = 0;
+        faulty.state.fault = null;
+        await page.evaluate(async () => {
+          for (const { url } of (await window.engine?.stored()) ?? []) await window.engine.deleteStored(url);
+        });
+      });
+      const ranges = () => faulty.requests.filter(({ status }) => status === 206).map(({ range }) => range);
+
+      test('a body that another origin compresses is loaded, and its true length is told', async () => {
+        const found = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`]);
+        assert.equal(found.sha256, sha256, found.message);
+        assert.deepEqual([found.last.loaded, found.last.total], [bytes.length, bytes.length]);
+        const again = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`]);
+        assert.deepEqual([again.sha256, again.from.includes('network')], [sha256, false], 'it was kept');
+        const response = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`, { response: true }]);
+        assert.equal(response.sha256, sha256, response.message);
+      });
+
+      for (const kind of ['plain', 'gzip']) {
+        test(`a download that breaks off goes on where it ended: ${kind}`, async () => {
+          faulty.state.fault = 'cut';
+          const broken = await page.evaluate(load, [`${faulty.url}/${kind}/${FILE}`]);
+          assert.equal(broken.code, 'network', broken.message);
+          assert.ok(ranges().length >= 1, 'it was tried again at once');
+          const [kept] = await stored(page);
+          assert.ok(!kept.complete && kept.bytes > bytes.length / 2 && kept.bytes < bytes.length, JSON.stringify(kept));
+          faulty.state.fault = null;
+          const found = await page.evaluate(load, [`${faulty.url}/${kind}/${FILE}`]);
+          assert.equal(found.sha256, sha256, found.message);
+          assert.equal(ranges().at(-1), `bytes=${kept.bytes}-`);
+          assert.deepEqual(found.from.toSorted(), ['cache', 'device', 'network']);
+        });
+      }
+
+      test('parts of the compressed file are never taken for parts of the file', async () => {
+        faulty.state.fault = 'cut';
+        const broken = await page.evaluate(load, [`${faulty.url}/packed/${FILE}`]);
+        assert.equal(broken.code, 'network', broken.message);
+        assert.ok(ranges().length >= 1);
+        faulty.state.fault = null;
+        const found = await page.evaluate(load, [`${faulty.url}/packed/${FILE}`]);
+        assert.equal(found.sha256, sha256, found.message);
+        assert.equal(faulty.requests.at(-1).status, 200, 'from its start');
+      });
+
+      test('a load that is stopped is continued by the next one', async () => {
+        const url = `${faulty.url}/plain/${FILE}`;
+        faulty.state.fault = 'stall';
+        const stopped = await page.evaluate(load, [url, {}, bytes.length / 3]);
+        assert.equal(stopped.code, 'AbortError', stopped.message);
+        const [kept] = await stored(page);
+        faulty.state.fault = null;
+        const found = await page.evaluate(load, [url]);
+        assert.equal(found.sha256, sha256, found.message);
+        assert.deepEqual(ranges(), [`bytes=${kept.bytes}-`]);
+        const [file] = await stored(page);
+        assert.deepEqual([file.complete, file.sha256, file.bytes], [true, sha256, bytes.length]);
+      });
+
+      test('a kept file that is not what it was is fetched anew', async () => {
+        const url = '/models/' + FILE;
+        await page.evaluate(load, [url]);
+        const asked = () => site.server.requests.filter(({ path }) => path === url).length;
+        const before = asked();
+        await page.evaluate(async () => {
+          const root = await navigator.storage.getDirectory();
+          const at = await root.getDirectoryHandle('guided-diffusion');
+          for await (const [file, handle] of at.entries()) {
+            if (!file.endsWith('.bin')) continue;
+            const size = (await handle.getFile()).size;
+            const writer = await handle.createWritable({ keepExistingData: true });
+            // The lowest bit of a weight: still a model, but not this one.
+            const bytes = new Uint8Array(await (await handle.getFile()).slice(size - 4, size - 3).arrayBuffer());
+            await writer.write({ type: 'write', position: size - 4, data: Uint8Array.of(bytes[0] ^ 1) });
+            await writer.close();
+          }
+        });
+        const found = await page.evaluate(load, [url]);
+        assert.equal(found.sha256, sha256, found.message);
+        assert.equal(asked(), before + 1);
+      });
+
+      test('other content than was expected is refused and not kept', async () => {
+        const found = await page.evaluate(load, ['/models/' + FILE, { sha256: '0'.repeat(64) }]);
+        assert.equal(found.code, 'bad-file');
+        assert.match(found.message, new RegExp(`SHA-256 ${sha256}, but 0{64} was expected`));
+        assert.deepEqual(await stored(page), []);
+      });
+    });
+  }
+});

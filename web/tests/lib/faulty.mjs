@@ -1,0 +1,63 @@
+/**
+ * A server of another origin with the faults that real ones have: it compresses, breaks off, and counts parts in compressed
+ * bytes. A path's first part says how: `/plain/`, `/gzip/` (parts are of the plain file), `/packed/` (parts are of the
+ * compressed one); the page may read no more headers than it must, but for `Content-Range` and `ETag` where a server exposes
+ * them, as those of models do.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { basename, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+export async function serveFaulty(root) {
+  /** What was asked for: `{ path, range, status }`. */
+  const requests = [];
+  /** `cut`: bodies end in their middle, `stall`: nothing follows there. */
+  const state = { fault: null };
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url, 'http://localhost');
+    const [, kind] = pathname.split('/');
+    const file = join(root, basename(pathname));
+    const plain = readFileSync(file);
+    const head = (status, headers) => {
+      requests.push({ path: pathname, range: request.headers.range ?? null, status });
+      response.writeHead(status, {
+        'Access-Control-Allow-Origin': '*',
+        'Access-Control-Allow-Headers': 'range, if-range',
+        'Access-Control-Expose-Headers': 'Content-Range, ETag',
+        'Cache-Control': 'no-store',
+        'Last-Modified': statSync(file).mtime.toUTCString(),
+        ...headers,
+      });
+    };
+    if (request.method === 'OPTIONS') {
+      head(204);
+      return response.end();
+    }
+    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    const packed = kind === 'packed' || (kind === 'gzip' && !request.headers.range);
+    const whole = packed ? gzipSync(plain, { level: 1 }) : plain;
+    const body = whole.subarray(from);
+    head(request.headers.range ? 206 : 200, {
+      ...(packed && { 'Content-Encoding': 'gzip' }),
+      ...(request.headers.range && { 'Content-Range': `bytes ${from}-${whole.length - 1}/${whole.length}` }),
+      'Content-Length': body.length,
+    });
+    if (!state.fault) return response.end(body);
+    return response.write(body.subarray(0, body.length / 2), () => {
+      // Not at once: what is on its way would be lost with the connection.
+      if (state.fault === 'cut') setTimeout(() => response.destroy(), 200);
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    requests,
+    state,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  };
+}

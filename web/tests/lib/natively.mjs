@@ -1,0 +1,37 @@
+/** What the program makes on the driver of a browser. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { folder } from './folder.mjs';
+
+/** The values of an .npy file that the program wrote: float32 in [-1, 1], images one after the other, each by channel. */
+function values(path) {
+  const file = readFileSync(path);
+  const start = 10 + file.readUInt16LE(8);
+  const shape = /'shape': \((\d+), ?(\d+), ?(\d+), ?(\d+),?\)/.exec(file.toString('latin1', 0, start)).slice(1).map(Number);
+  const [, channels, height, width] = shape;
+  const pixels = height * width;
+  return Array.from({ length: (file.length - start) / 4 }, (_, i) => {
+    // As the package has them: channels last.
+    const [image, rest] = [Math.floor(i / (pixels * channels)), i % (pixels * channels)];
+    const at = image * pixels * channels + (rest % channels) * pixels + Math.floor(rest / channels);
+    return file.readFloatLE(start + 4 * at);
+  });
+}
+
+/** Runs `sample` with these arguments, on the driver of one of `browsers()`. */
+export async function natively({ adapter, driver }, args) {
+  const out = mkdtempSync(join(tmpdir(), 'images-'));
+  try {
+    const path = join(out, 'images.npy');
+    // The loader's variable has a new name; old loaders know the old one.
+    const env = { ...process.env, VK_DRIVER_FILES: driver(), VK_ICD_FILENAMES: driver(), NODEVICE_SELECT: '1' };
+    const program = folder('target/release/guided-diffusion');
+    await promisify(execFile)(program, ['sample', '--adapter', adapter, ...args, '--out', path], { env });
+    return values(path);
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+}

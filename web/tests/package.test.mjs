@@ -1,0 +1,176 @@
+/**
+ * What the package does beside loading and one model's images, which files.test.mjs and images.test.mjs show: the two-stage
+ * stack, tuning, and what a tarball of it holds. In both engines, with tiny models.
+ */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { browsers } from './lib/browsers.mjs';
+import { folder } from './lib/folder.mjs';
+import { natively } from './lib/natively.mjs';
+import { openSite } from './lib/site.mjs';
+
+const MODELS = folder('target/tiny-models');
+const run = promisify(execFile);
+
+/** Runs in the page. */
+async function stack() {
+  const { GuidedDiffusion, sampleStack } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const small = await engine.load('/models/base.safetensors', { classifier: '/models/judge.safetensors', batch: 2 });
+  const large = await engine.load('/models/up.safetensors', { batch: 2, lowResolution: 8 });
+  const made = sampleStack(small, large, {
+    classes: [2, 5],
+    steps: 'ddim5',
+    guidance: 1,
+    seed: 4,
+    upsampler: { steps: 'ddim3', previewEvery: 1 },
+  });
+  const stages = [];
+  for await (const { stage, step } of made) stages.push(`${stage}:${step}`);
+  const images = await made.result;
+  const bitmap = await images[0].toImageBitmap();
+  const found = {
+    stages,
+    size: [bitmap.width, bitmap.height],
+    type: (await images[0].toBlob()).type,
+    labels: images.map(({ label }) => label),
+    values: images.flatMap(({ values }) => [...values]),
+  };
+  engine.dispose();
+  return found;
+}
+
+/** Runs in the page: loads the model, tunes it where that is asked for, and samples. `alter`: rewrites the table first. */
+async function tuned({ tune = null, alter = null, forget = false }) {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  try {
+    if (forget) await engine.deleteTuning();
+    const root = await navigator.storage.getDirectory();
+    const at = await root.getDirectoryHandle('guided-diffusion', { create: true });
+    const tables = [];
+    for await (const [name, handle] of at.entries()) {
+      if (!name.endsWith('.table')) continue;
+      const table = JSON.parse(await (await handle.getFile()).text());
+      tables.push(table);
+      if (!alter) continue;
+      if (alter.variant) for (const problem of Object.keys(table.choices)) table.choices[problem] = alter.variant;
+      if (alter.device) table.device = alter.device;
+      const writer = await handle.createWritable();
+      await writer.write(alter.text ?? JSON.stringify(table));
+      await writer.close();
+    }
+    const model = await engine.load('/models/base.safetensors', { cache: false });
+    const progress = [];
+    const result = tune && (await model.tune({ ...tune, onProgress: ({ done, total }) => progress.push([done, total]) }));
+    const [image] = await model.sample({ classes: [1], steps: 'ddim5', seed: 3 }).result;
+    return { result, progress, tables, tuned: model.info.tuned, warnings: model.info.warnings, values: [...image.values] };
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** The largest difference in levels of 255. */
+function apart(a, b) {
+  assert.equal(a.length, b.length);
+  return Math.max(...a.map((value, i) => Math.abs(value - b[i]) * 127.5));
+}
+
+describe('package', { concurrency: true }, () => {
+  for (const under of browsers()) {
+    describe(under.name, { concurrency: false }, () => {
+      let site;
+      before(async () => {
+        site = await openSite(under.launch, { '/models/': MODELS });
+      });
+      after(() => site?.close());
+
+      test('the stack makes what its command makes', async () => {
+        const of = (name) => join(MODELS, `${name}.safetensors`);
+        const expected = await natively(under, [
+          ...['--model', of('base'), '--classifier', of('judge'), '--guidance', '1', '--upsampler', of('up')],
+          ...['--class', '2,5', '--count', '2', '--batch', '2', '--steps', 'ddim5', '--upsampler-steps', 'ddim3', '--seed', '4'],
+        ]);
+        const made = await site.page.evaluate(stack);
+        assert.deepEqual(made.stages, ['0:1', '0:2', '0:3', '0:4', '0:5', '1:1', '1:2', '1:3']);
+        assert.deepEqual([made.size, made.labels, made.type], [[16, 16], [2, 5], 'image/png']);
+        const largest = apart(made.values, expected);
+        console.log(`${under.name}: stack: at most ${largest.toFixed(4)} of 255 levels apart`);
+        assert.ok(largest <= 1, `${largest} of 255 levels apart`);
+      });
+
+      test('tuning measures, keeps what it found, and later loads use it', async () => {
+        const { page } = site;
+        const usual = await page.evaluate(tuned, {});
+        assert.deepEqual([usual.tuned, usual.tables], [0, []], 'nothing is measured unasked');
+
+        const some = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
+        const { measured, left, stored } = some.result;
+        assert.ok(stored && measured > 0, JSON.stringify(some.result));
+        assert.deepEqual(some.progress[0], [0, measured + left], 'all of it is counted first');
+        assert.deepEqual(some.progress.at(-1), [measured, measured + left]);
+        assert.deepEqual(some.values, usual.values, 'a model that is loaded stays as it is');
+
+        await page.reload();
+        const all = await page.evaluate(tuned, { tune: {} });
+        assert.equal(Object.keys(all.tables[0].choices).length, measured, 'it was kept');
+        assert.deepEqual([all.result.measured, all.result.left], [left, 0], 'and is not measured again');
+        const later = await page.evaluate(tuned, { tune: {} });
+        assert.deepEqual([later.result.measured, later.result.left], [0, 0]);
+        assert.ok(apart(later.values, usual.values) <= 1);
+        console.log(`${under.name}: ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
+
+        // What a table says is done, whatever it is, as far as it is legal.
+        const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
+        const told = await page.evaluate(tuned, { alter: { variant } });
+        assert.ok(told.tuned > 5, `${told.tuned} kernels follow the table`);
+        assert.deepEqual(told.warnings, []);
+        assert.ok(apart(told.values, usual.values) <= 1);
+        const damaged = await page.evaluate(tuned, { alter: { text: '{"device":' } });
+        assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'a damaged table is none');
+      });
+
+      test('a table of another device or version is none, and a table can be forgotten', async () => {
+        const { page } = site;
+        await page.evaluate(tuned, { forget: true, tune: { budgetMs: 15_000 } });
+        const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
+        const other = await page.evaluate(tuned, { alter: { variant, device: 'another' } });
+        assert.equal(other.tuned, 0);
+        const again = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
+        assert.ok(again.result.measured > 0, 'it is measured anew');
+        const gone = await page.evaluate(tuned, { forget: true });
+        assert.deepEqual(gone.tables, []);
+      });
+
+      test('nothing is written to the console', () => assert.deepEqual(site.messages, []));
+    });
+  }
+});
+
+test('the tarball has the licences, the types and a small wasm file', async () => {
+  const out = mkdtempSync(join(tmpdir(), 'pack-'));
+  try {
+    const { stdout } = await run('npm', ['pack', '--dry-run', '--json'], { cwd: folder('web/package'), env: { ...process.env, npm_config_cache: out } });
+    const files = JSON.parse(stdout)[0].files.map(({ path }) => path);
+    for (const path of ['LICENSE', 'THIRD-PARTY-NOTICES.txt', 'README.md', 'package.json', 'dist/index.js', 'dist/index.d.ts', 'dist/worker/worker.js']) {
+      assert.ok(files.includes(path), path);
+    }
+    assert.ok(files.every((path) => path.startsWith('dist/') || !path.includes('/')), 'no sources');
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+  const notices = readFileSync(folder('web/package/THIRD-PARTY-NOTICES.txt'), 'utf8');
+  for (const project of [/^guided-diffusion /m, /^wgpu \d/m, /^safetensors \d.*Apache/m, /^serde \d/m, /the Rust standard library/]) {
+    assert.match(notices, project);
+  }
+  assert.doesNotMatch(notices, /\.cargo|registry\/src|\/home\/|\/root\//, 'no place on the machine that built it');
+  assert.equal(readFileSync(folder('web/dist/THIRD-PARTY-NOTICES.txt'), 'utf8'), notices);
+  const wasm = readFileSync(folder('web/package/dist/wasm/guided_diffusion_web_bg.wasm'));
+  assert.ok(gzipSync(wasm, { level: 9 }).length <= 500_000, 'a visitor downloads at most 500 KB of it');
+});
