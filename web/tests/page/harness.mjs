@@ -144,8 +144,14 @@ export function pixels(page, frame = 0) {
 
 /** Presses Generate and waits for the images. */
 export async function generate(page) {
+  // A short run is over before anybody looks: the titles it had are written down.
+  await page.evaluate(() => {
+    const title = document.querySelector('#stage-title');
+    window.titles = [];
+    new MutationObserver(() => window.titles.push(title.textContent)).observe(title, { childList: true });
+  });
   await page.click('#generate');
-  await status(page, 'S'); // Starting or Step: not the Done of the run before
+  await page.waitForFunction(() => window.titles.some((text) => !text.startsWith('Done')), null, { timeout: PATIENCE });
   await status(page, 'Done');
 }
 
