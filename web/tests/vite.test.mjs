@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
+import { serve } from '../server.mjs';
+import { launchChromium } from './lib/chromium.mjs';
 
-test('an application that Vite bundles has the worker and the wasm file', async (t) => {
+test('an application that Vite bundles has the worker and the wasm file, and runs', async (t) => {
   const outDir = await mkdtemp(join(tmpdir(), 'guided-diffusion-vite-'));
   t.after(() => rm(outDir, { recursive: true }));
   const root = fileURLToPath(new URL('./vite', import.meta.url));
@@ -16,4 +18,13 @@ test('an application that Vite bundles has the worker and the wasm file', async 
   const named = (pattern) => files.filter((file) => pattern.test(file));
   assert.equal(named(/^worker-.*\.js$/).length, 1, `one worker in ${files}`);
   assert.equal(named(/\.wasm$/).length, 1, `one wasm file in ${files}`);
+
+  const server = await serve({ '/application/': outDir });
+  t.after(() => server.close());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  const page = await browser.newPage();
+  await page.goto(`${server.url}/application/`);
+  await page.waitForFunction(() => document.querySelector('output').value !== 'starting');
+  assert.match(await page.evaluate(() => document.querySelector('output').value), /^adapter: /);
 });
