@@ -175,7 +175,7 @@ fn what_does_not_fit_is_refused_before_any_work() {
     for (code, text, said) in [
         (2, "sample --model base.safetensors --classifier large_judge.safetensors", "16x16 images"),
         (2, "sample --model base.safetensors --classifier few_judge.safetensors", "4 classes"),
-        (2, "sample --model base.safetensors --classifier up.safetensors", "given as classifier is none"),
+        (2, "sample --model base.safetensors --classifier up.safetensors", "up.safetensors is an upsampler"),
         (2, "sample --model base.safetensors --guidance 3", "--classifier"),
         (2, "sample --model base.safetensors --classifier judge.safetensors --guidance nan", "scale"),
         (2, "sample --model base.safetensors --classifier judge.safetensors --guidance-interval 5", "LO:HI"),
