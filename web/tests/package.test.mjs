@@ -132,20 +132,12 @@ describe('package', { concurrency: true }, () => {
         assert.ok(told.tuned > 5, `${told.tuned} kernels follow the table`);
         assert.deepEqual(told.warnings, []);
         assert.ok(apart(told.values, usual.values) <= 1);
+        const other = await page.evaluate(tuned, { alter: { device: 'another' } });
+        assert.deepEqual([other.tuned, other.values], [0, usual.values], 'a table of another device or version is none');
         const damaged = await page.evaluate(tuned, { alter: { text: '{"device":' } });
-        assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'a damaged table is none');
-      });
-
-      test('a table of another device or version is none, and a table can be forgotten', async () => {
-        const { page } = site;
-        await page.evaluate(tuned, { forget: true, tune: { budgetMs: 15_000 } });
-        const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
-        const other = await page.evaluate(tuned, { alter: { variant, device: 'another' } });
-        assert.equal(other.tuned, 0);
-        const again = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
-        assert.ok(again.result.measured > 0, 'it is measured anew');
-        const gone = await page.evaluate(tuned, { forget: true });
-        assert.deepEqual(gone.tables, []);
+        assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'nor is a damaged one');
+        const forgotten = await page.evaluate(tuned, { forget: true });
+        assert.deepEqual(forgotten.tables, []);
       });
 
       test('nothing is written to the console', () => assert.deepEqual(site.messages, []));
