@@ -33,10 +33,22 @@ pub fn remove_temporaries() {
 /// # Errors
 /// [`Error::Io`] where it cannot be made.
 pub fn create_folder(path: &Path) -> Result<()> {
+    check_parent(path)?;
     let mut known = temporaries();
     std::fs::create_dir(path).map_err(|e| Error::io(path, e))?;
     known.push(path.to_path_buf());
     Ok(())
+}
+
+/// The system would name what is to be written and not the folder that lacks.
+fn check_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") && !parent.is_dir() => {
+            let reason = format!("there is no folder {} to write it to; make it first", parent.display());
+            Err(Error::io(path, std::io::Error::other(reason)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A file that appears under its name only when [`AtomicFile::commit`] succeeds. Dropped before, it leaves nothing.
@@ -58,6 +70,7 @@ impl AtomicFile {
         let Some(name) = path.file_name() else {
             return Err(Error::io(path, std::io::Error::other("it names no file")));
         };
+        check_parent(&path)?;
         let unique =
             format!(".{}.{}.{}.tmp", name.to_string_lossy(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let temporary = path.with_file_name(unique);
