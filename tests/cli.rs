@@ -201,6 +201,7 @@ fn bad_input_gets_a_clear_error() {
         (2, &["sample", "--out", "file"], "no format"),
         (2, &["sample", "--noise", "junk.npy"], "not a .npy"),
         (2, &["sample", "--no-such-flag"], "--no-such-flag"),
+        (2, &["sample", "--tensor-cores"], "--precision f16"),
         (1, &["sample", "--out", "missing/a.png"], "missing/a.png"),
         (1, &["sample", "--noise", "none.npy"], "none.npy"),
         (1, &["sample", "--model", "none.safetensors"], "none.safetensors"),

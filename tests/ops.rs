@@ -93,11 +93,11 @@ fn the_table_covers_every_op_and_every_kernel() {
     let all: BTreeSet<String> = Op::NAMES.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(covered, all, "a new op needs a row in src/op/cases");
 
-    let caps = Caps::webgpu_defaults();
+    let caps = Caps { shader_f16: true, cooperative: Some(16), ..Caps::webgpu_defaults() };
     let mut used = BTreeSet::new();
     for case in &cases {
-        for precision in [Precision::F32, Precision::F16Weights] {
-            for variant in case.variants(&caps) {
+        for precision in [Precision::F32, Precision::F16] {
+            for variant in case.variants(&caps.at(precision)) {
                 used.extend(case.plan(&caps, variant, precision).unwrap().steps().iter().map(|step| step.kernel.stem));
             }
         }

@@ -249,6 +249,30 @@ fn float16_arithmetic_needs_the_feature() {
 }
 
 #[test]
+fn tensor_cores_are_used_where_they_are_and_for_float16_alone() {
+    let model = presets::by_name("64x64_diffusion").unwrap().config();
+    let guide = presets::by_name("64x64_classifier").unwrap().config();
+    let kernels = |caps: &Caps, precision| {
+        let plan = PlanOptions { precision, ..PlanOptions::default() };
+        let options = SessionOptions { batch: 4, plan, ..SessionOptions::default() };
+        let plan = Session::plan(caps, &model, Some(&guide), &options).unwrap();
+        let steps = plan.steps().iter().filter(|step| step.kernel.uses_cooperative_matrices());
+        assert!(steps.clone().all(|step| step.kernel.uses_f16()), "gradients stay float32");
+        steps.map(|step| step.kernel.defines["COOPERATIVE"]).collect::<Vec<i64>>()
+    };
+    for size in [8, 16] {
+        let caps = Caps { shader_f16: true, subgroup: Some(32), cooperative: Some(size), ..ample() };
+        let used = kernels(&caps, Precision::F16);
+        println!("{size}: {} products on tensor cores", used.len());
+        assert!(!used.is_empty() && used.iter().all(|s| *s == size as i64), "large products take them first");
+        for precision in [Precision::F32, Precision::F16Weights] {
+            assert_eq!(kernels(&caps, precision), [0i64; 0]);
+        }
+        assert_eq!(kernels(&Caps { cooperative: None, ..caps }, Precision::F16), [0i64; 0]);
+    }
+}
+
+#[test]
 fn the_plan_prints_as_a_table() {
     let plan = Session::plan(&Caps::webgpu_defaults(), &builtin(), None, &SessionOptions::default()).unwrap();
     let text = plan.to_string();

@@ -1,5 +1,6 @@
 //! Every shader, in every specialisation that a plan can ask for, checked without a device: valid under WebGPU's base
-//! capabilities, within its default limits, and translated to SPIR-V, MSL and HLSL as wgpu does it.
+//! capabilities, within its default limits, and translated to SPIR-V, MSL and HLSL as wgpu does it (the kernel for tensor
+//! cores, where the language has them).
 
 mod common;
 
@@ -16,7 +17,8 @@ use naga::{AddressSpace, Module, ShaderStage, back};
 /// Devices that differ in what kernels are legal on them; all have float16.
 fn devices() -> Vec<Caps> {
     let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), ..ample() });
-    [ample()].into_iter().chain(subgroups).collect()
+    let cooperative = [8, 16].map(|size| Caps { subgroup: Some(32), cooperative: Some(size), ..ample() });
+    [ample()].into_iter().chain(subgroups).chain(cooperative).collect()
 }
 
 /// Parses and validates under no optional capability but those that the kernel is for. naga counts `unpack2x16float` as
@@ -102,9 +104,9 @@ fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
 fn spirv(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> Result<(), String> {
     // What wgpu's Vulkan back end allows on a device without optional features.
     use back::spv::Capability::{
-        DerivativeControl, Float16, GroupNonUniform, GroupNonUniformBallot, GroupNonUniformShuffle, Image1D,
-        ImageQuery, Matrix, Sampled1D, Shader, StorageBuffer16BitAccess, StorageImageExtendedFormats,
-        UniformAndStorageBuffer16BitAccess,
+        CooperativeMatrixKHR, DerivativeControl, Float16, GroupNonUniform, GroupNonUniformBallot,
+        GroupNonUniformShuffle, Image1D, ImageQuery, Matrix, Sampled1D, Shader, StorageBuffer16BitAccess,
+        StorageImageExtendedFormats, UniformAndStorageBuffer16BitAccess, VulkanMemoryModel,
     };
     let (subgroups, f16) = (kernel.uses_subgroups(), kernel.uses_f16());
     let core = [Shader, Matrix, Sampled1D, Image1D, ImageQuery, DerivativeControl, StorageImageExtendedFormats];
@@ -115,6 +117,13 @@ fn spirv(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> 
         )
         .chain(
             f16.then_some([Float16, StorageBuffer16BitAccess, UniformAndStorageBuffer16BitAccess])
+                .into_iter()
+                .flatten(),
+        )
+        .chain(
+            kernel
+                .uses_cooperative_matrices()
+                .then_some([CooperativeMatrixKHR, VulkanMemoryModel])
                 .into_iter()
                 .flatten(),
         );
@@ -135,7 +144,7 @@ fn spirv(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> 
     if words.is_empty() { Err("SPIR-V: empty".into()) } else { Ok(()) }
 }
 
-fn msl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Result<(), String> {
+fn msl(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> Result<String, String> {
     let mut resources = back::msl::EntryPointResources::default();
     for (_, variable) in module.global_variables.iter() {
         if let Some(binding) = &variable.binding {
@@ -147,7 +156,11 @@ fn msl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Re
     // Lengths of runtime-sized arrays, which bounds checks read.
     resources.sizes_buffer = Some(30);
     let options = back::msl::Options {
-        lang_version: if subgroups { (2, 1) } else { (2, 0) },
+        lang_version: match (kernel.uses_cooperative_matrices(), kernel.uses_subgroups()) {
+            (true, _) => (2, 3),
+            (false, true) => (2, 1),
+            (false, false) => (2, 0),
+        },
         per_entry_point_map: [("main".to_owned(), resources)].into_iter().collect(),
         fake_missing_bindings: false,
         bounds_check_policies: policies(policy(checked)),
@@ -161,7 +174,7 @@ fn msl(module: &Module, info: &ModuleInfo, checked: bool, subgroups: bool) -> Re
     let (text, translation) =
         back::msl::write_string(module, info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
     translation.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| format!("MSL: {e}")))?;
-    if text.contains("kernel void") { Ok(()) } else { Err("MSL: no kernel".into()) }
+    if text.contains("kernel void") { Ok(text) } else { Err("MSL: no kernel".into()) }
 }
 
 fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> Result<(), String> {
@@ -195,22 +208,38 @@ fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> R
     if text.contains("[numthreads(") { Ok(()) } else { Err("HLSL: no kernel".into()) }
 }
 
+/// Cooperative matrices in MSL and HLSL. Metal has those of 8 x 8 alone; naga writes others too, by names that do not exist,
+/// so that such a kernel must not be legal there. HLSL has none, and naga's writer panics at them.
+fn cooperative(size: i64, msl: &str) -> Result<(), String> {
+    let types = ["half", "float"].map(|scalar| format!("simdgroup_{scalar}{size}x{size}"));
+    if let Some(missing) = types.iter().find(|name| !msl.contains(*name)) {
+        return Err(format!("MSL: no {missing}"));
+    }
+    match back::hlsl::supported_capabilities().contains(Capabilities::COOPERATIVE_MATRIX) {
+        true => Err("HLSL: naga has cooperative matrices now, which are to be translated".into()),
+        false => Ok(()),
+    }
+}
+
 fn policy(checked: bool) -> BoundsCheckPolicy {
     if checked { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked }
 }
 
 fn check(kernel: &Kernel) -> Result<(), String> {
-    let subgroups = kernel.uses_subgroups();
     let mut optional = Capabilities::empty();
-    optional.set(Capabilities::SUBGROUP, subgroups);
+    optional.set(Capabilities::SUBGROUP, kernel.uses_subgroups());
     optional.set(Capabilities::SHADER_FLOAT16, kernel.uses_f16());
+    optional.set(Capabilities::COOPERATIVE_MATRIX, kernel.uses_cooperative_matrices());
     let (module, info) = validate(&kernel.expand()?.text, optional)?;
     reflect(kernel, &module)?;
     // Both ways that pipelines are compiled: with checks (browsers, tests) and without.
     for checked in [true, false] {
         spirv(&module, &info, checked, kernel)?;
-        msl(&module, &info, checked, subgroups)?;
-        hlsl(&module, &info, checked, kernel)?;
+        let metal = msl(&module, &info, checked, kernel)?;
+        match kernel.defines.get("COOPERATIVE") {
+            None => hlsl(&module, &info, checked, kernel)?,
+            Some(size) => cooperative(*size, &metal)?,
+        }
     }
     Ok(())
 }

@@ -202,6 +202,10 @@ pub struct DeviceArgs {
     /// How weights are stored and multiplied [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArg>,
+    /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, never run on a device, and on Vulkan
+    /// without its guarantee of right results (docs/performance.md)
+    #[arg(long)]
+    pub tensor_cores: bool,
     /// Time for measuring which kernels are fastest here, once a device and driver; 0 for none
     /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::args::DeviceArgs;
 use super::note;
+use super::values::PrecisionArg;
 use crate::config::ModelConfig;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
-use crate::gpu::{AdapterChoice, Cache, Gpu};
+use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions};
 use crate::plan::choices::Choices;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -34,10 +35,14 @@ impl Device {
     /// Opens the adapter that was asked for.
     ///
     /// # Errors
-    /// As [`Gpu::open`].
+    /// As [`Gpu::open`]; tensor cores at another precision than theirs.
     pub async fn open(args: &DeviceArgs) -> Result<Self> {
         let choice = args.adapter.clone().map_or(AdapterChoice::Default, AdapterChoice::Named);
-        let gpu = Gpu::open(&choice).await?;
+        if args.tensor_cores && args.precision != Some(PrecisionArg::F16) {
+            return Err(Error::Options("--tensor-cores needs --precision f16: they multiply float16".into()));
+        }
+        let options = OpenOptions { tensor_cores: args.tensor_cores, ..OpenOptions::default() };
+        let gpu = Gpu::open_with(&choice, options).await?;
         let cache = folder().map(Cache::new);
         if let Some(cache) = &cache {
             cache.load_pipelines(&gpu).unwrap_or_else(|error| warn(&error));

@@ -133,7 +133,7 @@ pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: 
     let mut refused = None;
     for node in graph.nodes.iter().filter(|node| node.op != Op::Input) {
         let inputs = shapes(graph, &node.inputs);
-        for variant in node.op.operator().variants(&inputs, node.shape, gpu.caps()) {
+        for variant in node.op.operator().variants(&inputs, node.shape, &gpu.caps().at(precision)) {
             if variant == Variant::Only && best.is_some() {
                 // The general kernel is slow, and only there for what no other takes.
                 continue;

@@ -6,6 +6,7 @@ use super::pipeline::Pipelines;
 use super::scope::{self, Caught};
 use super::selftest::Verdicts;
 use super::signal::{Sender, lock, signal};
+use super::tensor_cores;
 use crate::error::{Error, Result};
 use crate::plan::Caps;
 
@@ -32,6 +33,9 @@ pub struct OpenOptions {
     /// The device is opened with subgroups in a way that wgpu does not know of: it has no name yet for the feature of
     /// browsers, so that who opens a device there must ask for `subgroups` himself.
     pub subgroups: bool,
+    /// Matrices may be multiplied on tensor cores, at [`crate::plan::Precision::F16`]. Experimental: wgpu warns of bugs
+    /// that lead to undefined behaviour, and on Vulkan one is known (docs/performance.md).
+    pub tensor_cores: bool,
 }
 
 /// An adapter in a listing.
@@ -100,7 +104,7 @@ impl Gpu {
     /// As [`Gpu::open`], with options.
     ///
     /// # Errors
-    /// As [`Gpu::open`].
+    /// As [`Gpu::open`]; [`Error::Feature`] where an option asks for what the adapter lacks.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(clippy::arc_with_non_send_sync, reason = "a browser's device stays on its thread; natively it travels")
@@ -108,14 +112,17 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, options: OpenOptions) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let wanted = wgpu::Features::TIMESTAMP_QUERY
+        let cooperative = options.tensor_cores.then(|| tensor_cores::size(&adapter)).transpose()?;
+        let mut wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16;
+        wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, options.tensor_cores);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
             required_limits: adapter.limits(),
+            experimental_features: tensor_cores::token(options.tensor_cores),
             ..Default::default()
         };
         let (device, queue) = adapter
@@ -137,7 +144,7 @@ impl Gpu {
         });
         let mut features = device.features();
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
-        let caps = caps(&summary.name, &adapter.get_info(), &device.limits(), features);
+        let caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         let pipelines = Pipelines::new(options.checked);
         let (verdicts, staging) = (Verdicts::default(), Mutex::default());
         Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
@@ -157,7 +164,9 @@ impl Gpu {
     pub fn fingerprint(&self) -> String {
         let AdapterSummary { name, backend, driver, vendor, device, .. } = &self.summary;
         let (version, kernels) = (env!("CARGO_PKG_VERSION"), crate::shader::fingerprint());
-        let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}");
+        // With more kernels to choose from, other measurements.
+        let cores = if self.caps.cooperative.is_some() { "; tensor cores" } else { "" };
+        let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}{cores}");
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
@@ -326,6 +335,7 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
         (wgpu::Features::SHADER_F16, "shader-f16"),
         (wgpu::Features::SUBGROUP, "subgroups"),
+        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "wgpu-cooperative-matrix"),
     ];
     AdapterSummary {
         index,
@@ -359,6 +369,7 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
+        cooperative: None,
         software: info.device_type == wgpu::DeviceType::Cpu,
     }
 }

@@ -10,6 +10,7 @@ mod readback;
 mod scope;
 pub mod selftest;
 mod signal;
+mod tensor_cores;
 pub mod tuner;
 
 pub use adapter::{AdapterChoice, AdapterSummary, Gpu, OpenOptions};

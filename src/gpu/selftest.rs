@@ -13,7 +13,7 @@ use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment, Shape};
 use crate::op::cases::{self, Case};
-use crate::plan::select::{self, Overrides, Variant};
+use crate::plan::select::{self, GemmTile, Overrides, Sharing, Variant};
 use crate::plan::{Plan, PlanOptions, Precision};
 
 /// Relative L2 error above which a kernel is wrong. Right ones stay under 1e-5 on every driver that was tried; a driver
@@ -46,6 +46,7 @@ pub(crate) struct Verdicts {
 /// # Errors
 /// [`Error::SelfTest`] where no variant of an op is right, a lost device, out of memory.
 pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Result<Report> {
+    let caps = &gpu.caps().at(options.precision);
     let mut report = Report { overrides: options.overrides.clone(), warnings: Vec::new() };
     let mut chosen = Overrides::new();
     let (mut seen, mut told) = (HashSet::new(), HashSet::new());
@@ -53,12 +54,12 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         let Some(case) = cases::shrunken(graph, node)? else { continue };
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
         // A device on which no variant is legal gets its error from the plan.
-        let Some(first) = select::choose(node, &shapes, gpu.caps(), &options.overrides) else { continue };
+        let Some(first) = select::choose(node, &shapes, caps, &options.overrides) else { continue };
         let problem = select::problem(node, &shapes);
         if !seen.insert(problem.clone()) {
             continue;
         }
-        let others = node.op.operator().variants(&shapes, node.shape, gpu.caps());
+        let others = node.op.operator().variants(&shapes, node.shape, caps);
         let candidates = std::iter::once(first).chain(others.into_iter().filter(|v| *v != first));
         let op = node.op.operator().name();
         let mut wrong: Vec<(String, String)> = Vec::new();
@@ -165,6 +166,9 @@ fn describe(variant: Variant) -> String {
     match variant {
         Variant::Only => "the general kernel".into(),
         Variant::Serial => "one invocation a group".into(),
+        Variant::Gemm(GemmTile { sharing: Sharing::Cooperative(size), .. }) => {
+            format!("a matrix product of {size}x{size} cooperative matrices")
+        }
         Variant::Gemm(tile) => format!("a matrix product of {}x{} tiles", tile.rows, 4 * tile.columns4),
         Variant::Block => "blocks of 4x4 pixels".into(),
         Variant::Winograd(t, _) => format!("Winograd F({t}x{t}, 3x3)"),

@@ -99,7 +99,7 @@ pub async fn tune(
     let transform_budget = if all_fit { options.transform_budget } else { Some(0) };
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let late = || end.is_some_and(|end| (how.clock)() >= end);
-    for problem in choosable(graph, gpu.caps()) {
+    for problem in choosable(graph, &gpu.caps().at(options.precision)) {
         if choices.knows(options.precision, &problem.problem) {
             continue;
         }

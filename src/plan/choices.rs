@@ -105,7 +105,7 @@ impl Choices {
         if self.is_empty() {
             return Overrides::new();
         }
-        let chosen = choosable(graph, caps).into_iter().filter_map(|c| {
+        let chosen = choosable(graph, &caps.at(precision)).into_iter().filter_map(|c| {
             let wanted = self.0.get(&key(precision, &c.problem))?;
             let found = c.variants.iter().skip(1).find(|variant| name(**variant) == *wanted)?;
             Some((c.problem, *found))

@@ -38,6 +38,9 @@ pub struct Caps {
     pub shader_f16: bool,
     /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
     pub subgroup: Option<usize>,
+    /// Rows and columns of the cooperative matrices (float16 factors, float32 sums) that kernels may multiply: tensor cores.
+    /// Subgroups then have 32 invocations.
+    pub cooperative: Option<usize>,
     /// The driver computes on the CPU. Such ones read memory value by value, and want as much arithmetic as registers
     /// allow for each value; a GPU wants many invocations.
     pub software: bool,
@@ -54,8 +57,16 @@ impl Caps {
             max_storage_buffers: 8,
             shader_f16: false,
             subgroup: None,
+            cooperative: None,
             software: false,
         }
+    }
+
+    /// What of it kernels may use at a precision: tensor cores at float16 arithmetic alone.
+    #[must_use]
+    pub fn at(&self, precision: Precision) -> Self {
+        let f16 = precision == Precision::F16 && self.shader_f16;
+        Self { cooperative: self.cooperative.filter(|_| f16), ..self.clone() }
     }
 
     /// The limit on one storage buffer, and its WebGPU name.
@@ -215,6 +226,7 @@ impl Plan {
                 advice: "float16 weights (--precision f16-weights) need none and take as little memory".into(),
             });
         }
+        let caps = &caps.at(options.precision);
         let mut lowering = Lowering::new(graph, caps, options);
         for (i, node) in graph.nodes.iter().enumerate() {
             if node.op == Op::Input {

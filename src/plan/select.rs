@@ -72,9 +72,9 @@ pub struct GemmTile {
     pub rows: usize,
     /// Columns an invocation, in vec4s.
     pub columns4: usize,
-    /// Invocations along the columns.
+    /// Invocations along the columns; of cooperative matrices, subgroups.
     pub x: usize,
-    /// Invocations along the rows.
+    /// Invocations along the rows; of cooperative matrices, subgroups.
     pub y: usize,
     /// How invocations share what they read.
     pub sharing: Sharing,
@@ -89,6 +89,8 @@ pub enum Sharing {
     Subgroup,
     /// By workgroup memory.
     Workgroup,
+    /// By workgroup memory, and what has the tile is a subgroup, in cooperative matrices of that size.
+    Cooperative(usize),
 }
 
 impl GemmTile {
@@ -102,6 +104,11 @@ impl GemmTile {
         Self { rows: 4, columns4: 1, x: 8, y: 8, sharing: Sharing::Workgroup },
     ];
 
+    /// For cooperative matrices of `size`.
+    pub fn cooperative(size: usize) -> Self {
+        Self { rows: 32, columns4: 8, x: 2, y: 2, sharing: Sharing::Cooperative(size) }
+    }
+
     /// For subgroups of `size`: tiles from large to small.
     fn subgroup(size: usize) -> impl Iterator<Item = Self> {
         let tile =
@@ -113,20 +120,35 @@ impl GemmTile {
     }
 
     pub(crate) fn define(&self, kernel: Kernel) -> Kernel {
+        // Rows and columns are counted in the units of which the tile is made.
+        let (rows, columns) = match self.sharing {
+            Sharing::Cooperative(size) => (self.rows / size, 4 * self.columns4 / size),
+            _ => (self.rows, self.columns4),
+        };
         let kernel = kernel
-            .with("TM", self.rows as i64)
-            .with("TN", self.columns4 as i64)
+            .with("TM", rows as i64)
+            .with("TN", columns as i64)
             .with("WX", self.x as i64)
             .with("WY", self.y as i64);
         match self.sharing {
             Sharing::Workgroup => kernel,
+            Sharing::Cooperative(size) => kernel.with("SUBGROUP", true).with("COOPERATIVE", size as i64),
             sharing => kernel.with("SUBGROUP", sharing == Sharing::Subgroup).with("READS", self.reads() as i64),
         }
     }
 
     /// The kernel of plain matrix products.
     pub(crate) fn stem(&self) -> &'static str {
-        if self.sharing == Sharing::Workgroup { "gemm_workgroup" } else { "gemm" }
+        match self.sharing {
+            Sharing::Nothing | Sharing::Subgroup => "gemm",
+            Sharing::Workgroup => "gemm_workgroup",
+            Sharing::Cooperative(_) => "gemm_cooperative",
+        }
+    }
+
+    /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
+    fn needs_workgroup_memory(&self) -> bool {
+        matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
     }
 
     /// Rows that an invocation reads.
@@ -196,6 +218,8 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) 
     }
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps: conv.kernel * conv.kernel };
     let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
+    // Gradients multiply in float32.
+    let tensor_cores = caps.cooperative.filter(|_| !conv.flipped).map(GemmTile::cooperative);
     let mut variants = vec![Variant::Gemm(GemmTile::FLAT)];
     variants.extend(many().map(Variant::Gemm));
     if size.n4 <= 2 {
@@ -205,10 +229,13 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) 
     }
     if conv.kernel == 1 && conv.stride == 1 {
         variants.extend(GemmTile::SHARED.map(Variant::Gemm));
+        variants.extend(tensor_cores.map(Variant::Gemm));
     }
     if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
         variants.extend(sizes.flat_map(|t| many().chain(GemmTile::SHARED).map(move |tile| Variant::Winograd(t, tile))));
+        // F(4x4) multiplies in float32 at every precision.
+        variants.extend(tensor_cores.map(|tile| Variant::Winograd(2, tile)));
     }
     let most = caps.max_workgroups as usize;
     variants.retain(
@@ -241,11 +268,11 @@ impl Size {
     fn software_cost(&self, variant: Variant) -> (bool, usize) {
         let gemm = |tile: GemmTile, rows| self.c4 * tile.cost(rows, self.n4);
         match variant {
-            Variant::Gemm(tile) => (tile.sharing == Sharing::Workgroup, self.taps * gemm(tile, self.output.rows())),
+            Variant::Gemm(tile) => (tile.needs_workgroup_memory(), self.taps * gemm(tile, self.output.rows())),
             Variant::Winograd(t, tile) => {
                 let (tiles, points) = (self.tiles(t), (t + 2) * (t + 2));
                 let moved = self.c4 * 2 * points + self.n4 * (points + t * t);
-                (tile.sharing == Sharing::Workgroup, points * gemm(tile, tiles) + tiles * moved * READ)
+                (tile.needs_workgroup_memory(), points * gemm(tile, tiles) + tiles * moved * READ)
             }
             Variant::Block => (false, self.tiles(4) * self.n4 * self.c4 * (16 * 9 * 16 + READ * 108)),
             _ => (true, usize::MAX),
@@ -276,6 +303,13 @@ impl Size {
                 }
                 Sharing::Nothing => 4,
                 Sharing::Subgroup => 6,
+                Sharing::Cooperative(_) => {
+                    if groups >= BUSY {
+                        1
+                    } else {
+                        3
+                    }
+                }
             }
         };
         match variant {

@@ -48,6 +48,11 @@ impl Kernel {
         self.defines.get("F16") == Some(&ENABLE_F16)
     }
 
+    /// Whether it multiplies cooperative matrices, which wgpu has as an experimental feature.
+    pub fn uses_cooperative_matrices(&self) -> bool {
+        self.defines.contains_key("COOPERATIVE")
+    }
+
     /// Expands the source under the defines.
     ///
     /// # Errors
@@ -58,9 +63,10 @@ impl Kernel {
         let expanded = template::expand(source, &scope, &|name| lookup(SHARED, name))
             .map_err(|e| format!("shaders/{}.wgsl: {e}", self.stem))?;
         let parameters = parameters(&expanded.text);
-        // A directive, which must come before all else.
-        let enable = if self.uses_f16() { "enable f16;\n" } else { "" };
-        Ok(Shader { text: format!("{enable}{}", expanded.text), bindings: expanded.bindings, parameters })
+        // Directives, which must come before all else.
+        let f16 = if self.uses_f16() { "enable f16;\n" } else { "" };
+        let cooperative = if self.uses_cooperative_matrices() { "enable wgpu_cooperative_matrix;\n" } else { "" };
+        Ok(Shader { text: format!("{f16}{cooperative}{}", expanded.text), bindings: expanded.bindings, parameters })
     }
 }
 

@@ -21,6 +21,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "embedding",
     "first_token",
     "gemm",
+    "gemm_cooperative",
     "gemm_workgroup",
     "global_mean",
     "group_norm_affine",

@@ -31,13 +31,13 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
     let mut runs = Vec::new();
     for case in cases::table().unwrap() {
         let case = Arc::new(case);
-        for variant in case.variants(caps) {
-            let differs = |precision| match precision {
+        for precision in PRECISIONS {
+            let differs = |variant| match precision {
                 Precision::F32 => true,
                 Precision::F16Weights => case.has_matrices(),
                 Precision::F16 => caps.shader_f16 && case.plan(caps, variant, precision).unwrap().uses_f16(),
             };
-            for precision in PRECISIONS.into_iter().filter(|precision| differs(*precision)) {
+            for variant in case.variants(&caps.at(precision)).into_iter().filter(|variant| differs(*variant)) {
                 runs.push(OpRun { case: case.clone(), variant, precision });
             }
         }
