@@ -118,7 +118,7 @@ impl Session {
         let graph = Self::graph(config, guide, options)?;
         // What does not fit is refused before anything is compiled.
         let chosen = options.chosen(&graph, gpu.caps());
-        let tuned = options.choices.overrides(&graph, gpu.caps(), options.plan.precision).len();
+        let mut measured = options.choices.overrides(&graph, gpu.caps(), options.plan.precision);
         let mut plan = Plan::new(&graph, gpu.caps(), &chosen)?;
         let mut warnings = Vec::new();
         if options.self_test {
@@ -131,11 +131,13 @@ impl Session {
             let report = selftest::verify(gpu, &graph, &chosen).await?;
             if !report.warnings.is_empty() {
                 warnings = report.warnings;
+                measured.retain(|problem, variant| report.overrides.get(problem) == Some(variant));
                 plan = Plan::new(&graph, gpu.caps(), &PlanOptions { overrides: report.overrides, ..chosen })?;
             }
         }
         let program = Program::new(gpu, plan).await?;
-        Ok(Self { program, config: config.clone(), guide: guide.cloned(), batch: options.batch, tuned, warnings })
+        let (config, guide, tuned) = (config.clone(), guide.cloned(), measured.len());
+        Ok(Self { program, config, guide, batch: options.batch, tuned, warnings })
     }
 
     /// The plan that a session would have, without a device.

@@ -5,6 +5,7 @@
 mod common;
 
 use common::gpu::adapters;
+use guided_diffusion::gpu::TensorCores;
 use guided_diffusion::graph::{Graph, Shape};
 use guided_diffusion::op::{Conv2d, Prologue};
 use guided_diffusion::plan::select::{GemmTile, Overrides, Variant};
@@ -249,7 +250,9 @@ fn tiles_edges_and_sources_are_right() {
 #[test]
 fn an_adapter_without_them_is_told() {
     for name in adapters() {
-        let options = OpenOptions { tensor_cores: true, ..OpenOptions::default() };
+        // SAFETY: the device is not opened.
+        let tensor_cores = Some(unsafe { TensorCores::enabled() });
+        let options = OpenOptions { tensor_cores, ..OpenOptions::default() };
         let error = block_on(Gpu::open_with(&AdapterChoice::Named(name), options)).unwrap_err();
         assert!(matches!(&error, Error::Feature { name: "wgpu-cooperative-matrix", .. }), "{error}");
         assert!(error.to_string().contains("without --tensor-cores"), "{error}");

@@ -39,12 +39,12 @@ function cargo(...args) {
 const offersMit = (license) => !/\b(AND|WITH)\b|[()]/.test(license) && license.split(/\s+OR\s+|\//).includes('MIT');
 
 /** The texts that a crate in `folder` asks to be kept. */
-function textsOf({ name, license }, folder) {
+function textsOf({ name, license, authors }, folder) {
   const files = readdirSync(folder).filter((file) => TEXTS.test(file) && statSync(join(folder, file)).isFile());
   const chosen = files.filter((file) => /^licen[cs]e[-._]mit/i.test(file) || /^(notice|copyright)/i.test(file));
   const wanted = offersMit(license) && chosen.some((file) => /mit/i.test(file)) ? chosen : files;
   if (wanted.length > 0) return wanted.sort().map((file) => readFileSync(join(folder, file), 'utf8'));
-  if (offersMit(license)) return [mit(`the authors of ${name}`)];
+  if (offersMit(license) && authors.length > 0) return [mit(authors.join(', '))];
   throw new Error(`${name} (${license || 'no licence named'}) has no licence text in its package: replace it, or add the text`);
 }
 

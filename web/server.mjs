@@ -115,8 +115,9 @@ export async function serve(mounts, port = 0) {
       path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
       await respond(mounts, request, response, path, answer);
     } catch (error) {
-      if (!response.headersSent) answer(400, { 'Content-Type': TYPES['.txt'] });
-      response.end(`${error.message}\n`);
+      // Not the error itself, which may hold a path.
+      if (!response.headersSent) answer(error instanceof URIError || error instanceof TypeError ? 400 : 500, { 'Content-Type': TYPES['.txt'] });
+      response.end('this cannot be served\n');
     }
   });
   await new Promise((resolve, reject) => {

@@ -40,6 +40,11 @@ pub fn create_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Leaves a folder of [`create_folder`] to its owner.
+pub fn keep_folder(path: &Path) {
+    temporaries().retain(|known| known != path);
+}
+
 /// The system would name what is to be written and not the folder that lacks.
 fn check_parent(path: &Path) -> Result<()> {
     match path.parent() {

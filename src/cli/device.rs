@@ -11,7 +11,7 @@ use super::note;
 use super::values::PrecisionArg;
 use crate::config::ModelConfig;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
-use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions};
+use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions, TensorCores};
 use crate::plan::choices::Choices;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -41,7 +41,9 @@ impl Device {
         if args.tensor_cores && args.precision != Some(PrecisionArg::F16) {
             return Err(Error::Options("--tensor-cores needs --precision f16: they multiply float16".into()));
         }
-        let options = OpenOptions { tensor_cores: args.tensor_cores, ..OpenOptions::default() };
+        // SAFETY: the flag's help says what is accepted by giving it.
+        let tensor_cores = args.tensor_cores.then(|| unsafe { TensorCores::enabled() });
+        let options = OpenOptions { tensor_cores, ..OpenOptions::default() };
         let gpu = Gpu::open_with(&choice, options).await?;
         let cache = folder().map(Cache::new);
         if let Some(cache) = &cache {

@@ -8,7 +8,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy::{Dtype, Header};
-use crate::checkpoint::writer::{AtomicFile, create_folder};
+use crate::checkpoint::writer::{AtomicFile, create_folder, keep_folder};
 use crate::image::{Grid, Images, Pixels};
 use crate::png;
 use crate::{Error, Result};
@@ -114,6 +114,7 @@ struct Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if self.created {
+            keep_folder(&self.path);
             // Refused where anything lies in it.
             let _ = std::fs::remove_dir(&self.path);
         }

@@ -23,7 +23,7 @@ pub enum PrecisionArg {
     F32,
     /// Weights stored as float16, float32 arithmetic
     F16Weights,
-    /// Weights stored and multiplied as float16, float32 sums; the adapter needs shader-f16
+    /// Weights stored and multiplied as float16, four products at a time, float32 sums of these; the adapter needs shader-f16
     F16,
 }
 

@@ -6,7 +6,7 @@ use super::pipeline::Pipelines;
 use super::scope::{self, Caught};
 use super::selftest::Verdicts;
 use super::signal::{Sender, lock, signal};
-use super::tensor_cores;
+use super::tensor_cores::{self, TensorCores};
 use crate::error::{Error, Result};
 use crate::plan::Caps;
 
@@ -35,7 +35,7 @@ pub struct OpenOptions {
     pub subgroups: bool,
     /// Matrices may be multiplied on tensor cores, at [`crate::plan::Precision::F16`]. Experimental: wgpu warns of bugs
     /// that lead to undefined behaviour, and on Vulkan one is known (docs/performance.md).
-    pub tensor_cores: bool,
+    pub tensor_cores: Option<TensorCores>,
 }
 
 /// An adapter in a listing.
@@ -112,12 +112,12 @@ impl Gpu {
     pub async fn open_with(choice: &AdapterChoice, options: OpenOptions) -> Result<Arc<Self>> {
         let (index, adapter) = choose(enumerate(choice).await, choice)?;
         let summary = summarize(index, &adapter);
-        let cooperative = options.tensor_cores.then(|| tensor_cores::size(&adapter)).transpose()?;
+        let cooperative = options.tensor_cores.map(|_| tensor_cores::size(&adapter)).transpose()?;
         let mut wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16;
-        wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, options.tensor_cores);
+        wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, options.tensor_cores.is_some());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("guided-diffusion"),
             required_features: adapter.features() & wanted,
@@ -145,7 +145,7 @@ impl Gpu {
         let mut features = device.features();
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
         let caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
-        let pipelines = Pipelines::new(options.checked);
+        let pipelines = Pipelines::new(options.checked || cooperative.is_some());
         let (verdicts, staging) = (Verdicts::default(), Mutex::default());
         Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
     }

@@ -18,3 +18,4 @@ pub use adapter::{AdapterChoice, AdapterSummary, Gpu, OpenOptions};
 pub use cache::Cache;
 pub use program::Program;
 pub(crate) use readback::Readback;
+pub use tensor_cores::TensorCores;

@@ -14,8 +14,7 @@ const KEPT: usize = 4;
 /// Bytes on their way to the host.
 #[derive(Debug)]
 pub(crate) struct Readback {
-    gpu: Arc<Gpu>,
-    staging: wgpu::Buffer,
+    staging: Staging,
     bytes: u64,
     submission: wgpu::SubmissionIndex,
     outcome: Outcome,
@@ -34,19 +33,20 @@ impl Readback {
             staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
             (staging, submission, mapped)
         });
-        Self { gpu: gpu.clone(), staging, bytes, submission, outcome, mapped }
+        Self { staging: Staging { gpu: gpu.clone(), buffer: Some(staging) }, bytes, submission, outcome, mapped }
     }
 
     /// Whether the bytes are there. It waits for nothing.
     pub(crate) fn is_ready(&self) -> bool {
         // Natively, callbacks run while polling. A failure shows when the bytes are asked for.
-        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        let _ = self.staging.gpu.device.poll(wgpu::PollType::Poll);
         self.mapped.is_ready()
     }
 
     /// The bytes, once they are there.
     pub(crate) async fn bytes(self) -> Result<Vec<u8>> {
-        let Self { gpu, staging, bytes, submission, outcome, mapped } = self;
+        let Self { mut staging, bytes, submission, outcome, mapped } = self;
+        let gpu = Arc::clone(&staging.gpu);
         if !mapped.is_ready() {
             gpu.wait(Some(submission))?;
         }
@@ -57,15 +57,29 @@ impl Readback {
         }
         let failed = |reason: String| Error::Gpu(format!("read-back: {reason}"));
         result.map_err(|e| failed(e.to_string()))?;
-        let data = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?.to_vec();
-        staging.unmap();
+        let Some(buffer) = &staging.buffer else { return Err(failed("its buffer is gone".into())) };
+        let data = buffer.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?.to_vec();
+        buffer.unmap();
         let mut kept = lock(&gpu.staging);
         if kept.len() < KEPT {
-            kept.push(staging);
-        } else {
-            staging.destroy();
+            kept.extend(staging.buffer.take());
         }
         Ok(data)
+    }
+}
+
+/// A staging buffer that is destroyed unless it is kept: a browser would keep the memory until it collects garbage.
+#[derive(Debug)]
+struct Staging {
+    gpu: Arc<Gpu>,
+    buffer: Option<wgpu::Buffer>,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(buffer) = &self.buffer {
+            buffer.destroy();
+        }
     }
 }
 

@@ -6,16 +6,29 @@ use crate::error::{Error, Result};
 /// Sizes of cooperative matrices that the kernel is written for.
 const SIZES: [usize; 2] = [8, 16];
 
-/// Leave to open a device with the feature, where that was `wanted`.
-pub(super) fn token(wanted: bool) -> wgpu::ExperimentalFeatures {
-    if !wanted {
-        return wgpu::ExperimentalFeatures::disabled();
+/// Leave to use tensor cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorCores(());
+
+impl TensorCores {
+    /// # Safety
+    /// The caller accepts what [`wgpu::ExperimentalFeatures::enabled`] warns of: safe calls may meet bugs of wgpu that lead
+    /// to undefined behaviour. One is known: for Vulkan's memory model, which comes with the feature, naga does not mark
+    /// accesses to workgroup memory as shared, so that by the letter barriers do not order them (wgpu issue 8805), and the
+    /// kernel relies on drivers.
+    pub unsafe fn enabled() -> Self {
+        Self(())
     }
-    // SAFETY: what is promised is to know that safe calls may meet bugs of wgpu, which who sets the option is told. One is
-    // known: for Vulkan's memory model, which comes with the feature, naga does not mark accesses to workgroup memory as
-    // shared, so that by the letter barriers do not order them (wgpu 8805): the kernel relies on drivers. Of the feature only
-    // `gemm_cooperative.wgsl` is used, with a size and types that the adapter reports.
-    unsafe { wgpu::ExperimentalFeatures::enabled() }
+}
+
+/// Leave to open a device with the feature, where it was given to us.
+pub(super) fn token(leave: Option<TensorCores>) -> wgpu::ExperimentalFeatures {
+    match leave {
+        None => wgpu::ExperimentalFeatures::disabled(),
+        // SAFETY: `TensorCores` is only made by who accepted just this. Of the feature only `gemm_cooperative.wgsl` is used,
+        // with a size and types that the adapter reports.
+        Some(TensorCores(())) => unsafe { wgpu::ExperimentalFeatures::enabled() },
+    }
 }
 
 /// The size of the adapter's cooperative matrices, where the kernel may use them.

@@ -162,7 +162,10 @@ async fn measure(
         }
         for (candidate, samples) in candidates.iter_mut().zip(&mut samples) {
             let Some(program) = candidate else { continue };
-            samples.push(time(program, fastest(samples), how).await?);
+            if late() {
+                return Ok(Vec::new());
+            }
+            samples.push(time(program, fastest(samples), how, late).await?);
         }
         let leader = samples.iter().map(|rounds| fastest(rounds)).fold(f64::INFINITY, f64::min);
         for (candidate, samples) in candidates.iter_mut().zip(&samples).skip(1) {
@@ -175,7 +178,7 @@ async fn measure(
 }
 
 /// Seconds of one run, of which the fastest so far took `known`.
-async fn time(program: &mut Program, known: f64, how: &TuneOptions) -> Result<f64> {
+async fn time(program: &mut Program, known: f64, how: &TuneOptions, late: &dyn Fn() -> bool) -> Result<f64> {
     // Of what is shorter, a coarse clock tells too little.
     let precise = TICKS * how.resolution;
     let wanted = TIMING.max(precise) / known.max(1e-6);
@@ -188,7 +191,8 @@ async fn time(program: &mut Program, known: f64, how: &TuneOptions) -> Result<f6
         }
         program.gpu().finish().await?;
         let spent = (how.clock)() - begin;
-        if spent >= precise {
+        // What was cut short is not used.
+        if spent >= precise || late() {
             return Ok(spent / run as f64);
         }
         times *= 4;

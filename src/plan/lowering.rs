@@ -203,7 +203,7 @@ impl<'a> Lowering<'a> {
         self.declare(spec)
     }
 
-    /// Parameters `which`, one after the other in one buffer of at most [`Caps::largest_buffer`].
+    /// Parameters `which`, one after the other in one buffer.
     pub fn pool(&mut self, which: &[usize], layout: Layout) -> Resource {
         let (first, pool) = (self.recording.weights.len(), self.recording.pools.len());
         let mut offset = 0;

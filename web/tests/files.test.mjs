@@ -89,6 +89,13 @@ describe('files', { concurrency: true }, () => {
         });
       }
 
+      test('a file that may have changed in the second of its date is never continued', async () => {
+        faulty.state.fault = 'cut';
+        const broken = await page.evaluate(load, [`${faulty.url}/fresh/${FILE}`]);
+        assert.equal(broken.code, 'network', broken.message);
+        assert.deepEqual([ranges(), await stored(page)], [[], []]);
+      });
+
       test('parts of the compressed file are never taken for parts of the file', async () => {
         faulty.state.fault = 'cut';
         const broken = await page.evaluate(load, [`${faulty.url}/packed/${FILE}`]);

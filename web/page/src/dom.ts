@@ -1,4 +1,4 @@
-/** The few helpers that reading and building the document takes. */
+/** The few functions that reading and building the document takes. */
 
 /** The element of index.html with this id; a missing one is a mistake of ours. */
 export function byId<T extends HTMLElement>(id: string, type: new () => T): T {

@@ -164,7 +164,11 @@ class Page {
     this.setBusy('running');
     this.start(async (signal) => {
       this.progress.begin('Tuning');
-      const { measured, changed, stored } = await this.runner.tune(signal, (progress) => this.progress.tune(progress));
+      const tuning = this.runner.tune(signal, (progress) => {
+        this.progress.tune(progress);
+        if (progress.done > 0) this.tuning.sayPart();
+      });
+      const { measured, changed, stored } = await tuning;
       if (!stored) return this.progress.rest('Not kept', 'This browser has no room to keep what was measured.');
       await this.fetchModel(choice, model.info.batch, signal);
       const found = `${measured} kinds of kernel measured, ${changed} are faster now.`;

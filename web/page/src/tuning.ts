@@ -25,6 +25,12 @@ export class Tuning {
         : `${tuned} kinds of kernel are those that were measured fastest here. Images may differ by a shade.`;
   }
 
+  /** Some were measured, which are kept whatever becomes of the rest. */
+  sayPart(): void {
+    this.forget.hidden = false;
+    this.state.textContent = 'What is measured is kept, and used when the model is loaded again.';
+  }
+
   enable(possible: boolean): void {
     this.button.disabled = !possible;
     this.forget.disabled = !possible;

@@ -1,6 +1,6 @@
 /**
  * A server of another origin with the faults that real ones have: it compresses, breaks off, and counts parts in compressed
- * bytes. A path's first part says how: `/plain/`, `/gzip/` (parts are of the plain file), `/packed/` (parts are of the
+ * bytes. A path's first part says how: `/plain/`, `/fresh/` (changed just now), `/gzip/` (parts are of the plain file), `/packed/` (of the
  * compressed one); the page may read no more headers than it must, but for `Content-Range` and `ETag` where a server exposes
  * them, as those of models do.
  */
@@ -26,7 +26,8 @@ export async function serveFaulty(root) {
         'Access-Control-Allow-Headers': 'range, if-range',
         'Access-Control-Expose-Headers': 'Content-Range, ETag',
         'Cache-Control': 'no-store',
-        'Last-Modified': statSync(file).mtime.toUTCString(),
+        // Of yesterday: a date of this very minute proves nothing.
+        'Last-Modified': new Date(kind === 'fresh' ? Date.now() : statSync(file).mtimeMs - 86_400_000).toUTCString(),
         ...headers,
       });
     };

@@ -104,7 +104,10 @@ export async function writeTable(adapter: string, table: string): Promise<boolea
 export async function deleteTables(): Promise<void> {
   const at = await folder();
   if (!at) return;
-  for await (const name of at.keys()) if (name.endsWith(TABLE)) await at.removeEntry(name);
+  const names: string[] = [];
+  for await (const name of at.keys()) if (name.endsWith(TABLE)) names.push(name);
+  // One that another page is writing stays.
+  for (const name of names) await at.removeEntry(name).catch(() => undefined);
 }
 
 const tableOf = async (adapter: string) => (await nameOf(adapter)) + TABLE;

@@ -73,11 +73,16 @@ const handlers: Handlers = {
     }
   },
 
-  tune({ handle, budgetMs }, { signal, emit }) {
-    return turns.take(signal, () => {
-      const { model } = loadedOf(handle);
-      return tune(model, adapterName, budgetMs, (progress) => emit({ kind: 'tuning', progress }), signal);
-    });
+  async tune({ handle, budgetMs }, { controller, signal, emit }) {
+    const own = runs.get(handle)?.add(controller);
+    try {
+      return await turns.take(signal, () => {
+        const { model } = loadedOf(handle);
+        return tune(model, adapterName, budgetMs, (progress) => emit({ kind: 'tuning', progress }), signal);
+      });
+    } finally {
+      own?.delete(controller);
+    }
   },
 
   disposeModel({ handle }, { signal }) {
