@@ -161,15 +161,18 @@ describe('the page in use', () => {
     await fill(page, { count: 1, steps: 200, guidance: 1 });
     await page.click('#clear');
     for (let k = 0; k < 3; k++) await round(); // what is made once is no leak
-    const start = await measure();
-    for (let k = 0; k < 20; k++) await round();
-    const end = await measure();
-    assert.ok(start.gpu > 1e6 && start.wasm > 1e6, `the hook sees the worker: ${JSON.stringify(start)}`);
-    assert.equal(end.gpu, start.gpu);
-    assert.equal(end.wasm, start.wasm);
-    assert.equal(end.nodes, start.nodes);
-    // A round that kept no more than its 4 KiB of pixels would show; the engine's own caches come and go in this.
-    assert.ok(end.page - start.page < 20 * 4096, `${end.page - start.page} bytes more on the page`);
+    // A round that kept no more than its 4 KiB of pixels would show. The engine's own caches and compiled code come once in a
+    // while; what is kept each round comes in every set of rounds.
+    let [start, kept] = [await measure(), []];
+    while (kept.length < 3 && !(kept.at(-1) < 20 * 4096)) {
+      for (let k = 0; k < 20; k++) await round();
+      const end = await measure();
+      assert.ok(start.gpu > 1e6 && start.wasm > 1e6, `the hook sees the worker: ${JSON.stringify(start)}`);
+      assert.deepEqual([end.gpu, end.wasm, end.nodes], [start.gpu, start.wasm, start.nodes]);
+      kept.push(end.page - start.page);
+      start = end;
+    }
+    assert.ok(kept.at(-1) < 20 * 4096, `${kept.join(', ')} bytes more on the page after each 20 rounds`);
   });
 
   test('nothing was written to the console, no task was long', async () => {
