@@ -11,6 +11,7 @@ use crate::graph::{Graph, Shape, fuse};
 pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
 use crate::plan::choices::Choices;
+use crate::plan::select::Overrides;
 use crate::plan::{Caps, Plan, PlanOptions};
 use crate::sampler::{Run, SampleOptions};
 
@@ -36,9 +37,14 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    /// The plan's options with the measured choices.
-    fn chosen(&self, graph: &Graph, caps: &Caps) -> PlanOptions {
-        let mut overrides = self.choices.overrides(graph, caps, self.plan.precision);
+    /// What the measured choices change in a plan of `graph`.
+    fn measured(&self, graph: &Graph, caps: &Caps) -> Overrides {
+        self.choices.overrides(graph, caps, self.plan.precision)
+    }
+
+    /// The plan's options with these, its own overrides first.
+    fn chosen(&self, measured: &Overrides) -> PlanOptions {
+        let mut overrides = measured.clone();
         overrides.extend(self.plan.overrides.clone());
         PlanOptions { overrides, ..self.plan.clone() }
     }
@@ -117,8 +123,8 @@ impl Session {
     ) -> Result<Self> {
         let graph = Self::graph(config, guide, options)?;
         // What does not fit is refused before anything is compiled.
-        let chosen = options.chosen(&graph, gpu.caps());
-        let mut measured = options.choices.overrides(&graph, gpu.caps(), options.plan.precision);
+        let mut measured = options.measured(&graph, gpu.caps());
+        let chosen = options.chosen(&measured);
         let mut plan = Plan::new(&graph, gpu.caps(), &chosen)?;
         let mut warnings = Vec::new();
         if options.self_test {
@@ -151,7 +157,7 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Plan> {
         let graph = Self::graph(config, guide, options)?;
-        Plan::new(&graph, caps, &options.chosen(&graph, caps))
+        Plan::new(&graph, caps, &options.chosen(&options.measured(&graph, caps)))
     }
 
     /// Measures the kernels that such a session could use and that `choices` does not know, and adds the fastest: give

@@ -12,6 +12,7 @@ use crate::shader::Kernel;
 
 /// Elements at whose multiples a layer's result begins: bindings may begin at multiples of 256 bytes.
 const ALIGNMENT: usize = 64;
+
 /// Inputs: x `[N, 1, 1, K]`. Parameters: weight `[out, K]`, bias `[out]` of each layer in turn. The result holds each
 /// layer's `[N, out]`, one after the other; [`EmbLayer`] is one of them.
 #[derive(Debug, Clone, PartialEq)]
