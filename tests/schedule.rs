@@ -9,17 +9,6 @@ use guided_diffusion::sampler::schedule::{Method, Schedule, StepCoefficients, Va
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-fn process(steps: usize, schedule: NoiseSchedule) -> DiffusionConfig {
-    DiffusionConfig {
-        diffusion_steps: steps,
-        noise_schedule: schedule,
-        learn_sigma: true,
-        predict_xstart: false,
-        rescale_timesteps: false,
-        sigma_small: false,
-    }
-}
-
 fn spec(text: &str) -> Respacing {
     text.parse().expect(text)
 }
@@ -44,7 +33,7 @@ fn tables_equal_the_reference() {
         let schedule = if case["schedule"] == "linear" { NoiseSchedule::Linear } else { NoiseSchedule::Cosine };
         let steps = case["steps"].as_u64().expect("steps") as usize;
         let respacing = spec(case["respacing"].as_str().expect("respacing"));
-        let got = Schedule::new(&process(steps, schedule), &respacing).expect(name);
+        let got = Schedule::new(&DiffusionConfig::new(steps, schedule), &respacing).expect(name);
         let want: Vec<usize> = serde_json::from_value(case["timesteps"].clone()).expect("timesteps");
         assert_eq!(got.timesteps, want, "{name}");
         for (table, values) in [
@@ -69,7 +58,8 @@ fn tables_equal_the_reference() {
 
 #[test]
 fn steps_count_down_and_the_last_draws_no_noise() {
-    let schedule = Schedule::new(&process(1000, NoiseSchedule::Linear), &spec("ddim25")).expect("a schedule");
+    let schedule =
+        Schedule::new(&DiffusionConfig::new(1000, NoiseSchedule::Linear), &spec("ddim25")).expect("a schedule");
     for (method, noisy) in
         [(Method::Ancestral, true), (Method::Ddim { eta: 0.0 }, false), (Method::Ddim { eta: 1.0 }, true)]
     {
@@ -86,7 +76,7 @@ fn steps_count_down_and_the_last_draws_no_noise() {
 #[test]
 fn ddim_follows_the_known_noise() {
     for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
-        let s = Schedule::new(&process(1000, schedule), &spec("ddim25")).expect("a schedule");
+        let s = Schedule::new(&DiffusionConfig::new(1000, schedule), &spec("ddim25")).expect("a schedule");
         for c in s.steps(Method::Ddim { eta: 0.0 }, true).expect("steps") {
             let (x0, noise) = (0.4f64, -0.7f64);
             let (bar, prev) = (s.alphas_cumprod[c.index as usize], s.alphas_cumprod_prev[c.index as usize]);
@@ -102,7 +92,7 @@ fn ddim_follows_the_known_noise() {
 /// With eta 1, DDIM's step is a draw from the posterior: same mean, same variance.
 #[test]
 fn ddim_with_eta_1_is_the_posterior() {
-    let s = Schedule::new(&process(1000, NoiseSchedule::Cosine), &spec("50")).expect("a schedule");
+    let s = Schedule::new(&DiffusionConfig::new(1000, NoiseSchedule::Cosine), &spec("50")).expect("a schedule");
     for c in s.steps(Method::Ddim { eta: 1.0 }, true).expect("steps") {
         let i = c.index as usize;
         assert!((f64::from(c.sigma).powi(2) - s.posterior_variance[i]).abs() < 1e-6, "{c:?}");
@@ -121,7 +111,7 @@ fn fixed_variances() {
         let steps = s.steps(Method::Ancestral, true).expect("steps");
         (s, steps)
     };
-    let mut config = process(1000, NoiseSchedule::Linear);
+    let mut config = DiffusionConfig::new(1000, NoiseSchedule::Linear);
     assert_eq!(steps(&config).0.variance, Variance::LearnedRange);
     config.learn_sigma = false;
     let (s, large) = steps(&config);
@@ -143,7 +133,7 @@ fn fixed_variances() {
 
 #[test]
 fn rescaled_time_spans_1000() {
-    let mut config = process(500, NoiseSchedule::Linear);
+    let mut config = DiffusionConfig::new(500, NoiseSchedule::Linear);
     config.rescale_timesteps = true;
     let steps = Schedule::new(&config, &spec("20")).expect("a schedule").steps(Method::Ancestral, true).expect("steps");
     assert_eq!((steps[0].timestep, steps[0].model_timestep), (499, 998.0));
@@ -154,7 +144,7 @@ fn rescaled_time_spans_1000() {
 fn every_coefficient_is_finite() {
     for (steps, respacing) in [(1000, "1000"), (1000, "2"), (4000, "ddim50"), (21, "21"), (100_000, "ddim100")] {
         for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
-            let s = Schedule::new(&process(steps, schedule), &spec(respacing)).expect("a schedule");
+            let s = Schedule::new(&DiffusionConfig::new(steps, schedule), &spec(respacing)).expect("a schedule");
             for method in [Method::Ancestral, Method::Ddim { eta: 0.5 }, Method::Ddim { eta: 1.0 }] {
                 for c in s.steps(method, true).expect("steps") {
                     let floats: &[f32] = bytemuck::cast_slice(&bytemuck::bytes_of(&c)[..48]);
@@ -170,7 +160,7 @@ fn impossible_processes_are_errors() {
     assert!(matches!(betas(NoiseSchedule::Linear, 20), Err(Error::Config(_))));
     assert!(matches!(betas(NoiseSchedule::Cosine, 0), Err(Error::Config(_))));
     assert!(matches!(betas(NoiseSchedule::Cosine, usize::MAX), Err(Error::Config(_))));
-    let config = process(1000, NoiseSchedule::Linear);
+    let config = DiffusionConfig::new(1000, NoiseSchedule::Linear);
     for text in ["1", "0,1,0", "ddim60", "2000"] {
         assert!(matches!(Schedule::new(&config, &spec(text)), Err(Error::Options(_))), "{text}");
     }

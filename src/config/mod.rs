@@ -127,6 +127,21 @@ pub struct ModelConfig {
     pub class_names: Vec<String>,
 }
 
+impl DiffusionConfig {
+    /// A process as most public files have it: the network predicts the noise and interpolates the variance; timesteps are
+    /// not rescaled.
+    pub fn new(diffusion_steps: usize, noise_schedule: NoiseSchedule) -> Self {
+        Self {
+            diffusion_steps,
+            noise_schedule,
+            learn_sigma: true,
+            predict_xstart: false,
+            rescale_timesteps: false,
+            sigma_small: false,
+        }
+    }
+}
+
 impl UNetConfig {
     /// The width of a level: `int(channel_mult[level] * model_channels)`, 0 past the last level.
     pub fn width(&self, level: usize) -> usize {

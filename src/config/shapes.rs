@@ -84,14 +84,7 @@ fn kind(inputs: usize, outputs: usize, flags: &Overrides) -> Result<(Role, bool)
 }
 
 fn placeholder(learn_sigma: bool) -> DiffusionConfig {
-    DiffusionConfig {
-        diffusion_steps: 1000,
-        noise_schedule: NoiseSchedule::Linear,
-        learn_sigma,
-        predict_xstart: false,
-        rescale_timesteps: false,
-        sigma_small: false,
-    }
+    DiffusionConfig { learn_sigma, ..DiffusionConfig::new(1000, NoiseSchedule::Linear) }
 }
 
 /// A header with the questions that are asked of it.

@@ -9,14 +9,7 @@ use crate::sampler::{Method, Respacing, Schedule, StepCoefficients};
 
 /// The coefficients of step `step` (0 is the noisiest) of ten.
 pub(super) fn coefficients(method: Method, clip: bool, step: usize) -> Result<Operand> {
-    let process = DiffusionConfig {
-        diffusion_steps: 1000,
-        noise_schedule: NoiseSchedule::Linear,
-        learn_sigma: true,
-        predict_xstart: false,
-        rescale_timesteps: false,
-        sigma_small: false,
-    };
+    let process = DiffusionConfig::new(1000, NoiseSchedule::Linear);
     let steps = Schedule::new(&process, &Respacing::Sections(vec![10]))?.steps(method, clip)?;
     let found = steps.get(step).ok_or_else(|| Error::Options(format!("ten steps have no step {step}")))?;
     let step = StepCoefficients { guidance: 0.7, ..*found };

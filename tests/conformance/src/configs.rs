@@ -46,12 +46,8 @@ pub fn model_config(config: &Value) -> ModelConfig {
     };
     let image = if role == Role::Upsampler { unet.in_channels / 2 } else { unet.in_channels };
     let diffusion = DiffusionConfig {
-        diffusion_steps: 1000,
-        noise_schedule: NoiseSchedule::Linear,
         learn_sigma: unet.out_channels == 2 * image,
-        predict_xstart: false,
-        rescale_timesteps: false,
-        sigma_small: false,
+        ..DiffusionConfig::new(1000, NoiseSchedule::Linear)
     };
     ModelConfig { role, unet, diffusion, class_names: Vec::new() }
 }

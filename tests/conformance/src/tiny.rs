@@ -27,14 +27,7 @@ pub fn tiny(role: Role) -> ModelConfig {
             use_new_attention_order: false,
             pool: (role == Role::Classifier).then_some(Pool::Attention),
         },
-        diffusion: DiffusionConfig {
-            diffusion_steps: 1000,
-            noise_schedule: NoiseSchedule::Linear,
-            learn_sigma: true,
-            predict_xstart: false,
-            rescale_timesteps: false,
-            sigma_small: false,
-        },
+        diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
     }
 }
