@@ -6,7 +6,7 @@ scripts/web-package.sh
 rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
-cp models/*.safetensors web/dist/models
+cp models/fashion32*.safetensors web/dist/models
 cp models/README.md web/dist/models
 cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist

@@ -2,8 +2,8 @@
 
     python train.py diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
     python train.py classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
-    python train.py low-res    --out ../fashion16.safetensors            --hours 0.5  --dtype f16
-    python train.py upsampler  --out ../fashion16-to-32.safetensors      --hours 0.5  --dtype f16
+    python train.py low-res    --out ../fashion16.safetensors            --hours 1    --dtype f16
+    python train.py upsampler  --out ../fashion16-to-32.safetensors      --hours 1.25 --dtype f16
 
 The last two are a two-stage stack: a diffusion model of images reduced to 16x16, and an upsampler
 from there to 32x32, whose low-resolution inputs in training are reduced training images.
