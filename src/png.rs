@@ -7,6 +7,8 @@ use crate::image::Pixels;
 /// A picture larger than this is no sample of ours, and would need gigabytes to hold.
 pub const MAX_SIDE: usize = 1 << 15;
 const MAX_BYTES: usize = 1 << 30;
+/// Bytes of a text, decompressed.
+const MAX_TEXT: usize = 1 << 20;
 
 /// Writes a gray or RGB picture. Texts outside Latin-1 go into international text chunks.
 pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Result<(), String> {
@@ -60,7 +62,12 @@ pub fn read(from: impl std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<
     let info = reader.info();
     let mut texts: Vec<(String, String)> =
         info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
-    texts.extend(info.utf8_text.iter().filter_map(|t| Some((t.keyword.clone(), t.get_text().ok()?))));
+    texts.extend(info.utf8_text.iter().filter_map(|text| {
+        let mut text = text.clone();
+        // A few compressed bytes may stand for gigabytes; a text like that is left out, as any that cannot be read.
+        text.decompress_text_with_limit(MAX_TEXT).ok()?;
+        Some((text.keyword.clone(), text.get_text().ok()?))
+    }));
     Ok((Pixels { height, width, channels, bytes }, texts))
 }
 
@@ -68,6 +75,24 @@ pub fn read(from: impl std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<
 mod tests {
     use super::*;
     use std::io::Cursor;
+
+    #[test]
+    fn a_text_that_grows_without_bound_is_left_out() {
+        for (length, fits) in [(1000, true), (MAX_TEXT + 1, false)] {
+            let mut text = png::text_metadata::ITXtChunk::new("prompt", "x".repeat(length));
+            text.compressed = true;
+            let mut file = Vec::new();
+            let mut encoder = png::Encoder::new(&mut file, 1, 1);
+            encoder.set_color(png::ColorType::Grayscale);
+            let mut writer = encoder.write_header().expect("a header");
+            writer.write_text_chunk(&text).expect("a text");
+            writer.write_image_data(&[0]).expect("a pixel");
+            writer.finish().expect("an end");
+            assert!(file.len() < 10_000, "it is compressed");
+            let (_, texts) = read(Cursor::new(&file)).expect("read");
+            assert_eq!(texts.len(), usize::from(fits), "{length} bytes");
+        }
+    }
 
     #[test]
     fn pictures_and_texts_read_back() {

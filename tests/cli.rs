@@ -26,7 +26,8 @@ impl Folder {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
-        command.args(arguments).current_dir(&self.0).stdin(Stdio::null());
+        // It remembers nothing, so that it measures no kernels and no run depends on an earlier one.
+        command.env("GUIDED_DIFFUSION_CACHE", "").args(arguments).current_dir(&self.0).stdin(Stdio::null());
         command
     }
 

@@ -26,5 +26,11 @@ fn unfinished_files_go_and_finished_ones_stay() {
     drop(inside);
     assert!(folder.join("finished").is_file());
     drop(open);
+    // What a killed process of the same number has left keeps nothing from being written.
+    for count in 0..20 {
+        std::fs::write(folder.join(format!(".taken.{}.{count}.tmp", std::process::id())), "left").unwrap();
+    }
+    AtomicFile::create(folder.join("taken")).unwrap().commit().unwrap();
+    assert!(folder.join("taken").is_file());
     std::fs::remove_dir_all(&folder).unwrap();
 }

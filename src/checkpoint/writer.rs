@@ -76,12 +76,19 @@ impl AtomicFile {
             return Err(Error::io(path, std::io::Error::other("it names no file")));
         };
         check_parent(&path)?;
-        let unique =
-            format!(".{}.{}.{}.tmp", name.to_string_lossy(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let temporary = path.with_file_name(unique);
-        // create_new refuses to follow a link that someone may have put there.
         let mut known = temporaries();
-        let file = File::options().write(true).create_new(true).open(&temporary).map_err(|e| Error::io(&path, e))?;
+        let (temporary, file) = loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let unique = format!(".{}.{}.{count}.tmp", name.to_string_lossy(), std::process::id());
+            let temporary = path.with_file_name(unique);
+            // create_new refuses to follow a link that someone may have put there.
+            match File::options().write(true).create_new(true).open(&temporary) {
+                Ok(file) => break (temporary, file),
+                // One that was killed has left it: in a container, process numbers come again.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io(&path, e)),
+            }
+        };
         known.push(temporary.clone());
         drop(known);
         Ok(Self { path, temporary, file: Some(BufWriter::with_capacity(1 << 20, file)) })
