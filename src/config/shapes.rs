@@ -42,7 +42,8 @@ pub(super) fn read(file: &str, header: &Header, flags: &Overrides) -> Result<Sha
             pool,
             ..c
         };
-        let config = ModelConfig { role, unet, diffusion: placeholder(learn_sigma), class_names: Vec::new() };
+        let diffusion = DiffusionConfig { learn_sigma, ..DiffusionConfig::new(1000, NoiseSchedule::Linear) };
+        let config = ModelConfig { role, unet, diffusion, class_names: Vec::new() };
         // A hostile header may describe what nothing could hold: check before listing its parameters.
         if let Err(e) = config.validate() {
             refused.get_or_insert(e);
@@ -81,10 +82,6 @@ fn kind(inputs: usize, outputs: usize, flags: &Overrides) -> Result<(Role, bool)
     Err(Error::Config(format!(
         "{inputs} input and {outputs} output channels are neither a diffusion model's nor an upsampler's"
     )))
-}
-
-fn placeholder(learn_sigma: bool) -> DiffusionConfig {
-    DiffusionConfig { learn_sigma, ..DiffusionConfig::new(1000, NoiseSchedule::Linear) }
 }
 
 /// A header with the questions that are asked of it.
