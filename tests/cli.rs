@@ -1,9 +1,12 @@
 //! The program as a user runs it: images, exit codes, and what bad input gets.
 #![cfg(feature = "cli")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::folder::Folder;
 use guided_diffusion::checkpoint::{DType, writer};
 use guided_diffusion::cli::input;
 use guided_diffusion::config::{Overrides, convert, presets};
@@ -14,68 +17,17 @@ use serde_json::Value;
 /// Two steps are enough to tell runs apart, and quick on a software adapter.
 const QUICK: [&str; 2] = ["--steps", "ddim2"];
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("guided-diffusion-cli-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).expect("a temporary folder");
-        Self(path)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
-        // It remembers nothing, so that it measures no kernels and no run depends on an earlier one.
-        command.env("GUIDED_DIFFUSION_CACHE", "").args(arguments).current_dir(&self.0).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program runs")
-    }
-
-    /// A quick sampling run, which must succeed.
-    fn sample(&self, arguments: &[&str]) -> String {
-        let all: Vec<&str> = ["sample"].iter().chain(&QUICK).chain(arguments).copied().collect();
-        let output = self.run(&all);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{all:?}: {text}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// The message of a run that must fail with `code` and leave nothing behind.
-    fn refused(&self, code: i32, arguments: &[&str]) -> String {
-        let before = self.names();
-        let output = self.run(arguments);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
-        assert_eq!(self.names(), before, "{arguments:?} left something behind");
-        text
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).expect("readable");
-        let mut names: Vec<String> =
-            entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.0.join(name)).expect(name)
-    }
-
-    fn floats(&self, name: &str, count: usize) -> Vec<f32> {
-        input::noise(&self.0.join(name), [count, 1, 32, 32]).expect(name)
-    }
+/// A quick sampling run, which must succeed.
+fn sample(folder: &Folder, arguments: &[&str]) -> String {
+    folder.ok(&[&["sample"], &QUICK[..], arguments].concat())
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn bytes(folder: &Folder, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).expect(name)
+}
+
+fn floats(folder: &Folder, name: &str, count: usize) -> Vec<f32> {
+    input::noise(&folder.join(name), [count, 1, 32, 32]).expect(name)
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -86,29 +38,29 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn a_seed_decides_the_image_whatever_batch_and_shard() {
     let folder = Folder::new("seed");
-    folder.sample(&["--count", "4", "--batch", "4", "--out", "a.npy"]);
-    folder.sample(&["--count", "4", "--batch", "4", "--out", "b.npy"]);
-    assert_eq!(folder.bytes("a.npy"), folder.bytes("b.npy"), "the same run twice");
-    let whole = folder.floats("a.npy", 4);
+    sample(&folder, &["--count", "4", "--batch", "4", "--out", "a.npy"]);
+    sample(&folder, &["--count", "4", "--batch", "4", "--out", "b.npy"]);
+    assert_eq!(bytes(&folder, "a.npy"), bytes(&folder, "b.npy"), "the same run twice");
+    let whole = floats(&folder, "a.npy", 4);
 
-    folder.sample(&["--count", "4", "--batch", "1", "--out", "singles.npy"]);
-    assert!(largest_difference(&folder.floats("singles.npy", 4), &whole) < 1e-4, "batch 1 x 4 equals batch 4");
+    sample(&folder, &["--count", "4", "--batch", "1", "--out", "singles.npy"]);
+    assert!(largest_difference(&floats(&folder, "singles.npy", 4), &whole) < 1e-4, "batch 1 x 4 equals batch 4");
 
-    folder.sample(&["--count", "4", "--shard", "0/2", "--out", "first.npy"]);
-    folder.sample(&["--count", "4", "--shard", "1/2", "--out", "second.npy"]);
-    let shards = [folder.floats("first.npy", 2), folder.floats("second.npy", 2)].concat();
+    sample(&folder, &["--count", "4", "--shard", "0/2", "--out", "first.npy"]);
+    sample(&folder, &["--count", "4", "--shard", "1/2", "--out", "second.npy"]);
+    let shards = [floats(&folder, "first.npy", 2), floats(&folder, "second.npy", 2)].concat();
     assert!(largest_difference(&shards, &whole) < 1e-4, "the shards together equal the whole");
 
-    folder.sample(&["--count", "4", "--seed", "1", "--out", "other.npy"]);
-    assert!(largest_difference(&folder.floats("other.npy", 4), &whole) > 0.1, "another seed, other images");
+    sample(&folder, &["--count", "4", "--seed", "1", "--out", "other.npy"]);
+    assert!(largest_difference(&floats(&folder, "other.npy", 4), &whole) > 0.1, "another seed, other images");
 }
 
 #[test]
 fn a_picture_can_be_made_again_from_itself() {
     let folder = Folder::new("again");
-    folder.sample(&["--class", "bag,ankle boot", "--count", "3", "--seed", "9", "--out", "all"]);
+    sample(&folder, &["--class", "bag,ankle boot", "--count", "3", "--seed", "9", "--out", "all"]);
     let name = "all/000001-ankle-boot.png";
-    let read = |name: &str| png::read(std::io::Cursor::new(folder.bytes(name))).expect(name);
+    let read = |name: &str| png::read(std::io::Cursor::new(bytes(&folder, name))).expect(name);
     let (picture, texts) = read(name);
     let comment = texts.iter().find(|(k, _)| k == "Comment").map(|(_, text)| text.clone()).expect("a command");
     let mut words: Vec<&str> = comment.split(' ').skip(1).collect();
@@ -117,24 +69,24 @@ fn a_picture_can_be_made_again_from_itself() {
     let (again, _) = read("again.png");
     let close = picture.bytes.iter().zip(&again.bytes).all(|(a, b)| a.abs_diff(*b) <= 1);
     assert!(close && picture.bytes.len() == again.bytes.len());
-    assert_eq!(input::images(&folder.0.join("all")).expect("the folder").labels, Some(vec![8, 9, 8]));
+    assert_eq!(input::images(&folder.join("all")).expect("the folder").labels, Some(vec![8, 9, 8]));
 }
 
 #[test]
 fn noise_from_a_file_is_the_first_draw() {
     let folder = Folder::new("noise");
-    folder.sample(&["--count", "2", "--out", "drawn.npy"]);
+    sample(&folder, &["--count", "2", "--out", "drawn.npy"]);
     // What the seed would have drawn, written as a file, gives the same images.
     let noise: Vec<f32> =
         (0..2).flat_map(|sample| guided_diffusion::sampler::philox::normals(0, sample, 0, 1024)).collect();
     let header = guided_diffusion::cli::npy::Header::new(guided_diffusion::cli::npy::Dtype::F32, &[2, 1, 32, 32]);
     let mut file = header.to_bytes(0);
     file.extend(noise.iter().flat_map(|v| v.to_le_bytes()));
-    std::fs::write(folder.0.join("noise.npy"), file).expect("written");
-    let report = folder.sample(&["--noise", "noise.npy", "--out", "given.npy", "--json"]);
+    std::fs::write(folder.join("noise.npy"), file).expect("written");
+    let report = sample(&folder, &["--noise", "noise.npy", "--out", "given.npy", "--json"]);
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!((&report["images"], &report["interrupted"]), (&Value::from(2), &Value::from(false)));
-    assert!(largest_difference(&folder.floats("drawn.npy", 2), &folder.floats("given.npy", 2)) < 1e-3);
+    assert!(largest_difference(&floats(&folder, "drawn.npy", 2), &floats(&folder, "given.npy", 2)) < 1e-3);
     let message = folder.refused(2, &["sample", "--noise", "noise.npy", "--count", "3"]);
     assert!(message.contains("[3, 1, 32, 32]"), "{message}");
 }
@@ -147,7 +99,7 @@ fn special_models(folder: &Folder, model: &[u8]) {
         let (name, shape) = (name.clone(), info.shape.clone());
         writer::TensorSpec { name, dtype: DType::F32, shape }
     });
-    writer::write(folder.0.join("large.safetensors"), specs.collect(), &header.metadata, |spec, sink| {
+    writer::write(folder.join("large.safetensors"), specs.collect(), &header.metadata, |spec, sink| {
         let factor = if spec.name == "out.2.weight" { 1e8 } else { 1.0 };
         let bytes: Vec<u8> = source.tensor_f32(&spec.name)?.iter().flat_map(|v| (v * factor).to_le_bytes()).collect();
         sink.write_all(&bytes).map_err(|e| Error::io("large.safetensors", e))
@@ -161,17 +113,17 @@ fn special_models(folder: &Folder, model: &[u8]) {
     (c.num_res_blocks, c.channel_mult, c.num_head_channels) = (1, vec![1.0; 2], 32);
     let synthetic = Checkpoint::synthetic(&guide, 0).expect("synthetic");
     let go = |_, _| std::ops::ControlFlow::Continue(());
-    convert(&synthetic, &guide, None, folder.0.join("guide.safetensors"), go).expect("converted");
+    convert(&synthetic, &guide, None, folder.join("guide.safetensors"), go).expect("converted");
 }
 
 #[test]
 fn half_precision_gives_nearly_the_same_images() {
     let folder = Folder::new("half");
-    folder.sample(&["--count", "2", "--out", "wide.npy"]);
-    let report = folder.sample(&["--count", "2", "--precision", "f16-weights", "--json", "--out", "half.npy"]);
+    sample(&folder, &["--count", "2", "--out", "wide.npy"]);
+    let report = sample(&folder, &["--count", "2", "--precision", "f16-weights", "--json", "--out", "half.npy"]);
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["precision"], "f16-weights");
-    let (wide, half) = (folder.floats("wide.npy", 2), folder.floats("half.npy", 2));
+    let (wide, half) = (floats(&folder, "wide.npy", 2), floats(&folder, "half.npy", 2));
     let mean = wide.iter().zip(&half).map(|(a, b)| (a - b).abs()).sum::<f32>() / wide.len() as f32;
     assert!(mean < 0.02, "{mean}");
 }
@@ -179,11 +131,11 @@ fn half_precision_gives_nearly_the_same_images() {
 #[test]
 fn bad_input_gets_a_clear_error() {
     let folder = Folder::new("bad");
-    std::fs::write(folder.0.join("junk.safetensors"), b"not a checkpoint").expect("written");
-    std::fs::write(folder.0.join("file"), b"not a picture").expect("written");
-    std::fs::write(folder.0.join("junk.npy"), b"not an array").expect("written");
+    std::fs::write(folder.join("junk.safetensors"), b"not a checkpoint").expect("written");
+    std::fs::write(folder.join("file"), b"not a picture").expect("written");
+    std::fs::write(folder.join("junk.npy"), b"not an array").expect("written");
     let model = include_bytes!("../models/fashion32.safetensors");
-    std::fs::write(folder.0.join("short.safetensors"), &model[..model.len() / 2]).expect("written");
+    std::fs::write(folder.join("short.safetensors"), &model[..model.len() / 2]).expect("written");
     special_models(&folder, model);
     for (code, arguments, words) in [
         (2, &["sample", "--class", "snaeker"][..], "Sneaker"),
@@ -263,7 +215,7 @@ fn ctrl_c_keeps_finished_images() {
     let folder = Folder::new("interrupt");
     let arguments = ["sample", "--count", "4000", "--batch", "1", "--steps", "ddim2", "--out", "images"];
     let mut child = folder.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
-    let images = folder.0.join("images");
+    let images = folder.join("images");
     let finished = || std::fs::read_dir(&images).map_or(0, |entries| entries.filter(is_picture).count());
     let start = std::time::Instant::now();
     while finished() == 0 && start.elapsed().as_secs() < 120 {

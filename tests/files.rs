@@ -1,44 +1,17 @@
 //! What the command line program writes and reads: formats, and files that are not what they claim.
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
+use common::folder::Folder;
 use guided_diffusion::Error;
 use guided_diffusion::cli::input;
 use guided_diffusion::cli::npy::{Dtype, Header};
 use guided_diffusion::cli::output::{Format, Layout, Output, Record};
 use guided_diffusion::image::{Grid, Images};
 use guided_diffusion::png;
-
-/// A fresh folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("guided-diffusion-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).expect("a temporary folder");
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).expect("readable");
-        let mut names: Vec<String> =
-            entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn images(count: usize, channels: usize) -> Images {
     let bytes: Vec<u8> = (0..count * 6 * channels).map(|i| (i * 37 % 256) as u8).collect();

@@ -272,10 +272,8 @@ fn ctrl_c_leaves_no_half_file() {
     // Large enough to be caught at work.
     let config = guided_diffusion::config::presets::by_name("128x128_classifier").unwrap().config();
     write(&folder, "large.safetensors", &config, 0);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
-    let mut child = command
-        .args(words("convert large.safetensors --dtype f16 --out half.safetensors"))
-        .current_dir(&folder.0)
+    let mut child = folder
+        .command(&words("convert large.safetensors --dtype f16 --out half.safetensors"))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()

@@ -19,16 +19,16 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Runs the program here. It remembers nothing, so that it measures no kernels and no run depends on an earlier one.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    /// The program, to be run here. It remembers nothing, so that it measures no kernels and no run depends on an earlier one.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
+        command.env("GUIDED_DIFFUSION_CACHE", "").args(arguments).current_dir(&self.0).stdin(Stdio::null());
         command
-            .env("GUIDED_DIFFUSION_CACHE", "")
-            .args(arguments)
-            .current_dir(&self.0)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+    }
+
+    /// Runs the program here.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     /// Standard output of a run that must succeed.

@@ -26,8 +26,15 @@ export async function natively({ adapter, driver }, args) {
   const out = mkdtempSync(join(tmpdir(), 'images-'));
   try {
     const path = join(out, 'images.npy');
-    // The loader's variable has a new name; old loaders know the old one.
-    const env = { ...process.env, VK_DRIVER_FILES: driver(), VK_ICD_FILENAMES: driver(), NODEVICE_SELECT: '1' };
+    const env = {
+      ...process.env,
+      // The loader's variable has a new name; old loaders know the old one.
+      VK_DRIVER_FILES: driver(),
+      VK_ICD_FILENAMES: driver(),
+      NODEVICE_SELECT: '1',
+      // No kernels that were measured on this machine: they round otherwise.
+      GUIDED_DIFFUSION_CACHE: '',
+    };
     const program = folder('target/release/guided-diffusion');
     await promisify(execFile)(program, ['sample', '--adapter', adapter, ...args, '--out', path], { env });
     return values(path);
