@@ -3,9 +3,11 @@
 //!     cargo run --release --example memory_table
 
 use guided_diffusion::config::{ModelConfig, Role, presets};
-use guided_diffusion::graph::{Graph, Segment, Shape, fuse};
+use guided_diffusion::device::{Caps, Precision};
+use guided_diffusion::graph::{Graph, Segment, fuse};
 use guided_diffusion::model::{classifier, guidance_gradient};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::plan::{Plan, PlanOptions};
+use guided_diffusion::tensor::Shape;
 use guided_diffusion::{Error, Result, Session, SessionOptions};
 
 fn main() -> Result<()> {

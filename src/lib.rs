@@ -11,6 +11,7 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod error;
 pub mod gpu;
 pub mod graph;
@@ -24,12 +25,14 @@ pub mod recipe;
 pub mod sampler;
 pub mod session;
 pub mod shader;
+pub mod tensor;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
+pub use device::Precision;
 pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, Gpu, OpenOptions};
 pub use image::Images;
-pub use plan::{PlanOptions, Precision};
+pub use plan::PlanOptions;
 pub use sampler::{Method, Respacing, SampleOptions};
 pub use session::{Session, SessionOptions};

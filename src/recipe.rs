@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::plan::Precision;
+use crate::device::Precision;
 use crate::sampler::{Method, Respacing};
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
@@ -135,7 +135,7 @@ impl StageRecipe {
                 half::f16::MAX
             ));
         }
-        if precision.halves_weights() {
+        if precision.stores_f16() {
             causes.push("its weights lose too much as float16 (use precision f32)".into());
         }
         causes.push(format!("the file's weights are damaged, or the driver of {adapter} is broken"));

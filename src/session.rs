@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ModelConfig, Role};
+use crate::device::Caps;
 use crate::error::{Error, Result};
 use crate::gpu::tuner::{self, TuneOptions, TuneReport};
 use crate::gpu::{Gpu, Program, selftest};
-use crate::graph::{Graph, Shape, fuse};
+use crate::graph::{Graph, fuse};
 pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
-use crate::plan::choices::Choices;
-use crate::plan::select::Overrides;
-use crate::plan::{Caps, Plan, PlanOptions};
+use crate::plan::tuning::TuningCache;
+use crate::plan::tuning::VariantOverrides;
+use crate::plan::{Plan, PlanOptions};
 use crate::sampler::{Run, SampleOptions};
+use crate::tensor::Shape;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -25,25 +27,25 @@ pub struct SessionOptions {
     /// Precision and kernels.
     pub plan: PlanOptions,
     /// Kernels that were measured fastest on this device ([`Session::tune`]); `plan`'s own come first.
-    pub choices: Choices,
+    pub choices: TuningCache,
     /// Check the kernels on the device first, and replace those that compute wrong values.
     pub self_test: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), choices: Choices::default(), self_test: true }
+        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), choices: TuningCache::default(), self_test: true }
     }
 }
 
 impl SessionOptions {
     /// What the measured choices change in a plan of `graph`.
-    fn measured(&self, graph: &Graph, caps: &Caps) -> Overrides {
+    fn measured(&self, graph: &Graph, caps: &Caps) -> VariantOverrides {
         self.choices.overrides(graph, caps, self.plan.precision)
     }
 
     /// The plan's options with these, its own overrides first.
-    fn chosen(&self, measured: &Overrides) -> PlanOptions {
+    fn chosen(&self, measured: &VariantOverrides) -> PlanOptions {
         let mut overrides = measured.clone();
         overrides.extend(self.plan.overrides.clone());
         PlanOptions { overrides, ..self.plan.clone() }
@@ -170,7 +172,7 @@ impl Session {
         config: &ModelConfig,
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
-        choices: &mut Choices,
+        choices: &mut TuningCache,
         how: &TuneOptions,
     ) -> Result<TuneReport> {
         tuner::tune(gpu, &Self::graph(config, guide, options)?, &options.plan, choices, how).await

@@ -77,8 +77,7 @@ fn noise_from_a_file_is_the_first_draw() {
     let folder = Folder::new("noise");
     sample(&folder, &["--count", "2", "--out", "drawn.npy"]);
     // What the seed would have drawn, written as a file, gives the same images.
-    let noise: Vec<f32> =
-        (0..2).flat_map(|sample| guided_diffusion::sampler::philox::normals(0, sample, 0, 1024)).collect();
+    let noise: Vec<f32> = (0..2).flat_map(|sample| guided_diffusion::op::philox::normals(0, sample, 0, 1024)).collect();
     let header = guided_diffusion::cli::npy::Header::new(guided_diffusion::cli::npy::Dtype::F32, &[2, 1, 32, 32]);
     let mut file = header.to_bytes(0);
     file.extend(noise.iter().flat_map(|v| v.to_le_bytes()));

@@ -5,12 +5,15 @@
 mod common;
 
 use common::gpu::adapters;
+use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::TensorCores;
-use guided_diffusion::graph::{Graph, Shape};
+use guided_diffusion::graph::Graph;
+use guided_diffusion::op::variant::{GemmTile, Variant};
 use guided_diffusion::op::{Conv2d, Prologue};
-use guided_diffusion::plan::select::{GemmTile, Overrides, Variant};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::plan::tuning::VariantOverrides;
+use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::{Access, Kernel};
+use guided_diffusion::tensor::Shape;
 use guided_diffusion::{AdapterChoice, Error, Gpu, OpenOptions};
 use pollster::block_on;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
@@ -93,10 +96,10 @@ fn planned(
     let out = graph.push("product", conv, &inputs, &params).unwrap();
     graph.output("out", out);
     let caps = Caps { shader_f16: true, cooperative: Some(size), ..Caps::webgpu_defaults() };
-    let overrides = Overrides::from([("*".to_owned(), variant)]);
+    let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
     let options = PlanOptions { precision: Precision::F16, overrides, ..PlanOptions::default() };
     let plan = Plan::new(&graph, &caps, &options).unwrap();
-    let step = plan.steps().iter().find(|step| step.kernel.uses_cooperative_matrices());
+    let step = plan.dispatches().iter().find(|step| step.kernel.uses_cooperative_matrices());
     let step = step.unwrap_or_else(|| panic!("{variant:?} is not in\n{plan}"));
     (step.kernel.clone(), step.workgroups)
 }

@@ -7,8 +7,9 @@ use common::golden;
 use common::gpu::{conform, gpus, relative_l2};
 use conformance::{run_unet, tolerance};
 use guided_diffusion::Error;
+use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::{AdapterChoice, Gpu};
-use guided_diffusion::plan::{PlanOptions, Precision};
+use guided_diffusion::plan::PlanOptions;
 use pollster::block_on;
 
 #[test]

@@ -8,12 +8,13 @@ use common::synth;
 use guided_diffusion::Result;
 use guided_diffusion::checkpoint::synthetic;
 use guided_diffusion::gpu::Program;
-use guided_diffusion::graph::{Graph, Param, Segment, Shape, TensorId, fuse, grad, reference};
+use guided_diffusion::graph::{Graph, Param, Segment, TensorId, fuse, grad, reference};
 use guided_diffusion::model::blocks::{convolution, group_norm};
 use guided_diffusion::op::{
     Add, AddEmbedding, Attention, Concat, Conv2d, FirstToken, GlobalMean, PoolTokens, Resample, ScaleShift, Unary,
 };
 use guided_diffusion::plan::{Plan, PlanOptions};
+use guided_diffusion::tensor::Shape;
 use pollster::block_on;
 
 /// Of a directional derivative: central differences at this step are off by its square, and float32 values by 1e-7

@@ -10,11 +10,11 @@ use std::time::Instant;
 use common::golden;
 use common::gpu::{gpus, relative_l2};
 use conformance::{OpRun, Task, op_runs};
+use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::{Gpu, selftest};
 use guided_diffusion::op::Op;
 use guided_diffusion::op::cases::{self, Case, TOLERANCE};
-use guided_diffusion::plan::select::Variant;
-use guided_diffusion::plan::{Caps, Precision};
+use guided_diffusion::op::variant::Variant;
 use guided_diffusion::shader::KERNELS;
 use pollster::block_on;
 
@@ -80,7 +80,7 @@ fn winograd_in_chunks_equals_the_whole() {
     let small = Caps { max_binding_size: 20 << 10, ..gpu.caps().clone() };
     for variant in case.variants(gpu.caps()).into_iter().filter(|v| matches!(v, Variant::Winograd(..))) {
         let plan = case.plan(&small, variant, Precision::F32).unwrap();
-        assert!(plan.steps().len() >= 6, "{variant:?}: {} steps", plan.steps().len());
+        assert!(plan.dispatches().len() >= 6, "{variant:?}: {} steps", plan.dispatches().len());
         let error = relative_l2(&block_on(selftest::run_plan(gpu, case, plan)).unwrap(), &expected);
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
     }
@@ -98,7 +98,9 @@ fn the_table_covers_every_op_and_every_kernel() {
     for case in &cases {
         for precision in [Precision::F32, Precision::F16] {
             for variant in case.variants(&caps.at(precision)) {
-                used.extend(case.plan(&caps, variant, precision).unwrap().steps().iter().map(|step| step.kernel.stem));
+                used.extend(
+                    case.plan(&caps, variant, precision).unwrap().dispatches().iter().map(|step| step.kernel.stem),
+                );
             }
         }
     }

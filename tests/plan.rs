@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use common::{cases_of, fixture, model_config, sizes, synth};
 use guided_diffusion::checkpoint::synthetic;
 use guided_diffusion::config::{ModelConfig, Overrides, Role, parameters, presets};
-use guided_diffusion::graph::tensor::nchw_to_nhwc;
-use guided_diffusion::graph::{Graph, Shape, fuse, reference};
+use guided_diffusion::device::{Caps, Precision, mebibytes};
+use guided_diffusion::graph::{Graph, fuse, reference};
 use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
-use guided_diffusion::plan::{Caps, PlanOptions, Precision, mebibytes};
+use guided_diffusion::plan::PlanOptions;
+use guided_diffusion::tensor::Shape;
+use guided_diffusion::tensor::nchw_to_nhwc;
 use guided_diffusion::{Checkpoint, Error, Session, SessionOptions};
 
 /// A device with room for every model.
@@ -256,7 +258,7 @@ fn tensor_cores_are_used_where_they_are_and_for_float16_alone() {
         let plan = PlanOptions { precision, ..PlanOptions::default() };
         let options = SessionOptions { batch: 4, plan, ..SessionOptions::default() };
         let plan = Session::plan(caps, &model, Some(&guide), &options).unwrap();
-        let steps = plan.steps().iter().filter(|step| step.kernel.uses_cooperative_matrices());
+        let steps = plan.dispatches().iter().filter(|step| step.kernel.uses_cooperative_matrices());
         assert!(steps.clone().all(|step| step.kernel.uses_f16()), "gradients stay float32");
         steps.map(|step| step.kernel.defines["COOPERATIVE"]).collect::<Vec<i64>>()
     };
@@ -281,8 +283,8 @@ fn the_plan_prints_as_a_table() {
     let is_step = |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
     let rows: Vec<&str> = lines.iter().copied().filter(is_step).collect();
     // Every step, and the totals, which begin with a number too.
-    assert_eq!(rows.len(), plan.steps().len() + 1);
-    assert!(rows[plan.steps().len() - 1].ends_with("  step"), "the node's name comes last");
+    assert_eq!(rows.len(), plan.dispatches().len() + 1);
+    assert!(rows[plan.dispatches().len() - 1].ends_with("  step"), "the node's name comes last");
     let path = fixture("plan.txt");
     // The head, the segments and the totals; the rows between change with every kernel.
     let shown: Vec<&str> = lines.iter().copied().filter(|line| !is_step(line)).chain(rows.last().copied()).collect();

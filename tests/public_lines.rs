@@ -19,7 +19,7 @@ use guided_diffusion::cli::npy::{Dtype, Header};
 use guided_diffusion::cli::request::Request;
 use guided_diffusion::config::presets::PRESETS;
 use guided_diffusion::config::{Role, parameters};
-use guided_diffusion::plan::Precision;
+use guided_diffusion::device::Precision;
 use guided_diffusion::sampler::Method;
 
 const SAMPLE_FLAGS: &str = "--batch_size 4 --num_samples 100 --timestep_respacing 250";

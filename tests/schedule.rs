@@ -4,8 +4,9 @@ use std::path::Path;
 
 use guided_diffusion::Error;
 use guided_diffusion::config::{DiffusionConfig, NoiseSchedule};
+use guided_diffusion::op::sampling::StepCoefficients;
 use guided_diffusion::sampler::respace::Respacing;
-use guided_diffusion::sampler::schedule::{Method, Schedule, StepCoefficients, Variance, betas};
+use guided_diffusion::sampler::schedule::{Method, Schedule, Variance, betas};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

@@ -10,14 +10,18 @@ use std::time::Instant;
 use common::gpu::{adapters, open, relative_l2};
 use common::{cases_of, model_config, sizes};
 use guided_diffusion::config::{ModelConfig, Role, presets};
+use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::selftest;
-use guided_diffusion::graph::{Shape, fuse};
+use guided_diffusion::graph::fuse;
 use guided_diffusion::model::sampling_graph;
+use guided_diffusion::op::variant::Variant;
 use guided_diffusion::op::{Op, cases};
-use guided_diffusion::plan::select::{self, Overrides, Variant};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::plan::tuning;
+use guided_diffusion::plan::tuning::VariantOverrides;
+use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::sampler::SampleOptions;
 use guided_diffusion::shader::Kernel;
+use guided_diffusion::tensor::Shape;
 use guided_diffusion::{Checkpoint, Error, Gpu, Result, Session, SessionOptions};
 use pollster::block_on;
 
@@ -40,7 +44,7 @@ fn image(session: &mut Session) -> Vec<f32> {
 }
 
 fn uses(session: &Session, stem: &str, t: i64) -> bool {
-    let kernels = session.program().plan().steps().iter().map(|step| &step.kernel);
+    let kernels = session.program().plan().dispatches().iter().map(|step| &step.kernel);
     kernels.into_iter().any(|k| k.stem == stem && k.defines.get("T") == Some(&t))
 }
 
@@ -97,14 +101,14 @@ fn a_wrong_kernel_is_replaced_and_said_so() {
     selftest::inject(&gpu, |op, variant| match variant {
         Variant::Winograd(..) => true,
         Variant::Gemm(_) => op == "linear",
-        Variant::Block | Variant::Attention(_) | Variant::Serial | Variant::Only => false,
+        Variant::Block | Variant::Attention(_) | Variant::Serial | Variant::Naive => false,
     });
     let mut session = load(&gpu, true).unwrap();
     assert!(
         session
             .program()
             .plan()
-            .steps()
+            .dispatches()
             .iter()
             .all(|s| !s.kernel.stem.starts_with("winograd") && s.kernel.stem != "gemm")
     );
@@ -132,7 +136,7 @@ fn without_a_right_kernel_there_is_no_session() {
 }
 
 fn kernels(plan: &Plan) -> BTreeSet<Kernel> {
-    plan.steps().iter().map(|step| step.kernel.clone()).collect()
+    plan.dispatches().iter().map(|step| step.kernel.clone()).collect()
 }
 
 #[test]
@@ -163,12 +167,12 @@ fn shrunken_nodes_run_the_kernels_of_the_real_ones() {
                 continue;
             };
             assert!(done.len() < 100_000 && case.key().len() < 10_000);
-            if !done.insert(select::problem(node, &shapes)) {
+            if !done.insert(tuning::key(node, &shapes)) {
                 continue;
             }
             for variant in node.op.operator().variants(&shapes, node.shape, &caps) {
                 for precision in [Precision::F32, Precision::F16Weights, Precision::F16] {
-                    let overrides = Overrides::from([("*".into(), variant)]);
+                    let overrides = VariantOverrides::from([("*".into(), variant)]);
                     let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
                     let real = kernels(&Plan::new(&graph.single(node).unwrap(), &caps, &options).unwrap());
                     let mut tiny = kernels(&case.plan(&caps, variant, precision).unwrap());

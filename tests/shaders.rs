@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::golden;
 use conformance::{ample, kernels};
-use guided_diffusion::plan::Caps;
+use guided_diffusion::device::Caps;
 use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};

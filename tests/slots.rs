@@ -9,14 +9,16 @@ use std::collections::BTreeSet;
 
 use common::{cases_of, model_config, sizes, synth};
 use guided_diffusion::config::{ModelConfig, Role, presets};
-use guided_diffusion::graph::{Graph, Segment, Shape, TensorId, fuse};
+use guided_diffusion::device::{Caps, Precision};
+use guided_diffusion::graph::{Graph, Segment, TensorId, fuse};
 use guided_diffusion::model::sampling_graph;
-use guided_diffusion::op::{Add, Attention, Concat, Conv2d, GroupNorm, Op, Resample, Unary};
+use guided_diffusion::op::dispatch::Resource;
+use guided_diffusion::op::{Add, Attention, Concat, Conv2d, GroupNorm, Resample, Unary};
 use guided_diffusion::plan::lifetime::Lifetime;
-use guided_diffusion::plan::lowering::Lowering;
-use guided_diffusion::plan::recording::{Recording, Resource};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision, slots};
+use guided_diffusion::plan::recording::Recording;
+use guided_diffusion::plan::{Plan, PlanOptions, record, slots};
 use guided_diffusion::shader::Access;
+use guided_diffusion::tensor::Shape;
 
 /// A device with room for every model.
 fn ample() -> Caps {
@@ -117,16 +119,6 @@ fn random_graph(random: &mut Random) -> Graph {
     graph
 }
 
-fn record(graph: &Graph, caps: &Caps, options: &PlanOptions) -> Recording {
-    let mut lowering = Lowering::new(graph, caps, options);
-    for (i, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op != Op::Input) {
-        lowering.enter(i).unwrap();
-        node.op.operator().lower(&mut lowering).unwrap();
-        lowering.leave();
-    }
-    lowering.finish().unwrap()
-}
-
 fn mix(h: u64, value: u64) -> u64 {
     (h ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
 }
@@ -142,7 +134,7 @@ fn simulate(recording: &Recording, segments: &[Segment], place: &dyn Fn(usize) -
     pinned.iter().for_each(|v| memory[place(*v)] = mix(7, *v as u64));
     for segment in segments {
         let mut begun = BTreeSet::new();
-        for (i, step) in recording.steps.iter().enumerate().filter(|(_, step)| step.segment == *segment) {
+        for (i, step) in recording.dispatches.iter().enumerate().filter(|(_, step)| step.segment == *segment) {
             let values = || {
                 step.buffers.iter().filter_map(|(resource, access)| match resource {
                     Resource::Value(value) | Resource::Part { value, .. } => Some((value.0, *access)),
@@ -178,7 +170,7 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
         }
     }
     // By WebGPU's rule: a buffer that a dispatch writes is bound once.
-    for step in plan.steps() {
+    for step in plan.dispatches() {
         for (i, (buffer, access)) in step.buffers.iter().enumerate() {
             let again =
                 step.buffers[..i].iter().any(|(b, a)| b == buffer && (*a, *access) != (Access::Read, Access::Read));
@@ -187,7 +179,7 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
     }
     // By what the results depend on, whatever the lifetimes say.
     use Segment::{Guidance, Network, Noise, Start, Step};
-    let recording = record(graph, &caps, options);
+    let recording = record(graph, &caps, options).unwrap();
     for run in [
         vec![Noise, Start, Noise, Network, Guidance, Step, Noise, Network, Guidance, Step],
         // Guidance may pause, DDIM draws no noise, and noise may be given.
@@ -215,7 +207,7 @@ fn no_two_living_values_share_a_slot() {
 fn the_simulation_notices_shared_memory() {
     let (_, graph) = &graphs()[0];
     let (caps, options) = (ample(), PlanOptions::default());
-    let (plan, recording) = (Plan::new(graph, &caps, &options).unwrap(), record(graph, &caps, &options));
+    let (plan, recording) = (Plan::new(graph, &caps, &options).unwrap(), record(graph, &caps, &options).unwrap());
     let run = [Segment::Noise, Segment::Start, Segment::Network, Segment::Step];
     let own = simulate(&recording, &run, &|value| value);
     // Any two values of one size that are alive together, put into one slot.

@@ -8,13 +8,15 @@ use common::folder::Folder;
 use common::gpu::{adapters, on_each, open};
 use common::{cases_of, model_config};
 use guided_diffusion::config::ModelConfig;
+use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Cache;
 use guided_diffusion::gpu::tuner::TuneOptions;
 use guided_diffusion::graph::fuse;
 use guided_diffusion::model::sampling_graph;
-use guided_diffusion::plan::choices::{Choices, choosable};
-use guided_diffusion::plan::select::{Overrides, Variant};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::op::variant::Variant;
+use guided_diffusion::plan::tuning::VariantOverrides;
+use guided_diffusion::plan::tuning::{TuningCache, tunable};
+use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{Checkpoint, Session, SessionOptions};
 use pollster::block_on;
@@ -39,13 +41,13 @@ fn ticks() -> f64 {
 }
 
 /// Every problem with its last variant: nothing that a default would choose.
-fn last_variants(caps: &Caps) -> (Choices, Overrides) {
+fn last_variants(caps: &Caps) -> (TuningCache, VariantOverrides) {
     let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
-    let (mut choices, mut overrides) = (Choices::default(), Overrides::new());
-    for problem in choosable(&graph, caps) {
+    let (mut choices, mut overrides) = (TuningCache::default(), VariantOverrides::new());
+    for problem in tunable(&graph, caps) {
         let variant = *problem.variants.last().unwrap();
-        choices.insert(Precision::F32, &problem.problem, variant);
-        overrides.insert(problem.problem, variant);
+        choices.insert(Precision::F32, &problem.key, variant);
+        overrides.insert(problem.key, variant);
     }
     (choices, overrides)
 }
@@ -75,7 +77,7 @@ fn a_table_decides_and_what_it_does_not_know_is_the_default() {
     }
 
     // What a plan is told explicitly comes first.
-    let all = Overrides::from([("*".into(), Variant::Only)]);
+    let all = VariantOverrides::from([("*".into(), Variant::Naive)]);
     let told = PlanOptions { overrides: all, ..PlanOptions::default() };
     let with = SessionOptions { choices, plan: told.clone(), ..default.clone() };
     assert_eq!(kernels(&plan(&with)), kernels(&plan(&SessionOptions { plan: told, ..default })));
@@ -85,11 +87,11 @@ fn a_table_decides_and_what_it_does_not_know_is_the_default() {
 fn a_table_is_read_as_a_strangers() {
     let (choices, _) = last_variants(&Caps::webgpu_defaults());
     let json = choices.to_json("this device");
-    assert_eq!(Choices::parse(json.as_bytes(), "this device"), Ok(Some(choices)));
-    assert_eq!(Choices::parse(json.as_bytes(), "another"), Ok(None), "measured elsewhere");
+    assert_eq!(TuningCache::parse(json.as_bytes(), "this device"), Ok(Some(choices)));
+    assert_eq!(TuningCache::parse(json.as_bytes(), "another"), Ok(None), "measured elsewhere");
 
     for cut in (0..json.len()).step_by(97) {
-        assert!(Choices::parse(&json.as_bytes()[..cut], "this device").is_err(), "{cut} bytes");
+        assert!(TuningCache::parse(&json.as_bytes()[..cut], "this device").is_err(), "{cut} bytes");
     }
     let long = "x".repeat(3000);
     let many: Vec<String> = (0..20_001).map(|i| format!("\"{i}\":\"\"")).collect();
@@ -102,20 +104,20 @@ fn a_table_is_read_as_a_strangers() {
         "[".repeat(100_000),
     ] {
         let json = format!("{{\"device\":\"d\",\"choices\":{choices}}}");
-        assert!(Choices::parse(json.as_bytes(), "d").is_err(), "{}", &json[..60.min(json.len())]);
+        assert!(TuningCache::parse(json.as_bytes(), "d").is_err(), "{}", &json[..60.min(json.len())]);
     }
 
     // Variants that are unknown or not legal for the problem change nothing.
     let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
     let caps = Caps::webgpu_defaults();
-    let strange: Vec<String> = choosable(&graph, &caps)
+    let strange: Vec<String> = tunable(&graph, &caps)
         .iter()
         .zip(["", "Winograd(9)", "\\u0000", "Only"].iter().cycle())
-        .map(|(problem, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", problem.problem)))
+        .map(|(problem, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", problem.key)))
         .collect();
     let json = format!("{{\"device\":\"d\",\"choices\":{{{}}}}}", strange.join(","));
-    let strange = Choices::parse(json.as_bytes(), "d").unwrap().unwrap();
-    assert_eq!(strange.overrides(&graph, &caps, Precision::F32), Overrides::new());
+    let strange = TuningCache::parse(json.as_bytes(), "d").unwrap().unwrap();
+    assert_eq!(strange.overrides(&graph, &caps, Precision::F32), VariantOverrides::new());
 }
 
 #[test]
@@ -123,23 +125,23 @@ fn every_problem_is_measured_once() {
     on_each(|gpu| {
         let (config, options) = (config(), SessionOptions::default());
         let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
-        let problems = choosable(&graph, gpu.caps()).len();
-        let mut choices = Choices::default();
-        let run = |choices: &mut Choices, budget, settle| {
+        let problems = tunable(&graph, gpu.caps()).len();
+        let mut choices = TuningCache::default();
+        let run = |choices: &mut TuningCache, budget, settle| {
             let how = TuneOptions { budget, settle, clock: ticks, ..TuneOptions::default() };
             block_on(Session::tune(gpu, &config, None, &options, choices, &how)).unwrap()
         };
-        let tune = |choices: &mut Choices, budget| run(choices, budget, true);
+        let tune = |choices: &mut TuningCache, budget| run(choices, budget, true);
         let unsettled = run(&mut choices, Some(0.0), false);
         assert_eq!((unsettled.left, choices.len()), (problems, 0), "what was measured before would be lost");
         let none = tune(&mut choices, Some(0.0));
         assert_eq!((none.tuned.len(), none.left, choices.len()), (0, problems, problems));
         let chosen = choices.overrides(&graph, gpu.caps(), Precision::F32);
-        assert_eq!(chosen, Overrides::new(), "what the budget leaves keeps the default");
+        assert_eq!(chosen, VariantOverrides::new(), "what the budget leaves keeps the default");
         let again = tune(&mut choices, None);
         assert_eq!((again.tuned.len(), again.left), (0, 0), "it was left for good");
 
-        let mut choices = Choices::default();
+        let mut choices = TuningCache::default();
         let all = tune(&mut choices, None);
         assert_eq!((all.tuned.len(), all.left, choices.len()), (problems, 0, problems));
         for tuned in &all.tuned {
@@ -147,7 +149,7 @@ fn every_problem_is_measured_once() {
             assert!(tuned.seconds.len() > 1 && tuned.seconds.iter().all(|(_, s)| s.is_finite()), "all run: {tuned:?}");
         }
         // A few at a time, by a clock that ticks at every look, come to the same.
-        let mut slowly = Choices::default();
+        let mut slowly = TuningCache::default();
         let how = TuneOptions { budget: None, settle: false, most: Some(2), clock: ticks, resolution: 1.0 / 20.0 };
         let mut step = || block_on(Session::tune(gpu, &config, None, &options, &mut slowly, &how)).unwrap();
         assert_eq!((step().tuned.len(), step().left), (2, problems - 4));
@@ -169,14 +171,14 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     let folder = Folder::new("cache");
     let cache = Cache::new(folder.join("not/yet/there"));
     let gpu = open(&adapters()[0]);
-    assert_eq!(cache.choices(&gpu).unwrap(), Choices::default(), "nothing is no error");
+    assert_eq!(cache.choices(&gpu).unwrap(), TuningCache::default(), "nothing is no error");
     cache.load_pipelines(&gpu).unwrap();
     let (choices, _) = last_variants(gpu.caps());
     cache.store_choices(&gpu, &choices).unwrap();
     assert_eq!(cache.choices(&gpu).unwrap(), choices);
     // More is added to what is there.
-    let mut more = Choices::default();
-    more.insert(Precision::F16Weights, "another problem", Variant::Only);
+    let mut more = TuningCache::default();
+    more.insert(Precision::F16Weights, "another problem", Variant::Naive);
     cache.store_choices(&gpu, &more).unwrap();
     assert_eq!(cache.choices(&gpu).unwrap().len(), choices.len() + 1);
 
@@ -194,7 +196,7 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     let table = &files("json")[0];
     let text = std::fs::read_to_string(table).unwrap();
     std::fs::write(table, text.replace(&gpu.fingerprint(), "another driver")).unwrap();
-    assert_eq!(cache.choices(&gpu).unwrap(), Choices::default());
+    assert_eq!(cache.choices(&gpu).unwrap(), TuningCache::default());
     std::fs::write(table, &text[..text.len() / 2]).unwrap();
     assert!(cache.choices(&gpu).is_err());
     cache.store_choices(&gpu, &choices).unwrap();

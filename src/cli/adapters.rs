@@ -2,8 +2,8 @@
 
 use super::args::AdaptersArgs;
 use super::{print, print_json};
+use crate::device::mebibytes;
 use crate::gpu::{AdapterChoice, Gpu};
-use crate::plan::mebibytes;
 use crate::{Error, Result};
 
 /// Lists the adapters, the default one first.

@@ -15,13 +15,14 @@ use super::device::Device;
 use super::{note, open_model, print, print_json, problems};
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Overrides, Role, presets};
+use crate::device::{Precision, mebibytes};
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
 use crate::graph::{Graph, Node, Segment, fuse};
 use crate::model::sampling::ports;
 use crate::model::sampling_graph;
 use crate::op::Op;
-use crate::plan::{Plan, PlanOptions, Precision, mebibytes};
+use crate::plan::{Plan, PlanOptions};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -201,7 +202,7 @@ fn host_time(program: &Program, batch: usize, runs: u32) -> Result<f64> {
 
 /// The network's dispatches, and the bytes of activations that they read and write.
 fn dispatched(plan: &Plan) -> (usize, u64) {
-    let steps = || plan.steps.iter().filter(|step| step.segment == Segment::Network);
+    let steps = || plan.dispatches.iter().filter(|step| step.segment == Segment::Network);
     (steps().count(), steps().map(|step| step.traffic).sum())
 }
 
@@ -224,13 +225,13 @@ fn passes(config: &ModelConfig, batch: usize) -> Result<[(usize, u64); 2]> {
 }
 
 fn segment_flops(plan: &Plan, segment: Segment) -> u64 {
-    plan.steps.iter().filter(|step| step.segment == segment).map(|step| step.flops).sum()
+    plan.dispatches.iter().filter(|step| step.segment == segment).map(|step| step.flops).sum()
 }
 
 /// The network's dispatches by op, the slowest first.
 fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
     let mut ops: HashMap<&str, (OpTime, u64)> = HashMap::new();
-    let network = plan.steps.iter().zip(nanoseconds).filter(|(step, _)| step.segment == Segment::Network);
+    let network = plan.dispatches.iter().zip(nanoseconds).filter(|(step, _)| step.segment == Segment::Network);
     for (step, ns) in network {
         let (time, flops) = ops.entry(step.op).or_default();
         time.dispatches += 1;

@@ -13,7 +13,7 @@ use super::progress::Bytes;
 use super::{Outcome, imagenet, note, print, print_json};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Origin, Overrides, Role, convert};
-use crate::plan::mebibytes;
+use crate::device::mebibytes;
 use crate::{Error, Result};
 
 /// Runs the command. `stop` ends it within a moment, leaving no file.

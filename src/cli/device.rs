@@ -12,7 +12,7 @@ use super::values::PrecisionArg;
 use crate::config::ModelConfig;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
 use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions, TensorCores};
-use crate::plan::choices::Choices;
+use crate::plan::tuning::TuningCache;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ impl Device {
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
         evaluations: usize,
-    ) -> Result<Choices> {
+    ) -> Result<TuningCache> {
         let mut known = self.remembered();
         let usual = if evaluations >= WORTH_TUNING { BUDGET } else { 0.0 };
         let budget = self.budget.unwrap_or(usual);
@@ -83,16 +83,16 @@ impl Device {
     }
 
     /// The choices that were measured on this device before.
-    pub fn remembered(&self) -> Choices {
-        let found = self.cache.as_ref().map_or(Ok(Choices::default()), |cache| cache.choices(&self.gpu));
+    pub fn remembered(&self) -> TuningCache {
+        let found = self.cache.as_ref().map_or(Ok(TuningCache::default()), |cache| cache.choices(&self.gpu));
         found.unwrap_or_else(|error| {
             warn(&error);
-            Choices::default()
+            TuningCache::default()
         })
     }
 
     /// Remembers choices, if any were made.
-    pub fn remember(&self, choices: &Choices, report: &TuneReport) {
+    pub fn remember(&self, choices: &TuningCache, report: &TuneReport) {
         if let Some(cache) = self.cache.as_ref().filter(|_| !report.tuned.is_empty()) {
             cache.store_choices(&self.gpu, choices).unwrap_or_else(|error| warn(&error));
         }

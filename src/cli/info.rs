@@ -9,7 +9,8 @@ use super::{imagenet, open_model, print, print_json};
 use crate::Result;
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin};
-use crate::plan::{Caps, PlanOptions, Precision, mebibytes};
+use crate::device::{Caps, Precision, mebibytes};
+use crate::plan::PlanOptions;
 use crate::session::{Session, SessionOptions};
 
 /// Describes a checkpoint.

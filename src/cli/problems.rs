@@ -10,13 +10,16 @@ use super::bench::time;
 use super::{print, print_json};
 use crate::checkpoint::synthetic;
 use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use crate::device::Precision;
 use crate::gpu::{Gpu, Program};
-use crate::graph::{Graph, Segment, Shape, TensorId, fuse};
+use crate::graph::{Graph, Segment, TensorId, fuse};
 use crate::model::blocks::convolution;
 use crate::model::classifier::{classifier, guidance_gradient};
+use crate::op::variant::Variant;
 use crate::op::{Attention, Conv2d, Op};
-use crate::plan::select::{self, Variant};
-use crate::plan::{Plan, PlanOptions, Precision};
+use crate::plan::tuning;
+use crate::plan::{Plan, PlanOptions};
+use crate::tensor::Shape;
 use crate::{Error, Result};
 
 /// The name of the small network.
@@ -127,11 +130,11 @@ pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: 
     for node in graph.nodes.iter().filter(|node| node.op != Op::Input) {
         let inputs = shapes(graph, &node.inputs);
         for variant in node.op.operator().variants(&inputs, node.shape, &gpu.caps().at(precision)) {
-            if variant == Variant::Only && best.is_some() {
+            if variant == Variant::Naive && best.is_some() {
                 // The general kernel is slow, and only there for what no other takes.
                 continue;
             }
-            let overrides = HashMap::from([(select::problem(node, &inputs), variant)]);
+            let overrides = HashMap::from([(tuning::key(node, &inputs), variant)]);
             let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
             let plan = match Plan::new(graph, gpu.caps(), &options) {
                 Err(error @ Error::Limit { .. }) => {
@@ -213,7 +216,7 @@ pub async fn guidance(gpu: &Arc<Gpu>, name: &str, config: &ModelConfig, args: &s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Caps;
+    use crate::device::Caps;
     use crate::session::{Session, SessionOptions};
 
     #[test]

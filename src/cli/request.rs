@@ -13,8 +13,8 @@ use super::output::Record;
 use super::stage::{Stage, Wishes};
 use super::values::Sampler;
 use super::{imagenet, input};
+use crate::device::Precision;
 use crate::image::Grid;
-use crate::plan::Precision;
 use crate::recipe::{self, Recipe, Subject};
 use crate::{Error, Result};
 

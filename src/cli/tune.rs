@@ -9,7 +9,7 @@ use super::device::Device;
 use super::{bench, note, print, print_json};
 use crate::gpu::tuner::{TuneOptions, Tuned};
 use crate::plan::PlanOptions;
-use crate::plan::choices::Choices;
+use crate::plan::tuning::TuningCache;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ pub async fn run(args: &TuneArgs) -> Result<()> {
     let start = Instant::now();
     // Measured anew: what was measured in a hurry or beside other work is replaced. What the budget does not reach now
     // stays as it was.
-    let mut choices = Choices::default();
+    let mut choices = TuningCache::default();
     let report = Session::tune(&device.gpu, &config, None, &options, &mut choices, &how).await?;
     device.remember(&choices, &report);
     device.remember_pipelines();

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use crate::plan::Precision;
+use crate::device::Precision;
 use crate::sampler::respace::Respacing;
 
 /// `--sampler`.

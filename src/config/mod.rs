@@ -23,8 +23,6 @@ pub use self::infer::{Inferred, Origin, infer, infer_classifier};
 pub use self::parameters::{check, parameters};
 pub use self::validate::schedule as check_schedule;
 
-/// Groups of every group normalization, among which it divides its channels.
-pub const GROUPS: usize = 32;
 /// More steps of a full process than this are taken for a corrupt file: published ones have 1,000 or 4,000.
 pub const MAX_STEPS: usize = 100_000;
 

@@ -1,8 +1,9 @@
 //! Refuses configurations that contradict themselves or that nothing could hold, before anything trusts them:
 //! they come from files and flags. Errors name the field as the public scripts do.
 
-use super::{DiffusionConfig, GROUPS, MAX_STEPS, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
+use super::{DiffusionConfig, MAX_STEPS, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
 use crate::error::{Error, Result};
+use crate::op::group_norm::GROUPS;
 
 /// Bounds that no network of the family comes near; they keep later arithmetic far from overflow.
 const MAX_SIZE: usize = 16_384;

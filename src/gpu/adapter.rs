@@ -7,8 +7,8 @@ use super::scope::{self, Caught};
 use super::selftest::Verdicts;
 use super::signal::{Sender, lock, signal};
 use super::tensor_cores::{self, TensorCores};
+use crate::device::Caps;
 use crate::error::{Error, Result};
-use crate::plan::Caps;
 
 /// Subgroup sizes that kernels are written for.
 const SUBGROUPS: [usize; 4] = [4, 8, 16, 32];
@@ -33,7 +33,7 @@ pub struct OpenOptions {
     /// The device is opened with subgroups in a way that wgpu does not know of: it has no name yet for the feature of
     /// browsers, so that who opens a device there must ask for `subgroups` himself.
     pub subgroups: bool,
-    /// Matrices may be multiplied on tensor cores, at [`crate::plan::Precision::F16`]. Experimental: wgpu warns of bugs
+    /// Matrices may be multiplied on tensor cores, at [`crate::device::Precision::F16`]. Experimental: wgpu warns of bugs
     /// that lead to undefined behaviour, and on Vulkan one is known (docs/performance.md).
     pub tensor_cores: Option<TensorCores>,
 }

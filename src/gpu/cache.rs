@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::adapter::Gpu;
 use crate::checkpoint::writer::AtomicFile;
 use crate::error::{Error, Result};
-use crate::plan::choices::{Choices, MAX_BYTES};
+use crate::plan::tuning::{MAX_BYTES, TuningCache};
 use crate::shader::fnv1a;
 
 /// Bytes of compiled code above which the driver's store begins anew: it never shrinks by itself.
@@ -40,10 +40,10 @@ impl Cache {
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
-    pub fn choices(&self, gpu: &Gpu) -> Result<Choices> {
+    pub fn choices(&self, gpu: &Gpu) -> Result<TuningCache> {
         let path = self.path(gpu, "json");
-        let Some(data) = read(&path, MAX_BYTES)? else { return Ok(Choices::default()) };
-        let found = Choices::parse(&data, &gpu.fingerprint()).map_err(|reason| broken(&path, reason))?;
+        let Some(data) = read(&path, MAX_BYTES)? else { return Ok(TuningCache::default()) };
+        let found = TuningCache::parse(&data, &gpu.fingerprint()).map_err(|reason| broken(&path, reason))?;
         Ok(found.unwrap_or_default())
     }
 
@@ -51,7 +51,7 @@ impl Cache {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn store_choices(&self, gpu: &Gpu, choices: &Choices) -> Result<()> {
+    pub fn store_choices(&self, gpu: &Gpu, choices: &TuningCache) -> Result<()> {
         // Another process may have stored its own meanwhile; a file that cannot be read is replaced.
         let mut all = self.choices(gpu).unwrap_or_default();
         all.extend(choices);

@@ -17,7 +17,7 @@ impl Program {
                 gpu.summary().name
             )));
         }
-        let steps = self.plan().steps.len();
+        let steps = self.plan().dispatches.len();
         let mut samples = vec![Vec::with_capacity(rounds); steps];
         // WebGPU allows 4096 queries a set.
         let sets = (0..steps).collect::<Vec<_>>();

@@ -131,13 +131,13 @@ impl Program {
         Ok(())
     }
 
-    /// A weight's buffer: its own, or that of the first of its pool that came.
+    /// A weight's buffer: its own, or the packed one, which the first of its weights that came has made.
     fn weight_buffer(&self, spec: &WeightSpec) -> wgpu::Buffer {
         let Some(place) = spec.place else { return self.gpu.storage(&spec.name, spec.bytes()) };
-        let shares = |other: &WeightSpec| other.place.is_some_and(|other| other.pool == place.pool);
+        let shares = |other: &WeightSpec| other.place.is_some_and(|other| other.packed == place.packed);
         let mut others = self.plan.weights.iter().zip(&self.weights).filter(|(other, _)| shares(other));
         let shared = others.find_map(|(_, buffer)| buffer.clone());
-        shared.unwrap_or_else(|| self.gpu.storage(&spec.name, self.plan.pools[place.pool]))
+        shared.unwrap_or_else(|| self.gpu.storage(&spec.name, self.plan.packed[place.packed]))
     }
 
     /// Builds the bind groups once every weight is there.
@@ -156,7 +156,7 @@ impl Program {
         if !missing.is_empty() {
             return Err(Error::Options(format!("parameters were not uploaded: {}", missing.join(", "))));
         }
-        let groups = self.plan.steps.iter().zip(&self.pipelines);
+        let groups = self.plan.dispatches.iter().zip(&self.pipelines);
         self.bind_groups = groups.map(|(step, pipeline)| self.bind(&step.buffers, pipeline)).collect::<Result<_>>()?;
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Program {
             self.run(Segment::Network).await?;
             return Ok(1);
         }
-        let steps = self.plan.steps.len();
+        let steps = self.plan.dispatches.len();
         let commands = self.record((0..times * steps).map(|i| i % steps));
         self.submit(commands).await?;
         Ok(times)
@@ -279,7 +279,7 @@ impl Program {
     }
 
     pub(crate) fn encode(&self, i: usize, pass: &mut wgpu::ComputePass<'_>) {
-        let [x, y, z] = self.plan.steps[i].workgroups;
+        let [x, y, z] = self.plan.dispatches[i].workgroups;
         pass.set_pipeline(&self.pipelines[i].pipeline);
         pass.set_bind_group(0, &self.bind_groups[i], &[]);
         pass.dispatch_workgroups(x, y, z);
@@ -335,7 +335,7 @@ impl Drop for Program {
 /// A slot's label, which an error about it shows: the first node that is computed into it.
 fn slot_label(plan: &Plan, slot: usize) -> String {
     let writes = |(buffer, access): &(Buffer, Access)| *buffer == Buffer::Slot(slot) && *access == Access::ReadWrite;
-    match plan.steps.iter().find(|step| step.buffers.iter().any(writes)) {
+    match plan.dispatches.iter().find(|step| step.buffers.iter().any(writes)) {
         Some(step) => format!("slot {slot}, {} ({})", step.node, step.op),
         None => format!("slot {slot}"),
     }
@@ -345,7 +345,7 @@ fn slot_label(plan: &Plan, slot: usize) -> String {
 fn submissions(plan: &Plan) -> Vec<Submission> {
     let mut all: Vec<Submission> = Vec::new();
     let mut flops = HashMap::new();
-    for (i, step) in plan.steps.iter().enumerate() {
+    for (i, step) in plan.dispatches.iter().enumerate() {
         let sum = flops.entry(step.segment).or_insert(0);
         *sum += step.flops;
         match all.iter_mut().rev().find(|s| s.segment == step.segment) {

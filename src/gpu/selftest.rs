@@ -10,11 +10,15 @@ use std::sync::{Arc, Mutex};
 use super::adapter::Gpu;
 use super::program::Program;
 use super::signal::lock;
+use crate::device::Precision;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Segment, Shape};
+use crate::graph::{Graph, Segment};
 use crate::op::cases::{self, Case};
-use crate::plan::select::{self, GemmTile, Overrides, Sharing, Variant};
-use crate::plan::{Plan, PlanOptions, Precision};
+use crate::op::variant::{GemmTile, Sharing, Variant};
+use crate::plan::tuning;
+use crate::plan::tuning::VariantOverrides;
+use crate::plan::{Plan, PlanOptions};
+use crate::tensor::Shape;
 
 /// Relative L2 error above which a kernel is wrong. Right ones stay under 1e-5 on every driver that was tried; a driver
 /// may be less exact, while wrong ones miss by far more.
@@ -26,7 +30,7 @@ const WRONG_F16: f64 = 1e-2;
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The choices to plan with: the given ones but for variants that failed.
-    pub overrides: Overrides,
+    pub overrides: VariantOverrides,
     /// One line for each kind of kernel that was replaced.
     pub warnings: Vec<String>,
 }
@@ -48,14 +52,14 @@ pub(crate) struct Verdicts {
 pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Result<Report> {
     let caps = &gpu.caps().at(options.precision);
     let mut report = Report { overrides: options.overrides.clone(), warnings: Vec::new() };
-    let mut chosen = Overrides::new();
+    let mut chosen = VariantOverrides::new();
     let (mut seen, mut told) = (HashSet::new(), HashSet::new());
     for node in &graph.nodes {
         let Some(case) = cases::shrunken(graph, node)? else { continue };
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
         // A device on which no variant is legal gets its error from the plan.
-        let Some(first) = select::choose(node, &shapes, caps, &options.overrides) else { continue };
-        let problem = select::problem(node, &shapes);
+        let Some(first) = tuning::choose(node, &shapes, caps, &options.overrides) else { continue };
+        let problem = tuning::key(node, &shapes);
         if !seen.insert(problem.clone()) {
             continue;
         }
@@ -164,7 +168,7 @@ pub fn inject(gpu: &Gpu, fault: Fault) {
 
 fn describe(variant: Variant) -> String {
     match variant {
-        Variant::Only => "the general kernel".into(),
+        Variant::Naive => "the general kernel".into(),
         Variant::Serial => "one invocation a group".into(),
         Variant::Gemm(GemmTile { sharing: Sharing::Cooperative(size), .. }) => {
             format!("a matrix product of {size}x{size} cooperative matrices")

@@ -9,8 +9,9 @@ use super::adapter::Gpu;
 use super::program::Program;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment};
-use crate::plan::choices::{Choices, choosable};
-use crate::plan::select::{Overrides, Variant};
+use crate::op::variant::Variant;
+use crate::plan::tuning::VariantOverrides;
+use crate::plan::tuning::{TuningCache, tunable};
 use crate::plan::{Plan, PlanOptions};
 
 /// A choice other than the default takes at most this part of the default's time.
@@ -86,7 +87,7 @@ pub async fn tune(
     gpu: &Arc<Gpu>,
     graph: &Graph,
     options: &PlanOptions,
-    choices: &mut Choices,
+    choices: &mut TuningCache,
     how: &TuneOptions,
 ) -> Result<TuneReport> {
     let mut report = TuneReport::default();
@@ -99,19 +100,19 @@ pub async fn tune(
     let transform_budget = if all_fit { options.transform_budget } else { Some(0) };
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let late = || end.is_some_and(|end| (how.clock)() >= end);
-    for problem in choosable(graph, &gpu.caps().at(options.precision)) {
-        if choices.knows(options.precision, &problem.problem) {
+    for tunable in tunable(graph, &gpu.caps().at(options.precision)) {
+        if choices.knows(options.precision, &tunable.key) {
             continue;
         }
-        let single = graph.single(problem.node)?;
+        let single = graph.single(tunable.node)?;
         let enough = how.most.is_some_and(|most| report.tuned.len() >= most);
         let mut candidates = Vec::new();
-        for variant in problem.variants.iter().take_while(|_| !enough && !late()) {
-            let overrides = Overrides::from([(problem.problem.clone(), *variant)]);
+        for variant in tunable.variants.iter().take_while(|_| !enough && !late()) {
+            let overrides = VariantOverrides::from([(tunable.key.clone(), *variant)]);
             let options = PlanOptions { overrides, transform_budget, ..options.clone() };
             candidates.push(prepare(gpu, &single, &options).await?);
         }
-        let reached = candidates.len() == problem.variants.len();
+        let reached = candidates.len() == tunable.variants.len();
         let samples = if reached { measure(&mut candidates, how, &late).await? } else { Vec::new() };
         let mut chosen = 0;
         // A measurement that was cut short says nothing.
@@ -122,11 +123,11 @@ pub async fn tune(
             }
         } else {
             chosen = decide(&samples);
-            let seconds = problem.variants.iter().copied().zip(samples.iter().map(|rounds| fastest(rounds))).collect();
-            report.tuned.push(Tuned { node: problem.node.name.clone(), count: problem.count, seconds, chosen });
+            let seconds = tunable.variants.iter().copied().zip(samples.iter().map(|rounds| fastest(rounds))).collect();
+            report.tuned.push(Tuned { node: tunable.node.name.clone(), count: tunable.count, seconds, chosen });
         }
-        if let Some(variant) = problem.variants.get(chosen) {
-            choices.insert(options.precision, &problem.problem, *variant);
+        if let Some(variant) = tunable.variants.get(chosen) {
+            choices.insert(options.precision, &tunable.key, *variant);
         }
     }
     Ok(report)

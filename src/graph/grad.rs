@@ -1,37 +1,69 @@
 //! Reverse mode with respect to an input: guidance needs d log p(y | x_t) / d x_t, and no weight's gradient ever exists.
 //!
 //! Walks the list backwards, skips nodes off the path, and appends ordinary nodes, so that fusion, planner and
-//! session cannot tell backward from forward.
+//! session cannot tell backward from forward. The rules of all ops are one table here, in terms of other ops.
 
 use super::{Graph, Node, ParamId, TensorId};
 use crate::error::{Error, Result};
-use crate::op::{Add, Op};
+use crate::op::{
+    Add, AttentionGrad, Conv2d, Dilate, FirstTokenGrad, GlobalMeanGrad, GroupNormGrad, Op, PoolTokensGrad,
+    ResampleGrad, ScaleShiftGrad, Slice, UnaryGrad,
+};
 
-/// One node's backward step, as an op's gradient rule sees it.
-pub struct Backward<'a> {
-    /// The graph that the rule appends to.
-    pub graph: &'a mut Graph,
+/// One node's backward step, as the rules see it.
+struct Backward<'a> {
+    graph: &'a mut Graph,
     /// The forward node.
-    pub node: &'a Node,
+    node: &'a Node,
     /// Its result.
-    pub output: TensorId,
+    output: TensorId,
     /// The gradient with respect to its result.
-    pub incoming: TensorId,
+    incoming: TensorId,
 }
 
 impl Backward<'_> {
-    /// The op has no rule for `operand`: it is on no classifier's path from the image.
-    pub fn no_rule(&self, operand: usize) -> Error {
-        let (name, op) = (&self.node.name, self.node.op.operator().name());
-        Error::Config(format!("{name} ({op}): operand {operand} has no gradient rule"))
+    /// Appends a node named after the forward one.
+    fn push(&mut self, op: impl Into<Op>, inputs: &[TensorId], params: &[ParamId]) -> Result<TensorId> {
+        self.graph.push(format!("{}.grad", self.node.name), op, inputs, params)
     }
 
-    /// Appends a node named after the forward one.
-    ///
-    /// # Errors
-    /// Shapes that do not fit: a defect of the rule.
-    pub fn push(&mut self, op: impl Into<Op>, inputs: &[TensorId], params: &[ParamId]) -> Result<TensorId> {
-        self.graph.push(format!("{}.grad", self.node.name), op, inputs, params)
+    /// The gradient with respect to operand `operand`. Ops that lie on no classifier's path from the image have no rule.
+    fn rule(&mut self, operand: usize) -> Result<TensorId> {
+        let (inputs, incoming) = (&self.node.inputs, self.incoming);
+        let shape = self.graph.shape(inputs[operand]);
+        match &self.node.op {
+            Op::Add(_) => Ok(incoming),
+            Op::AddEmbedding(_) if operand == 0 => Ok(incoming),
+            Op::Attention(attention) => {
+                self.push(AttentionGrad { attention: attention.clone() }, &[inputs[0], self.output, incoming], &[])
+            }
+            Op::Concat(_) => {
+                let first = if operand == 0 { 0 } else { self.graph.shape(inputs[0]).c };
+                self.push(Slice { first, channels: shape.c }, &[incoming], &[])
+            }
+            Op::Conv2d(conv) if operand == 0 && *conv == Conv2d::new(conv.kernel, conv.stride) => {
+                let mut incoming = incoming;
+                if conv.stride == 2 {
+                    incoming = self.push(Dilate { height: shape.h, width: shape.w }, &[incoming], &[])?;
+                }
+                let transposed = Conv2d { stride: 1, transposed: true, ..conv.clone() };
+                self.push(transposed, &[incoming], &self.node.params[..1])
+            }
+            Op::FirstToken(_) => self.push(FirstTokenGrad { shape }, &[incoming], &[]),
+            Op::GlobalMean(_) => self.push(GlobalMeanGrad { shape }, &[incoming], &[]),
+            Op::GroupNorm(_) => {
+                let op = GroupNormGrad { scale_shift: false, silu: false };
+                self.push(op, &[inputs[0], incoming], &self.node.params)
+            }
+            Op::PoolTokens(_) => self.push(PoolTokensGrad { shape }, &[incoming], &[]),
+            Op::Resample(resample) => self.push(ResampleGrad { forward: *resample }, &[incoming], &[]),
+            Op::ScaleShift(_) if operand == 0 => self.push(ScaleShiftGrad, &[incoming, inputs[1]], &[]),
+            Op::Unary(unary) => self.push(UnaryGrad { unary: *unary }, &[inputs[0], incoming], &[]),
+            op => {
+                let (name, op) = (&self.node.name, op.operator().name());
+                Err(Error::Config(format!("{name} ({op}): operand {operand} has no gradient rule")))
+            }
+        }
     }
 }
 
@@ -51,8 +83,7 @@ pub fn gradient(graph: &mut Graph, of: TensorId, seed: TensorId, wrt: TensorId) 
         let Some(incoming) = gradients[i].filter(|_| depends[i]) else { continue };
         let node = graph.nodes[i].clone();
         for (operand, input) in node.inputs.iter().enumerate().filter(|(_, input)| depends[input.0]) {
-            let mut backward = Backward { graph, node: &node, output: TensorId(i), incoming };
-            let part = node.op.operator().gradient(&mut backward, operand)?;
+            let part = Backward { graph, node: &node, output: TensorId(i), incoming }.rule(operand)?;
             gradients[input.0] = Some(match gradients[input.0] {
                 None => part,
                 Some(sum) => graph.push(format!("{}.grad_sum", node.name), Add, &[sum, part], &[])?,

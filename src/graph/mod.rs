@@ -4,14 +4,13 @@ pub mod fuse;
 mod gather;
 pub mod grad;
 pub mod reference;
-pub mod tensor;
 
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::op::Op;
-pub use tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 
 /// A node, and the tensor that it yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,9 @@
 //! Evaluates a graph on the CPU, op by op, plainly. For tests and the start-up self-test; never for speed.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Param, Tensor};
+use crate::graph::{Graph, Param};
 use crate::op::Op;
+use crate::tensor::Tensor;
 
 /// Evaluates every node. `input` gives an input's elements by name, `param` a parameter's.
 ///

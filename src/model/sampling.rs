@@ -4,9 +4,10 @@ use super::classifier::{classifier, guidance_gradient};
 use super::unet::{UNetInputs, unet};
 use crate::config::{ModelConfig, Role};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Segment, Shape};
+use crate::graph::{Graph, Segment};
 use crate::op::sampling::{COEFFICIENTS, NOISE_KEY};
 use crate::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
+use crate::tensor::Shape;
 
 /// Names of the tensors that the host writes and reads.
 pub mod ports {

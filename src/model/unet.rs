@@ -4,8 +4,9 @@
 use super::blocks::{Blocks, convolution, embedding, group_norm};
 use crate::config::UNetConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Shape, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::op::{Concat, ConcatLowRes, Conv2d, Unary};
+use crate::tensor::Shape;
 
 /// What a UNet reads.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,11 @@
 //! Sums: of two tensors, and of a tensor and a vector a sample. Most are fused into a convolution's epilogue.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: two tensors of one shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,11 +22,7 @@ impl Operator for Add {
         Ok(a)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        Ok(backward.incoming)
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lower(lowering, 0)
     }
 
@@ -51,12 +47,9 @@ impl Operator for AddEmbedding {
         Ok(x)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
-        if operand == 0 { Ok(backward.incoming) } else { Err(backward.no_rule(operand)) }
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        lower(lowering, lowering.output_shape().pixels())
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let pixels = lowering.output_shape().pixels();
+        lower(lowering, pixels)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
@@ -65,9 +58,9 @@ impl Operator for AddEmbedding {
 }
 
 /// `pixels` is 0 where both operands have the same shape.
-fn lower(lowering: &mut Lowering<'_>, pixels: usize) -> Result<()> {
+fn lower(lowering: &mut dyn Lowering, pixels: usize) -> Result<()> {
     let shape = lowering.output_shape();
-    let mut step = lowering.step(Kernel::new("add").with("EMBEDDING", (pixels > 0) as i64));
+    let mut step = DispatchBuilder::new(Kernel::new("add").with("EMBEDDING", (pixels > 0) as i64));
     step.bind("a", lowering.input(0))
         .bind("b", lowering.input(1))
         .bind("out", lowering.output())

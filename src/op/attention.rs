@@ -1,14 +1,13 @@
 //! Multi-head self-attention over the pixels of each sample, from one tensor of queries, keys and values.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
+use super::variant::{self, AttentionTile, Variant};
+use crate::device::Caps;
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::select::{self, AttentionTile, Variant};
-use crate::plan::step::StepBuilder;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: qkv `[N, H, W, 3C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +28,7 @@ impl Attention {
 
 impl Attention {
     /// The parameters and the grid of a kernel whose workgroups handle `tokens` tokens of a head each.
-    pub(crate) fn describe(&self, step: &mut StepBuilder, out: Shape, tokens: usize) {
+    pub(crate) fn describe(&self, step: &mut DispatchBuilder, out: Shape, tokens: usize) {
         let (head, key, value) = self.strides(out.c);
         step.word("tokens", out.pixels())
             .word("width4", 3 * out.c / 4)
@@ -58,22 +57,17 @@ impl Operator for Attention {
     }
 
     fn variants(&self, _: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-        select::attention(output, self.heads, 64, caps)
+        variant::attention(output, self.heads, 64, caps)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let (qkv, out) = (backward.node.inputs[0], backward.output);
-        backward.push(super::AttentionGrad { attention: self.clone() }, &[qkv, out, backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         let size = out.c / self.heads;
         let tile = AttentionTile::of(lowering.variant());
         // It has no weights: how those are stored makes no other kernel.
         let f16 = if lowering.f16_products() == 2 { 2 } else { 0 };
         let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16);
-        let mut step = lowering.step(tile.define(kernel));
+        let mut step = DispatchBuilder::new(tile.define(kernel));
         step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
         self.describe(&mut step, out, tile.workers() * tile.queries);
         lowering.emit(step)

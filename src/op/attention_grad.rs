@@ -2,13 +2,14 @@
 //! softmax is recomputed, nothing of size T x T is stored.
 
 use super::attention::Attention;
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
+use super::variant::{self, AttentionTile, Variant};
+use crate::device::Caps;
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::select::{self, AttentionTile, Variant};
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: qkv `[N, H, W, 3C]`, the forward result, the incoming gradient `[N, H, W, C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,17 +31,17 @@ impl Operator for AttentionGrad {
     }
 
     fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        inputs.get(1).map_or_else(Vec::new, |out| select::attention(*out, self.attention.heads, 64, caps))
+        inputs.get(1).map_or_else(Vec::new, |out| variant::attention(*out, self.attention.heads, 64, caps))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let s = lowering.input_shape(1);
         let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
         let tile = AttentionTile::of(lowering.variant());
         // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
         let rows = lowering.temporary("rows", 4 * s.n * heads * s.pixels());
         for stem in ["attention_grad_query", "attention_grad_key"] {
-            let mut step = lowering.step(tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)));
+            let mut step = DispatchBuilder::new(tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)));
             step.bind("qkv", lowering.input(0));
             if stem == "attention_grad_query" {
                 step.bind("forward", lowering.input(1));

@@ -1,10 +1,11 @@
 //! Joins two tensors along the channels. Consumers mostly read two sources instead.
 
-use super::{Operator, Prologue, modulate::materialize};
+use super::fused::Prologue;
+use super::lowering::Lowering;
+use super::modulate::materialize;
+use super::operator::Operator;
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: two tensors of one grid.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +26,7 @@ impl Operator for Concat {
         Self::prologue().shape(inputs)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
-        let [first, second] = [0, 1].map(|i| backward.graph.shape(backward.node.inputs[i]).c);
-        let (first, channels) = if operand == 0 { (0, first) } else { (first, second) };
-        backward.push(super::Slice { first, channels }, &[backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let output = lowering.output();
         materialize(lowering, &Self::prologue(), output)
     }

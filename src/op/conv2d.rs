@@ -4,18 +4,17 @@
 //! resampled or concatenated copy need exist. Winograd evaluates the prologue in its input transform; the other
 //! variants materialise it first where it is more than a plain read.
 
+use super::dispatch::{DispatchBuilder, Resource, ValueId};
+use super::fused::{Epilogue, Prologue};
+use super::lowering::{Layout, Lowering};
 use super::modulate::materialize;
-use super::{Dilate, Epilogue, Operator, Prologue, Resample, ensure};
+use super::operator::{Operator, ensure};
+use super::resample::Resample;
+use super::variant::{self, Convolution, GemmTile, Variant};
+use crate::device::Caps;
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::recording::{Resource, ValueId};
-use crate::plan::select::{self, GemmTile, Variant};
-use crate::plan::step::StepBuilder;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: the prologue's, then the epilogue's. Parameters: weight `[out, in, k, k]` (or `[out, in]`, `[out, in, 1]`),
 /// bias `[out]`.
@@ -27,8 +26,9 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the input.
     pub padding: usize,
-    /// The input's gradient of such a convolution: channels exchanged, the kernel turned by 180 degrees.
-    pub flipped: bool,
+    /// The input's gradient of such a convolution: by the transposed weight (channels exchanged, the kernel turned by 180
+    /// degrees).
+    pub transposed: bool,
     /// How the input is read.
     pub prologue: Prologue,
     /// What is added.
@@ -42,7 +42,7 @@ impl Conv2d {
             kernel,
             stride,
             padding: kernel / 2,
-            flipped: false,
+            transposed: false,
             prologue: Prologue::default(),
             epilogue: Epilogue::default(),
         }
@@ -51,6 +51,11 @@ impl Conv2d {
     /// A linear layer (of vectors or of every pixel).
     pub fn linear() -> Self {
         Self::new(1, 1)
+    }
+
+    /// The layout of its weight.
+    fn taps(&self) -> Layout {
+        if self.transposed { Layout::TransposedTaps } else { Layout::Taps }
     }
 
     fn is_matrix_product(&self) -> bool {
@@ -63,7 +68,7 @@ impl Conv2d {
     }
 
     /// Binds bias and epilogue, and the parameters that every variant has.
-    fn finish(&self, step: &mut StepBuilder, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn finish(&self, step: &mut DispatchBuilder, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         if lowering.params() > 1 {
             let bias = lowering.weight(1, Layout::Vector);
@@ -83,7 +88,7 @@ impl Conv2d {
         Ok(())
     }
 
-    fn define(&self, kernel: Kernel, lowering: &Lowering<'_>) -> Kernel {
+    fn define(&self, kernel: Kernel, lowering: &dyn Lowering) -> Kernel {
         kernel
             .with("BIAS", (lowering.params() > 1) as i64)
             .with("EMBEDDING", self.epilogue.embedding)
@@ -92,23 +97,23 @@ impl Conv2d {
     }
 
     /// The define F16. Gradients multiply in float32: they are often smaller than float16's least normal number, 6e-5.
-    fn f16(&self, lowering: &Lowering<'_>) -> i64 {
-        if self.flipped { lowering.f16() } else { lowering.f16_products() }
+    fn f16(&self, lowering: &dyn Lowering) -> i64 {
+        if self.transposed { lowering.f16() } else { lowering.f16_products() }
     }
 
-    fn lower_matrix_product(&self, lowering: &mut Lowering<'_>, tile: GemmTile) -> Result<()> {
+    fn lower_matrix_product(&self, lowering: &mut dyn Lowering, tile: GemmTile) -> Result<()> {
         let two = self.prologue == Prologue { two_sources: true, ..Prologue::default() };
         let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
         let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
         let out = lowering.output_shape();
         let kernel =
             tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", self.f16(lowering));
-        let mut step = lowering.step(self.define(kernel, lowering));
+        let mut step = DispatchBuilder::new(self.define(kernel, lowering));
         step.bind("a", source);
         if two {
             step.bind("skip", lowering.input(1));
         }
-        step.bind("w", lowering.weight(0, Layout::Taps));
+        step.bind("w", lowering.weight(0, self.taps()));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("k4", grid.c / 4).word("k4_first", first.c / 4).groups(tile.groups(
             out.rows(),
@@ -118,7 +123,7 @@ impl Conv2d {
         lowering.emit(step)
     }
 
-    fn lower_direct(&self, lowering: &mut Lowering<'_>, tile: Option<GemmTile>) -> Result<()> {
+    fn lower_direct(&self, lowering: &mut dyn Lowering, tile: Option<GemmTile>) -> Result<()> {
         let source = self.plain_source(lowering)?;
         let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
         let (stem, f16) = if tile.is_some() { ("conv2d_gemm", self.f16(lowering)) } else { ("conv2d", lowering.f16()) };
@@ -131,8 +136,8 @@ impl Conv2d {
         if let Some(tile) = tile {
             kernel = tile.define(kernel);
         }
-        let mut step = lowering.step(kernel);
-        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
+        let mut step = DispatchBuilder::new(kernel);
+        step.bind("x", source).bind("w", lowering.weight(0, self.taps()));
         self.finish(&mut step, lowering)?;
         step.word("m", out.rows()).word("source_height", grid.h).word("source_width", grid.w);
         match tile {
@@ -146,15 +151,15 @@ impl Conv2d {
         lowering.emit(step)
     }
 
-    fn lower_block(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower_block(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let source = self.plain_source(lowering)?;
         let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
         let vectors = grid.c.is_multiple_of(4);
         let (blocks_x, blocks_y) = (out.w.div_ceil(4), out.h.div_ceil(4));
         let f16 = if vectors { self.f16(lowering) } else { lowering.f16() };
         let kernel = Kernel::new("conv2d_block").with("VECTORS", vectors).with("F16", f16);
-        let mut step = lowering.step(self.define(kernel, lowering));
-        step.bind("x", source).bind("w", lowering.weight(0, Layout::Taps));
+        let mut step = DispatchBuilder::new(self.define(kernel, lowering));
+        step.bind("x", source).bind("w", lowering.weight(0, self.taps()));
         self.finish(&mut step, lowering)?;
         step.word("depth", if vectors { grid.c / 4 } else { grid.c })
             .word("blocks_x", blocks_x)
@@ -164,7 +169,7 @@ impl Conv2d {
     }
 
     /// Three steps a chunk of tiles; chunks bound the workspace.
-    fn lower_winograd(&self, lowering: &mut Lowering<'_>, t: usize, tile: GemmTile) -> Result<()> {
+    fn lower_winograd(&self, lowering: &mut dyn Lowering, t: usize, tile: GemmTile) -> Result<()> {
         let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
         let (tiles_x, tiles_y) = (out.w.div_ceil(t), out.h.div_ceil(t));
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
@@ -177,13 +182,14 @@ impl Conv2d {
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
             let count = chunk.min(tiles - first_tile);
-            let place = |step: &mut StepBuilder| {
+            let place = |step: &mut DispatchBuilder| {
                 step.word("tiles_x", tiles_x)
                     .word("tiles_y", tiles_y)
                     .word("first_tile", first_tile)
                     .word("tiles", count);
             };
-            let mut step = lowering.step(self.prologue.define(Kernel::new("winograd_input")).with("T", t as i64));
+            let mut step =
+                DispatchBuilder::new(self.prologue.define(Kernel::new("winograd_input")).with("T", t as i64));
             self.prologue.bind(&mut step, lowering);
             step.bind("out", v)
                 .word("height", grid.h)
@@ -198,7 +204,7 @@ impl Conv2d {
 
             let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
             let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
-            let mut step = lowering.step(plain);
+            let mut step = DispatchBuilder::new(plain);
             step.bind("a", v)
                 .bind("w", weight)
                 .bind("out", m)
@@ -212,7 +218,8 @@ impl Conv2d {
                 .groups(tile.groups(count, n4, points));
             lowering.emit(step)?;
 
-            let mut step = lowering.step(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
+            let mut step =
+                DispatchBuilder::new(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
             step.bind("m", m);
             self.finish(&mut step, lowering)?;
             place(&mut step);
@@ -225,21 +232,22 @@ impl Conv2d {
     /// The transformed weights: made at load where that is allowed to cost memory, else each time.
     fn winograd_weight(
         &self,
-        lowering: &mut Lowering<'_>,
+        lowering: &mut dyn Lowering,
         t: usize,
         half: bool,
         channels: usize,
         n4: usize,
     ) -> Result<Resource> {
-        if let Some(resident) = lowering.expanded_weight(0, Layout::Winograd(t)) {
+        let layout = if self.transposed { Layout::TransposedWinograd(t) } else { Layout::Winograd(t) };
+        if let Some(resident) = lowering.expanded_weight(0, layout) {
             return Ok(resident);
         }
         let elements = (t + 2) * (t + 2) * channels * n4 * 4;
         let (u, f16) = if half { (elements / 2, 2) } else { (elements, lowering.f16()) };
         let u = lowering.temporary("U", u);
         let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", f16);
-        let mut step = lowering.step(kernel);
-        step.bind("w", lowering.weight(0, Layout::Taps))
+        let mut step = DispatchBuilder::new(kernel);
+        step.bind("w", lowering.weight(0, self.taps()))
             .bind("out", u)
             .word("channels", channels)
             .word("n4", n4)
@@ -249,7 +257,7 @@ impl Conv2d {
     }
 
     /// The input as one plain tensor.
-    fn plain_source(&self, lowering: &mut Lowering<'_>) -> Result<ValueId> {
+    fn plain_source(&self, lowering: &mut dyn Lowering) -> Result<ValueId> {
         if self.prologue.is_plain() {
             return Ok(lowering.input(0));
         }
@@ -259,7 +267,7 @@ impl Conv2d {
     }
 
     /// The shape that the convolution sees.
-    fn grid(&self, lowering: &Lowering<'_>) -> Result<Shape> {
+    fn grid(&self, lowering: &dyn Lowering) -> Result<Shape> {
         self.prologue.shape(lowering.input_shapes()).map_err(|reason| lowering.misfit(reason))
     }
 }
@@ -275,7 +283,7 @@ impl Operator for Conv2d {
         ensure(inputs.len() == expected, || format!("{} operands given, {expected} expected", inputs.len()))?;
         let weight = params.first().filter(|w| w.len() >= 2).ok_or("a weight is needed")?;
         let taps: usize = weight.iter().skip(2).product();
-        let (channels, inner) = if self.flipped { (weight[1], weight[0]) } else { (weight[0], weight[1]) };
+        let (channels, inner) = if self.transposed { (weight[1], weight[0]) } else { (weight[0], weight[1]) };
         ensure(inner == s.c && taps == self.kernel * self.kernel, || {
             format!("weight {weight:?} does not fit {} channels and a {}x{} kernel", s.c, self.kernel, self.kernel)
         })?;
@@ -296,23 +304,14 @@ impl Operator for Conv2d {
     }
 
     fn variants(&self, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-        select::convolution(self, inputs, output, caps)
+        let channels = self.prologue.shape(inputs).map_or(0, |s| s.c);
+        let first_channels = inputs.first().map_or(0, |s| s.c);
+        let (kernel, stride, padding, transposed) = (self.kernel, self.stride, self.padding, self.transposed);
+        let convolution = Convolution { kernel, stride, padding, transposed, channels, first_channels, output };
+        variant::convolution(&convolution, caps)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
-        if !self.prologue.is_plain() || self.epilogue != Epilogue::default() || self.flipped || operand > 0 {
-            return Err(backward.no_rule(operand));
-        }
-        let (x, mut incoming) = (backward.graph.shape(backward.node.inputs[0]), backward.incoming);
-        if self.stride == 2 {
-            incoming = backward.push(Dilate { height: x.h, width: x.w }, &[incoming], &[])?;
-        }
-        let flipped = Self { stride: 1, flipped: true, ..self.clone() };
-        let weight = backward.node.params[0];
-        backward.push(flipped, &[incoming], &[weight])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         match lowering.variant() {
             Variant::Gemm(tile) if self.is_matrix_product() => self.lower_matrix_product(lowering, tile),
             Variant::Gemm(tile) => self.lower_direct(lowering, Some(tile)),
@@ -336,7 +335,7 @@ impl Operator for Conv2d {
                         continue;
                     };
                     for c in 0..s.c {
-                        let w = match self.flipped {
+                        let w = match self.transposed {
                             false => weight[((o * s.c + c) * k + ky) * k + kx],
                             true => weight[(c * output.c + o) * k * k + (k - 1 - ky) * k + k - 1 - kx],
                         };

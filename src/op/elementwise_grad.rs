@@ -1,12 +1,15 @@
 //! Gradients of elementwise ops and of resampling, with respect to their input.
 
+use super::dispatch::DispatchBuilder;
+use super::fused::Prologue;
+use super::lowering::Lowering;
 use super::modulate::materialize_scaled;
-use super::unary::silu_derivative;
-use super::{Operator, Prologue, Resample, Unary, ensure, operands};
+use super::operator::{Operator, ensure, operands};
+use super::resample::Resample;
+use super::unary::{Unary, silu_derivative};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: the forward op's x, the incoming gradient.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,9 +29,9 @@ impl Operator for UnaryGrad {
         Ok(x)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let kernel = Kernel::new("unary_grad").with("SILU", self.unary == Unary::Silu);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
             .bind("out", lowering.output())
@@ -62,7 +65,7 @@ impl Operator for ScaleShiftGrad {
         Ok(incoming)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         Err(lowering.misfit("it must precede a group norm's gradient, and the graph be fused".into()))
     }
 
@@ -98,7 +101,7 @@ impl Operator for ResampleGrad {
         Resample::apply(Some(self.adjoint().0), incoming)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (resample, gain) = self.adjoint();
         let output = lowering.output();
         let prologue = Prologue { resample: Some(resample), ..Prologue::default() };

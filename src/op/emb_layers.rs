@@ -3,12 +3,13 @@
 //!
 //! They are as many as residual blocks, and each alone is too small to keep a device busy.
 
-use super::{Conv2d, Operator, ensure, operands};
+use super::conv2d::Conv2d;
+use super::dispatch::DispatchBuilder;
+use super::lowering::{Layout, Lowering};
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Elements at whose multiples a layer's result begins: bindings may begin at multiples of 256 bytes.
 const ALIGNMENT: usize = 64;
@@ -54,7 +55,7 @@ impl EmbLayers {
     }
 
     /// Layers `from..to` as one step: their weights in one buffer, their biases in another.
-    fn lower_some(&self, lowering: &mut Lowering<'_>, from: usize, to: usize) -> Result<()> {
+    fn lower_some(&self, lowering: &mut dyn Lowering, from: usize, to: usize) -> Result<()> {
         let x = lowering.input_shape(0);
         let (mut columns, mut place) = (Vec::new(), 0);
         for layer in &self.layers(x.n)[from..to] {
@@ -69,11 +70,11 @@ impl EmbLayers {
         let biases: Vec<usize> = (from..to).map(|i| 2 * i + 1).collect();
         let rows = x.n.min(Self::ROWS);
         let kernel = Kernel::new("emb_layers").with("F16", lowering.f16()).with("ROWS", rows as i64);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x", lowering.input(0))
             .bind("columns", lowering.constant(words))
-            .bind("w", lowering.pool(&weights, Layout::Taps))
-            .bind("bias", lowering.pool(&biases, Layout::Vector))
+            .bind("w", lowering.packed_weights(&weights, Layout::Taps))
+            .bind("bias", lowering.packed_weights(&biases, Layout::Vector))
             .bind("out", lowering.output())
             .word("count", columns.len())
             .word("samples", x.n)
@@ -101,14 +102,14 @@ impl Operator for EmbLayers {
         Ok(Shape::vector(1, end))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let x = lowering.input_shape(0);
         let width = if lowering.f16() == 0 { 4 } else { 2 };
         let bytes: Vec<u64> = self.channels.iter().map(|channels| width * (x.c * channels) as u64).collect();
         let mut from = 0;
         while from < bytes.len() {
             // A binding has a limit: where it is reached, another step begins.
-            let to = from + lowering.pooled(&bytes[from..]);
+            let to = from + lowering.packable(&bytes[from..]);
             self.lower_some(lowering, from, to)?;
             from = to;
         }
@@ -144,7 +145,7 @@ impl Operator for EmbLayer {
         Ok(Shape::vector(self.samples, self.channels))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lowering.part(0, self.first)
     }
 

@@ -1,11 +1,11 @@
 //! Class embeddings: row `label[n]` of a table, added to the timestep embedding.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::{Layout, Lowering};
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: x `[N, 1, 1, C]`, labels `[N, 1, 1, 1]` (u32 on the device). Parameters: the table `[classes, C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,11 +24,11 @@ impl Operator for LabelEmbedding {
         Ok(x)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         let classes = lowering.param_shape(0)[0];
         let table = lowering.weight(0, Layout::Table);
-        let mut step = lowering.step(Kernel::new("embedding").with("F16", lowering.f16()));
+        let mut step = DispatchBuilder::new(Kernel::new("embedding").with("F16", lowering.f16()));
         step.bind("x", lowering.input(0))
             .bind("labels", lowering.input(1))
             .bind("w", table)

@@ -1,10 +1,11 @@
 //! What a convolution takes in of the ops around it: how its input is read, and what is added to its result.
 
-use super::{Resample, ensure};
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
-use crate::plan::step::StepBuilder;
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::ensure;
+use super::resample::Resample;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// How the input is read. Operands in order: x, the second source, the affine map.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -75,7 +76,7 @@ impl Prologue {
             .with("RESAMPLE", Resample::code(self.resample))
     }
 
-    pub(crate) fn bind(&self, step: &mut StepBuilder, lowering: &Lowering<'_>) {
+    pub(crate) fn bind(&self, step: &mut DispatchBuilder, lowering: &dyn Lowering) {
         step.bind("x", lowering.input(0));
         if self.two_sources {
             step.bind("skip", lowering.input(1));

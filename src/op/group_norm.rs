@@ -1,17 +1,17 @@
 //! Group normalization (Wu & He 2018), 32 groups, as the network writes it and as its fused affine map.
 
-use super::{Operator, Prologue, ensure};
-use crate::config::GROUPS;
+use super::dispatch::{DispatchBuilder, ValueId};
+use super::fused::Prologue;
+use super::lowering::{Layout, Lowering};
+use super::operator::{Operator, ensure, operands};
+use super::variant::Variant;
+use crate::device::Caps;
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::recording::ValueId;
-use crate::plan::select::Variant;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
+/// Groups of every group normalization, among which it divides its channels.
+pub const GROUPS: usize = 32;
 /// PyTorch's default epsilon.
 pub const EPSILON: f32 = 1e-5;
 /// Invocations that fold one group's statistics.
@@ -27,18 +27,12 @@ impl Operator for GroupNorm {
     }
 
     fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
-        let [x] = super::operands(inputs)?;
+        let [x] = operands(inputs)?;
         check(x, params)?;
         Ok(x)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let (x, params) = (backward.node.inputs[0], backward.node.params.clone());
-        let op = super::GroupNormGrad { scale_shift: false, silu: false };
-        backward.push(op, &[x, backward.incoming], &params)
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         Err(lowering.misfit("fuse the graph before planning it".into()))
     }
 
@@ -78,10 +72,10 @@ impl Operator for GroupNormAffine {
     }
 
     fn variants(&self, _: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        if caps.software { vec![Variant::Serial, Variant::Only] } else { vec![Variant::Only, Variant::Serial] }
+        if caps.software { vec![Variant::Serial, Variant::Naive] } else { vec![Variant::Naive, Variant::Serial] }
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let first = lowering.input_shape(0);
         let channels = lowering.output_shape().c / 2;
         let serial = lowering.variant() == Variant::Serial;
@@ -90,7 +84,7 @@ impl Operator for GroupNormAffine {
 
         let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
         let tasks = GROUPS * first.n;
-        let mut step = lowering.step(kernel.with("WORKERS", WORKERS as i64));
+        let mut step = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
         step.bind("stats", stats)
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
@@ -127,7 +121,7 @@ pub(crate) struct Statistics {
 
 /// Emits the statistics of the current node's first operand, or first two, over runs of pixels.
 pub(crate) fn statistics(
-    lowering: &mut Lowering<'_>,
+    lowering: &mut dyn Lowering,
     channels: usize,
     two_sources: bool,
     serial: bool,
@@ -138,7 +132,7 @@ pub(crate) fn statistics(
     let run = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
     let runs = pixels.div_ceil(run);
     let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
-    let mut step = lowering.step(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
+    let mut step = DispatchBuilder::new(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
     step.bind("x", lowering.input(0));
     if two_sources {
         step.bind("skip", lowering.input(1));
@@ -157,7 +151,7 @@ pub(crate) fn statistics(
 
 pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {
     ensure(x.c.is_multiple_of(GROUPS), || format!("{} channels cannot form {GROUPS} groups", x.c))?;
-    let [weight, bias] = super::operands(params)?;
+    let [weight, bias] = operands(params)?;
     ensure(*weight == [x.c] && *bias == [x.c], || format!("weight {weight:?}, bias {bias:?} for {} channels", x.c))
 }
 

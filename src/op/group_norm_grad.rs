@@ -1,17 +1,15 @@
 //! The gradient of group normalization, with the modulation and SiLU that follow it, with respect to its input.
 
-use super::group_norm::{EPSILON, Statistics, statistics};
+use super::dispatch::DispatchBuilder;
+use super::group_norm::{EPSILON, GROUPS, Statistics, statistics};
+use super::lowering::{Layout, Lowering};
+use super::operator::{Operator, ensure};
 use super::unary::silu_derivative;
-use super::{Operator, ensure};
-use crate::config::GROUPS;
+use super::variant::Variant;
+use crate::device::Caps;
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::select::Variant;
-use crate::plan::step::StepBuilder;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Invocations that share one group.
 const WORKERS: usize = 64;
@@ -32,14 +30,14 @@ pub struct GroupNormGrad {
 
 impl GroupNormGrad {
     /// Statistics, g, its means and the result as kernels without barriers.
-    fn lower_in_parts(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower_in_parts(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let x = lowering.output_shape();
         let tasks = GROUPS * x.n;
         let Statistics { stats, run, runs } = statistics(lowering, x.c, false, true)?;
         let moments = lowering.temporary("moments", 2 * tasks);
         let sums = lowering.temporary("sums", x.n * runs * 2 * x.c);
         let means = lowering.temporary("means", 2 * tasks);
-        let size = |step: &mut StepBuilder| {
+        let size = |step: &mut DispatchBuilder| {
             step.word("pixels", x.pixels())
                 .word("channels", x.c)
                 .word("c4", x.c / 4)
@@ -50,13 +48,13 @@ impl GroupNormGrad {
                 .word("tasks", tasks)
                 .float("epsilon", EPSILON);
         };
-        let mut step = lowering.step(Kernel::new("group_norm_moments"));
+        let mut step = DispatchBuilder::new(Kernel::new("group_norm_moments"));
         step.bind("stats", stats).bind("out", moments).groups([tasks.div_ceil(FOLD), 1, 1]);
         size(&mut step);
         lowering.emit(step)?;
 
         let kernel = Kernel::new("group_norm_grad_runs").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
             .bind("moments", moments)
@@ -69,12 +67,12 @@ impl GroupNormGrad {
         size(&mut step);
         lowering.emit(step)?;
 
-        let mut step = lowering.step(Kernel::new("group_norm_grad_means"));
+        let mut step = DispatchBuilder::new(Kernel::new("group_norm_grad_means"));
         step.bind("sums", sums).bind("out", means).groups([tasks.div_ceil(FOLD), 1, 1]);
         size(&mut step);
         lowering.emit(step)?;
 
-        let mut step = lowering.step(Kernel::new("group_norm_grad_apply"));
+        let mut step = DispatchBuilder::new(Kernel::new("group_norm_grad_apply"));
         step.bind("x", lowering.input(0))
             .bind("moments", moments)
             .bind("means", means)
@@ -102,10 +100,10 @@ impl Operator for GroupNormGrad {
     }
 
     fn variants(&self, _: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        if caps.software { vec![Variant::Serial, Variant::Only] } else { vec![Variant::Only, Variant::Serial] }
+        if caps.software { vec![Variant::Serial, Variant::Naive] } else { vec![Variant::Naive, Variant::Serial] }
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         if lowering.variant() == Variant::Serial {
             return self.lower_in_parts(lowering);
         }
@@ -114,7 +112,7 @@ impl Operator for GroupNormGrad {
             .with("SCALE_SHIFT", self.scale_shift)
             .with("SILU", self.silu)
             .with("WORKERS", WORKERS as i64);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
             .bind("weight", lowering.weight(0, Layout::Vector))

@@ -1,10 +1,11 @@
 //! The seed of guidance: the gradient of sum_n log `softmax(logits_n)[label_n]` with respect to the logits.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Invocations that share one sample.
 const WORKERS: usize = 64;
@@ -26,9 +27,9 @@ impl Operator for LogSoftmaxGrad {
         Ok(logits)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
-        let mut step = lowering.step(Kernel::new("log_softmax_grad").with("WORKERS", WORKERS as i64));
+        let mut step = DispatchBuilder::new(Kernel::new("log_softmax_grad").with("WORKERS", WORKERS as i64));
         step.bind("logits", lowering.input(0))
             .bind("labels", lowering.input(1))
             .bind("out", lowering.output())

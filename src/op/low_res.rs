@@ -1,11 +1,12 @@
 //! An upsampler's input: the low-resolution image, enlarged bilinearly (align_corners false, as torch's
 //! `interpolate`), appended to x.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: x `[N, H, W, C]`, low_res `[N, h, w, C]`. Result: `[N, H, W, 2C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +30,9 @@ impl Operator for ConcatLowRes {
         Ok(x.with_channels(2 * x.c))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (low, out) = (lowering.input_shape(1), lowering.output_shape());
-        let mut step = lowering.step(Kernel::new("concat_low_res"));
+        let mut step = DispatchBuilder::new(Kernel::new("concat_low_res"));
         step.bind("x", lowering.input(0))
             .bind("low_res", lowering.input(1))
             .bind("out", lowering.output())

@@ -11,6 +11,7 @@ pub mod attention_grad;
 pub mod cases;
 pub mod concat;
 pub mod conv2d;
+pub mod dispatch;
 pub mod elementwise_grad;
 pub mod emb_layers;
 pub mod embedding;
@@ -19,20 +20,22 @@ pub mod group_norm;
 pub mod group_norm_grad;
 pub mod log_softmax;
 pub mod low_res;
+pub mod lowering;
 pub mod modulate;
+pub mod operator;
+pub mod philox;
 pub mod pooling;
 pub mod rearrange;
+pub mod resample;
 pub mod sampling;
 pub mod scale_shift;
 pub mod timestep_embedding;
 pub mod unary;
+pub mod variant;
 
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::Caps;
-use crate::plan::lowering::Lowering;
-use crate::plan::select::Variant;
+use crate::tensor::{Shape, Tensor};
+use lowering::Lowering;
 
 pub use add::{Add, AddEmbedding};
 pub use attention::Attention;
@@ -47,52 +50,16 @@ pub use group_norm::{GroupNorm, GroupNormAffine};
 pub use group_norm_grad::GroupNormGrad;
 pub use log_softmax::LogSoftmaxGrad;
 pub use low_res::ConcatLowRes;
-pub use modulate::{Modulate, Resample};
+pub use modulate::Modulate;
+pub use operator::Operator;
 pub use pooling::{FirstToken, FirstTokenGrad, GlobalMean, GlobalMeanGrad, PoolTokens, PoolTokensGrad};
 pub use rearrange::{Dilate, Slice};
+pub use resample::Resample;
 pub use sampling::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
 pub use scale_shift::ScaleShift;
 pub use timestep_embedding::TimestepEmbedding;
 pub use unary::Unary;
-
-/// What every op knows about itself.
-pub trait Operator {
-    /// Its name in listings.
-    fn name(&self) -> &'static str;
-
-    /// The result's shape.
-    ///
-    /// # Errors
-    /// What does not fit, for a message that names the node.
-    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String>;
-
-    /// The ways to compute it that are legal under `caps`; the first is the default.
-    fn variants(&self, _inputs: &[Shape], _output: Shape, _caps: &Caps) -> Vec<Variant> {
-        vec![Variant::Only]
-    }
-
-    /// Emits the kernels' steps.
-    ///
-    /// # Errors
-    /// A limit of the device that is too small.
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()>;
-
-    /// The plain meaning, on the CPU.
-    fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor;
-
-    /// Appends the gradient with respect to operand `operand`.
-    ///
-    /// # Errors
-    /// The op has no such rule: it is on no classifier's path from the image.
-    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
-        Err(backward.no_rule(operand))
-    }
-
-    /// Floating-point operations as the direct algorithm counts them (2 x multiply-adds); 0 where negligible.
-    fn flops(&self, _inputs: &[Shape], _output: Shape) -> u64 {
-        0
-    }
-}
+pub use variant::Variant;
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -208,21 +175,11 @@ impl Operator for Input {
         Err("an input has no shape rule".into())
     }
 
-    fn lower(&self, _: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, _: &mut dyn Lowering) -> Result<()> {
         Ok(())
     }
 
     fn reference(&self, _: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         Tensor { shape: output, data: Vec::new() }
     }
-}
-
-/// Exactly `N` operands, or a message.
-pub(crate) fn operands<const N: usize, T: Copy>(given: &[T]) -> Result<[T; N], String> {
-    given.try_into().map_err(|_| format!("{} operands given, {N} expected", given.len()))
-}
-
-/// `Ok` where `condition` holds, else the message.
-pub(crate) fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(message()) }
 }

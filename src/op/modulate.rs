@@ -1,62 +1,13 @@
 //! A convolution's input in one pass: concatenation, GroupNorm's affine map, SiLU, resampling; and `Resample` itself.
 
-use super::{Operator, Prologue, ensure, operands};
+use super::dispatch::{DispatchBuilder, ValueId};
+use super::fused::Prologue;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
+use super::resample::Resample;
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
-use crate::plan::recording::ValueId;
 use crate::shader::Kernel;
-
-/// Doubling by nearest neighbour, or halving by 2x2 averages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Resample {
-    /// Each pixel becomes 2 x 2.
-    Up,
-    /// Each 2 x 2 becomes its mean.
-    Down,
-}
-
-impl Resample {
-    /// The shader's code for it; 0 is none.
-    pub fn code(resample: Option<Self>) -> i64 {
-        match resample {
-            None => 0,
-            Some(Self::Up) => 1,
-            Some(Self::Down) => 2,
-        }
-    }
-
-    /// The resampled shape.
-    ///
-    /// # Errors
-    /// Halving an odd size.
-    pub fn apply(resample: Option<Self>, s: Shape) -> Result<Shape, String> {
-        match resample {
-            None => Ok(s),
-            Some(Self::Up) => Ok(Shape { h: 2 * s.h, w: 2 * s.w, ..s }),
-            Some(Self::Down) => {
-                ensure(s.h.is_multiple_of(2) && s.w.is_multiple_of(2), || format!("{s} cannot be halved"))?;
-                Ok(Shape { h: s.h / 2, w: s.w / 2, ..s })
-            }
-        }
-    }
-
-    /// The plain meaning.
-    pub fn reference(resample: Option<Self>, x: &Tensor) -> Tensor {
-        let s = x.shape;
-        match resample {
-            None => x.clone(),
-            Some(Self::Up) => {
-                Tensor::from_fn(Shape { h: 2 * s.h, w: 2 * s.w, ..s }, |n, y, column, c| x.at(n, y / 2, column / 2, c))
-            }
-            Some(Self::Down) => Tensor::from_fn(Shape { h: s.h / 2, w: s.w / 2, ..s }, |n, y, column, c| {
-                let at = |dy, dx| x.at(n, 2 * y + dy, 2 * column + dx, c);
-                0.25 * (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1))
-            }),
-        }
-    }
-}
+use crate::tensor::{Shape, Tensor};
 
 impl Operator for Resample {
     fn name(&self) -> &'static str {
@@ -68,11 +19,7 @@ impl Operator for Resample {
         Self::apply(Some(*self), x)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        backward.push(super::ResampleGrad { forward: *self }, &[backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let output = lowering.output();
         let prologue = Prologue { resample: Some(*self), ..Prologue::default() };
         materialize(lowering, &prologue, output)
@@ -100,7 +47,7 @@ impl Operator for Modulate {
         self.prologue.shape(inputs)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let output = lowering.output();
         materialize(lowering, &self.prologue, output)
     }
@@ -111,13 +58,13 @@ impl Operator for Modulate {
 }
 
 /// Emits the step that evaluates `prologue` over the lowered node's first inputs into `output`.
-pub(crate) fn materialize(lowering: &mut Lowering<'_>, prologue: &Prologue, output: ValueId) -> Result<()> {
+pub(crate) fn materialize(lowering: &mut dyn Lowering, prologue: &Prologue, output: ValueId) -> Result<()> {
     materialize_scaled(lowering, prologue, output, 1.0)
 }
 
 /// The same, times `gain`.
 pub(crate) fn materialize_scaled(
-    lowering: &mut Lowering<'_>,
+    lowering: &mut dyn Lowering,
     prologue: &Prologue,
     output: ValueId,
     gain: f32,
@@ -128,7 +75,7 @@ pub(crate) fn materialize_scaled(
         return Err(lowering.misfit(format!("the channels of {x} and {shape} must be multiples of 4")));
     }
     let kernel = prologue.define(Kernel::new("modulate"));
-    let mut step = lowering.step(kernel);
+    let mut step = DispatchBuilder::new(kernel);
     prologue.bind(&mut step, lowering);
     step.bind("out", output)
         .word("rows", shape.rows())

@@ -1,12 +1,11 @@
 //! What classifier heads pool: means over pixels, and CLIP's tokens for attention pooling. Each with its adjoint.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::{Layout, Lowering};
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
-use crate::plan::weights::Layout;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Mean over pixels. Inputs: x `[N, H, W, C]`. Result: `[N, 1, 1, C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,13 +22,9 @@ impl Operator for GlobalMean {
         Ok(Shape::vector(x.n, x.c))
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let shape = backward.graph.shape(backward.node.inputs[0]);
-        backward.push(GlobalMeanGrad { shape }, &[backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        lower(lowering, "global_mean", lowering.input_shape(0), lowering.output_shape().elements() / 4, false)
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let (full, out) = (lowering.input_shape(0), lowering.output_shape());
+        lower(lowering, "global_mean", full, out.elements() / 4, false)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
@@ -55,7 +50,7 @@ impl Operator for GlobalMeanGrad {
         Ok(self.shape)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lower(lowering, "global_mean", self.shape, self.shape.elements() / 4, true)
     }
 
@@ -81,13 +76,9 @@ impl Operator for PoolTokens {
         Ok(Shape::new(x.n, 1, tokens, x.c))
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let shape = backward.graph.shape(backward.node.inputs[0]);
-        backward.push(PoolTokensGrad { shape }, &[backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        lower(lowering, "pool_tokens", lowering.input_shape(0), lowering.output_shape().elements() / 4, false)
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let (full, out) = (lowering.input_shape(0), lowering.output_shape());
+        lower(lowering, "pool_tokens", full, out.elements() / 4, false)
     }
 
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {
@@ -118,7 +109,7 @@ impl Operator for PoolTokensGrad {
         Ok(self.shape)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lower(lowering, "pool_tokens", self.shape, self.shape.elements() / 4, true)
     }
 
@@ -144,13 +135,9 @@ impl Operator for FirstToken {
         Ok(Shape::vector(x.n, x.c))
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let shape = backward.graph.shape(backward.node.inputs[0]);
-        backward.push(FirstTokenGrad { shape }, &[backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
-        lower(lowering, "first_token", lowering.input_shape(0), lowering.output_shape().elements() / 4, false)
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let (full, out) = (lowering.input_shape(0), lowering.output_shape());
+        lower(lowering, "first_token", full, out.elements() / 4, false)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
@@ -176,7 +163,7 @@ impl Operator for FirstTokenGrad {
         Ok(self.shape)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lower(lowering, "first_token", self.shape, self.shape.elements() / 4, true)
     }
 
@@ -192,13 +179,13 @@ fn mean(x: &Tensor, n: usize, c: usize) -> f32 {
 }
 
 /// A kernel with one invocation a vec4 of the result; `full` is the shape of the larger side.
-fn lower(lowering: &mut Lowering<'_>, stem: &'static str, full: Shape, invocations: usize, grad: bool) -> Result<()> {
+fn lower(lowering: &mut dyn Lowering, stem: &'static str, full: Shape, invocations: usize, grad: bool) -> Result<()> {
     let mut kernel = Kernel::new(stem).with("GRAD", grad);
     let embeds = stem == "pool_tokens" && !grad;
     if stem == "pool_tokens" {
         kernel = kernel.with("F16", if embeds { lowering.f16() } else { 0 });
     }
-    let mut step = lowering.step(kernel);
+    let mut step = DispatchBuilder::new(kernel);
     step.bind("x", lowering.input(0));
     if embeds {
         step.bind("w", lowering.weight(0, Layout::Taps));

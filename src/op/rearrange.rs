@@ -1,10 +1,11 @@
 //! Two adjoints that only move values: a slice of channels (of concatenation), and zeros between pixels (of a stride).
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Channels `first` to `first + channels`. Inputs: x.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,9 +27,9 @@ impl Operator for Slice {
         Ok(x.with_channels(self.channels))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (x, out) = (lowering.input_shape(0), lowering.output_shape());
-        let mut step = lowering.step(Kernel::new("slice"));
+        let mut step = DispatchBuilder::new(Kernel::new("slice"));
         step.bind("x", lowering.input(0))
             .bind("out", lowering.output())
             .word("first", self.first)
@@ -64,9 +65,9 @@ impl Operator for Dilate {
         Ok(Shape { h: self.height, w: self.width, ..x })
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (x, out) = (lowering.input_shape(0), lowering.output_shape());
-        let mut step = lowering.step(Kernel::new("dilate"));
+        let mut step = DispatchBuilder::new(Kernel::new("dilate"));
         step.bind("x", lowering.input(0))
             .bind("out", lowering.output())
             .word("channels", out.c)

@@ -1,15 +1,72 @@
 //! The sampling loop's own ops: the draw of the noise, the predicted x_0, and the step of either sampler.
 //!
 //! Which sampler, clipping and every coefficient come from a small buffer that the host rewrites each step, so that a
-//! planned graph serves every schedule. `sampler::schedule::StepCoefficients` is that buffer and has the formulas.
+//! planned graph serves every schedule: [`StepCoefficients`], which `sampler::schedule` fills.
 
-use super::{Operator, ensure};
+use bytemuck::{Pod, Zeroable};
+
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
+use super::philox;
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
-use crate::sampler::philox;
-use crate::sampler::schedule::StepCoefficients;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
+
+/// What one sampling step needs, rounded to float32 once; laid out as `shaders/shared/step.wgsl` reads it.
+///
+/// With `model` the network's first half and `v` its second:
+///
+/// ```text
+/// x0      = predict_xstart ? model : sqrt_recip_bar * x - sqrt_recipm1_bar * model      (then clamped to [-1, 1])
+/// log_var = learned range  ? mix(min_log_variance, max_log_variance, (v + 1) / 2) : fixed_log_variance
+/// ancestral: x' = coef1 * x0 + coef2 * x + (draws_noise ? exp(0.5 * log_var) * noise : 0)
+/// eps     = (sqrt_recip_bar * x - x0) / sqrt_recipm1_bar
+/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (draws_noise ? sigma * noise : 0)
+/// ```
+///
+/// Guidance adds `exp(log_var) * gradient` to the ancestral mean; in DDIM it subtracts `sqrt_one_minus_bar * gradient`
+/// from eps and takes x0 again from it (unclamped).
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct StepCoefficients {
+    /// The timestep as the network takes it (an original one, rescaled where it was trained so).
+    pub model_timestep: f32,
+    /// 1 / sqrt(alpha-bar).
+    pub sqrt_recip_bar: f32,
+    /// sqrt(1 / alpha-bar - 1).
+    pub sqrt_recipm1_bar: f32,
+    /// Weight of x_0 in the posterior's mean.
+    pub coef1: f32,
+    /// Weight of x_i in the posterior's mean.
+    pub coef2: f32,
+    /// The learned range's upper end: log beta.
+    pub max_log_variance: f32,
+    /// The learned range's lower end: the posterior's clipped log variance.
+    pub min_log_variance: f32,
+    /// The log variance where it is not learned.
+    pub fixed_log_variance: f32,
+    /// sqrt(alpha-bar of the step before).
+    pub sqrt_prev: f32,
+    /// sqrt(1 - alpha-bar of the step before - sigma^2).
+    pub ddim_direction: f32,
+    /// Standard deviation of DDIM's noise; 0 where eta is 0 or the sampler is ancestral.
+    pub sigma: f32,
+    /// sqrt(1 - alpha-bar).
+    pub sqrt_one_minus_bar: f32,
+    /// The respaced step, counting down to 0; also the step that keys the noise.
+    pub index: u32,
+    /// 1 where this step draws noise: not the last one, and not DDIM with eta 0.
+    pub draws_noise: u32,
+    /// The kept step of the full process.
+    pub timestep: u32,
+    /// 1 for DDIM.
+    pub ddim: u32,
+    /// 1 where the predicted x_0 is clipped to `[-1, 1]` (`clip_denoised`).
+    pub clip: u32,
+    /// The guidance scale; 0 where this step is not guided.
+    pub guidance: f32,
+}
 
 /// 32-bit words of the coefficients' buffer.
 pub const COEFFICIENTS: usize = size_of::<StepCoefficients>() / 4;
@@ -33,9 +90,9 @@ impl Operator for DrawNoise {
         Ok(self.shape)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let elements = self.shape.elements() / self.shape.n.max(1);
-        let mut step = lowering.step(Kernel::new("noise"));
+        let mut step = DispatchBuilder::new(Kernel::new("noise"));
         step.bind("key", lowering.input(0))
             .bind("out", lowering.output())
             .word("elements", elements)
@@ -63,14 +120,14 @@ impl Operator for StartFromNoise {
     }
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x, noise] = super::operands(inputs)?;
+        let [x, noise] = operands(inputs)?;
         ensure(x == noise, || format!("noise {noise} for {x}"))?;
         Ok(x)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lowering.in_place(0);
-        let mut step = lowering.step(Kernel::new("unary").with("SILU", 0).with("RELU", 0));
+        let mut step = DispatchBuilder::new(Kernel::new("unary").with("SILU", 0).with("RELU", 0));
         step.bind("x", lowering.input(1)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
         lowering.emit(step)
     }
@@ -93,14 +150,14 @@ impl Operator for PredictXStart {
     }
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x, out, coefficients] = super::operands(inputs)?;
+        let [x, out, coefficients] = operands(inputs)?;
         check(x, out, coefficients)?;
         Ok(x)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (out, model) = (lowering.output_shape(), lowering.input_shape(1));
-        let mut step = lowering.step(Kernel::new("predict_xstart").with("XSTART", self.predict_xstart));
+        let mut step = DispatchBuilder::new(Kernel::new("predict_xstart").with("XSTART", self.predict_xstart));
         step.bind("x", lowering.input(0))
             .bind("model", lowering.input(1))
             .bind("coefficients", lowering.input(2))
@@ -146,11 +203,11 @@ impl Operator for SamplerStep {
         Ok(x)
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lowering.in_place(0);
         let (out, model) = (lowering.output_shape(), lowering.input_shape(2));
         let kernel = Kernel::new("sampler_step").with("LEARNED", self.learn_sigma).with("GUIDED", self.guided);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x0", lowering.input(1));
         if self.learn_sigma {
             step.bind("model", lowering.input(2));

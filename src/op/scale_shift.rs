@@ -1,10 +1,9 @@
 //! Adaptive group normalization's modulation: x * (1 + scale) + shift. Always fused into the norm before it.
 
-use super::{Operator, ensure, operands};
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: x, the embedding `[N, 1, 1, scale C | shift C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,15 +20,7 @@ impl Operator for ScaleShift {
         Ok(x)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, operand: usize) -> Result<TensorId> {
-        if operand > 0 {
-            return Err(backward.no_rule(operand));
-        }
-        let embedding = backward.node.inputs[1];
-        backward.push(super::ScaleShiftGrad, &[backward.incoming, embedding], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         Err(lowering.misfit("it must follow a group norm, and the graph be fused before it is planned".into()))
     }
 

@@ -1,10 +1,11 @@
 //! Sinusoidal embeddings of timesteps (Vaswani et al. 2017), as the public code computes them in float32.
 
-use super::{Operator, ensure, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, ensure, operands};
 use crate::error::Result;
-use crate::graph::{Shape, Tensor};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// Inputs: timesteps `[N, 1, 1, 1]`, which may be fractional. Result: `[N, 1, 1, width]`, cosines first.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +34,10 @@ impl Operator for TimestepEmbedding {
         Ok(Shape::vector(t.n, self.width))
     }
 
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         let frequencies = lowering.constant(self.frequencies());
-        let mut step = lowering.step(Kernel::new("timestep_embedding"));
+        let mut step = DispatchBuilder::new(Kernel::new("timestep_embedding"));
         step.bind("timesteps", lowering.input(0))
             .bind("frequencies", frequencies)
             .bind("out", lowering.output())

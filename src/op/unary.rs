@@ -1,11 +1,11 @@
 //! Elementwise functions of one tensor.
 
-use super::{Operator, operands};
+use super::dispatch::DispatchBuilder;
+use super::lowering::Lowering;
+use super::operator::{Operator, operands};
 use crate::error::Result;
-use crate::graph::grad::Backward;
-use crate::graph::{Shape, Tensor, TensorId};
-use crate::plan::lowering::Lowering;
 use crate::shader::Kernel;
+use crate::tensor::{Shape, Tensor};
 
 /// x * sigmoid(x).
 pub fn silu(x: f32) -> f32 {
@@ -40,14 +40,9 @@ impl Operator for Unary {
         Ok(x)
     }
 
-    fn gradient(&self, backward: &mut Backward<'_>, _: usize) -> Result<TensorId> {
-        let x = backward.node.inputs[0];
-        backward.push(super::UnaryGrad { unary: *self }, &[x, backward.incoming], &[])
-    }
-
-    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<()> {
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let kernel = Kernel::new("unary").with("SILU", *self == Self::Silu).with("RELU", *self == Self::Relu);
-        let mut step = lowering.step(kernel);
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("x", lowering.input(0)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
         lowering.emit(step)
     }

@@ -1,42 +1,12 @@
-//! What lowering a graph leaves: steps and values, before slots are assigned.
+//! What lowering a graph leaves: dispatches and values, before slots are assigned.
 
 use std::collections::HashMap;
 
 use super::weights::WeightSpec;
-use crate::graph::{Segment, Shape};
+use crate::graph::Segment;
+use crate::op::dispatch::{Resource, ValueId};
 use crate::shader::{Access, Kernel};
-
-/// A tensor in device memory before slots are assigned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ValueId(pub usize);
-
-/// What a step binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// An activation.
-    Value(ValueId),
-    /// A part of one.
-    Part {
-        /// The activation.
-        value: ValueId,
-        /// The first byte.
-        offset: u64,
-        /// How many.
-        bytes: u64,
-    },
-    /// Index of a weight.
-    Weight(usize),
-    /// Index of a constant.
-    Constant(usize),
-    /// The step's own parameters.
-    Parameters,
-}
-
-impl From<ValueId> for Resource {
-    fn from(value: ValueId) -> Self {
-        Self::Value(value)
-    }
-}
+use crate::tensor::Shape;
 
 /// An activation: a node's result or a temporary.
 #[derive(Debug, Clone)]
@@ -49,9 +19,9 @@ pub struct Value {
     pub pinned: bool,
 }
 
-/// A step before slots are assigned.
+/// A dispatch before slots are assigned.
 #[derive(Debug, Clone)]
-pub struct RecordedStep {
+pub struct RecordedDispatch {
     /// The node's name.
     pub node: String,
     /// The op's name.
@@ -62,7 +32,7 @@ pub struct RecordedStep {
     pub buffers: Vec<(Resource, Access)>,
     /// The parameters, in order.
     pub words: Vec<u32>,
-    /// Workgroups a dimension.
+    /// Workgroups per dimension.
     pub workgroups: [u32; 3],
     /// The node's segment.
     pub segment: Segment,
@@ -76,15 +46,15 @@ pub struct RecordedStep {
 #[derive(Debug, Default)]
 pub struct Recording {
     /// In order.
-    pub steps: Vec<RecordedStep>,
+    pub dispatches: Vec<RecordedDispatch>,
     /// All activations.
     pub values: Vec<Value>,
     /// The value of each node.
     pub node_values: Vec<ValueId>,
     /// Weights, each once.
     pub weights: Vec<WeightSpec>,
-    /// Bytes of the buffers that several weights share.
-    pub pools: Vec<u64>,
+    /// Bytes of the packed weight buffers.
+    pub packed: Vec<u64>,
     /// Values that are parts of others.
     pub(super) parts: HashMap<ValueId, Resource>,
     /// Host tables.

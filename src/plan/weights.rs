@@ -4,6 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::op::lowering::Layout;
 
 /// A parameter in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,33 +17,17 @@ pub struct WeightSpec {
     pub layout: Layout,
     /// Stored as float16.
     pub f16: bool,
-    /// Input and output channels exchanged and the kernel turned by 180 degrees: the input's gradient of a
-    /// convolution is the convolution of the output's by these.
-    pub flipped: bool,
-    /// Where it lies in a buffer that several weights share; `None` where it has its own.
+    /// Where it lies in a packed weight buffer; `None` where it has a buffer of its own.
     pub place: Option<Place>,
 }
 
-/// A place in a shared buffer.
+/// A place in a packed weight buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The buffer.
-    pub pool: usize,
+    /// Index of the buffer.
+    pub packed: usize,
     /// Its first byte there.
     pub offset: u64,
-}
-
-/// A layout. Output channels are padded to a multiple of 4, so that kernels read vec4s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// As it is: biases, norms.
-    Vector,
-    /// As it is, in rows: embedding tables.
-    Table,
-    /// `[tap]``[in]``[out]`: convolutions as matrix products, linear layers.
-    Taps,
-    /// `[(t+2)^2]``[in]``[out]`: G g G^T of Winograd F(t x t, 3 x 3).
-    Winograd(usize),
 }
 
 impl WeightSpec {
@@ -52,8 +37,8 @@ impl WeightSpec {
         let (out, inner) = self.matrix();
         match self.layout {
             Layout::Vector | Layout::Table => all.next_multiple_of(4),
-            Layout::Taps => out.next_multiple_of(4) * (all / out.max(1)),
-            Layout::Winograd(t) => (t + 2) * (t + 2) * inner * out.next_multiple_of(4),
+            Layout::Taps | Layout::TransposedTaps => out.next_multiple_of(4) * (all / out.max(1)),
+            Layout::Winograd(t) | Layout::TransposedWinograd(t) => (t + 2) * (t + 2) * inner * out.next_multiple_of(4),
         }
     }
 
@@ -62,10 +47,14 @@ impl WeightSpec {
         self.elements() as u64 * if self.f16 { 2 } else { 4 }
     }
 
+    fn transposed(&self) -> bool {
+        matches!(self.layout, Layout::TransposedTaps | Layout::TransposedWinograd(_))
+    }
+
     /// Output and input channels, as the kernel sees them.
     fn matrix(&self) -> (usize, usize) {
         let (out, inner) = (self.shape.first().copied().unwrap_or(1), self.shape.get(1).copied().unwrap_or(1));
-        if self.flipped { (inner, out) } else { (out, inner) }
+        if self.transposed() { (inner, out) } else { (out, inner) }
     }
 
     /// The device's bytes from the checkpoint's elements, in pieces in order, so that memory holds one layout of a large
@@ -96,7 +85,7 @@ impl WeightSpec {
         let (out, inner) = self.matrix();
         let width = out.next_multiple_of(4);
         let taps = data.len() / (out * inner).max(1);
-        let at = |o: usize, i: usize, tap: usize| match self.flipped {
+        let at = |o: usize, i: usize, tap: usize| match self.transposed() {
             false => data[(o * inner + i) * taps + tap],
             true => data[(i * out + o) * taps + taps - 1 - tap],
         };
@@ -112,14 +101,14 @@ impl WeightSpec {
                     result(&last)?;
                 }
             }
-            Layout::Taps => {
+            Layout::Taps | Layout::TransposedTaps => {
                 let mut piece = vec![0.0; inner * width];
                 for tap in 0..taps {
                     tiled(out, inner, |o, i| piece[i * width + o] = at(o, i, tap));
                     result(&piece)?;
                 }
             }
-            Layout::Winograd(t) => {
+            Layout::Winograd(t) | Layout::TransposedWinograd(t) => {
                 let transform = winograd_filter(t);
                 let size = t + 2;
                 let mut piece = vec![0.0; size * inner * width];

@@ -4,14 +4,16 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::respace::Respacing;
-use super::schedule::{Method, Schedule, StepCoefficients};
+use super::schedule::{Method, Schedule};
 use crate::error::{Error, Result};
 use crate::gpu::Readback;
-use crate::graph::tensor::nchw_to_nhwc;
-use crate::graph::{Segment, Shape};
+use crate::graph::Segment;
 use crate::image::Images;
 use crate::model::sampling::ports;
+use crate::op::sampling::StepCoefficients;
 use crate::session::Session;
+use crate::tensor::Shape;
+use crate::tensor::nchw_to_nhwc;
 
 /// Given draws: `None` asks for the first x, `Some(step)` for the noise of a step (counting down to 1); NCHW.
 pub type Draws = Box<dyn FnMut(Option<u32>) -> Result<Vec<f32>> + Send>;

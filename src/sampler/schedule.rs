@@ -4,11 +4,11 @@
 //! to float32 once, when the step is asked for. The formulas are those of Ho et al. 2020 (ancestral), Song et al. 2021
 //! (DDIM) and Nichol & Dhariwal 2021 (cosine schedule, learned range of the variance).
 
-use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
 use super::respace::Respacing;
 use crate::config::{self, DiffusionConfig, NoiseSchedule};
+use crate::op::sampling::StepCoefficients;
 use crate::{Error, Result};
 
 /// How a step goes from x_i to x_{i-1}.
@@ -80,61 +80,6 @@ pub struct Schedule {
     pub predict_xstart: bool,
     /// What the network's timesteps are multiplied with, where it was trained so.
     time_scale: Option<f32>,
-}
-
-/// What one sampling step needs, rounded to float32 once; laid out as `shaders/shared/step.wgsl` reads it.
-///
-/// With `model` the network's first half and `v` its second:
-///
-/// ```text
-/// x0      = predict_xstart ? model : sqrt_recip_bar * x - sqrt_recipm1_bar * model      (then clamped to [-1, 1])
-/// log_var = learned range  ? mix(min_log_variance, max_log_variance, (v + 1) / 2) : fixed_log_variance
-/// ancestral: x' = coef1 * x0 + coef2 * x + (draws_noise ? exp(0.5 * log_var) * noise : 0)
-/// eps     = (sqrt_recip_bar * x - x0) / sqrt_recipm1_bar
-/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (draws_noise ? sigma * noise : 0)
-/// ```
-///
-/// Guidance adds `exp(log_var) * gradient` to the ancestral mean; in DDIM it subtracts `sqrt_one_minus_bar * gradient`
-/// from eps and takes x0 again from it (unclamped).
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-pub struct StepCoefficients {
-    /// The timestep as the network takes it (an original one, rescaled where it was trained so).
-    pub model_timestep: f32,
-    /// 1 / sqrt(alpha-bar).
-    pub sqrt_recip_bar: f32,
-    /// sqrt(1 / alpha-bar - 1).
-    pub sqrt_recipm1_bar: f32,
-    /// Weight of x_0 in the posterior's mean.
-    pub coef1: f32,
-    /// Weight of x_i in the posterior's mean.
-    pub coef2: f32,
-    /// The learned range's upper end: log beta.
-    pub max_log_variance: f32,
-    /// The learned range's lower end: the posterior's clipped log variance.
-    pub min_log_variance: f32,
-    /// The log variance where it is not learned.
-    pub fixed_log_variance: f32,
-    /// sqrt(alpha-bar of the step before).
-    pub sqrt_prev: f32,
-    /// sqrt(1 - alpha-bar of the step before - sigma^2).
-    pub ddim_direction: f32,
-    /// Standard deviation of DDIM's noise; 0 where eta is 0 or the sampler is ancestral.
-    pub sigma: f32,
-    /// sqrt(1 - alpha-bar).
-    pub sqrt_one_minus_bar: f32,
-    /// The respaced step, counting down to 0; also the step that keys the noise.
-    pub index: u32,
-    /// 1 where this step draws noise: not the last one, and not DDIM with eta 0.
-    pub draws_noise: u32,
-    /// The kept step of the full process.
-    pub timestep: u32,
-    /// 1 for DDIM.
-    pub ddim: u32,
-    /// 1 where the predicted x_0 is clipped to `[-1, 1]` (`clip_denoised`).
-    pub clip: u32,
-    /// The guidance scale; 0 where this step is not guided.
-    pub guidance: f32,
 }
 
 impl Schedule {

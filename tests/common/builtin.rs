@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use guided_diffusion::checkpoint::Checkpoint;
 use guided_diffusion::config::Overrides;
+use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::Gpu;
-use guided_diffusion::plan::{PlanOptions, Precision};
+use guided_diffusion::plan::PlanOptions;
 use guided_diffusion::sampler::{Method, SampleOptions};
 use guided_diffusion::{Images, Session, SessionOptions};
 use pollster::block_on;

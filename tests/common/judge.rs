@@ -2,8 +2,8 @@
 //! image shows. A few plain layers, evaluated on the CPU through the ops' own references.
 
 use guided_diffusion::checkpoint::Checkpoint;
-use guided_diffusion::graph::{Shape, Tensor};
 use guided_diffusion::op::{Conv2d, Op, Operator, Unary};
+use guided_diffusion::tensor::{Shape, Tensor};
 use serde_json::Value;
 
 use super::fixture;

@@ -2,8 +2,9 @@
 
 use guided_diffusion::checkpoint::Header;
 use guided_diffusion::config::{self, Inferred, Overrides, Role};
-use guided_diffusion::plan::choices::Choices;
-use guided_diffusion::plan::{PlanOptions, Precision};
+use guided_diffusion::device::Precision;
+use guided_diffusion::plan::PlanOptions;
+use guided_diffusion::plan::tuning::TuningCache;
 use guided_diffusion::{Error, Session, SessionOptions};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -21,7 +22,7 @@ use crate::tuner;
 pub struct Loader {
     gpu: std::sync::Arc<guided_diffusion::Gpu>,
     device: String,
-    choices: Choices,
+    choices: TuningCache,
     request: LoadRequest,
     flags: Overrides,
     model: Option<(String, Inferred, Precision)>,

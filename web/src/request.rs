@@ -2,7 +2,7 @@
 
 use guided_diffusion::checkpoint::{DType, Header};
 use guided_diffusion::config::{Inferred, presets};
-use guided_diffusion::plan::Precision;
+use guided_diffusion::device::Precision;
 use guided_diffusion::recipe::{Guidance, StageRecipe};
 use guided_diffusion::sampler::{Method, Respacing, Schedule};
 use guided_diffusion::{Error, Result};

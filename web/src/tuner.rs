@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use guided_diffusion::config::ModelConfig;
 use guided_diffusion::gpu::tuner::{TuneOptions, TuneReport};
-use guided_diffusion::plan::choices::Choices;
+use guided_diffusion::plan::tuning::TuningCache;
 use guided_diffusion::{Gpu, Session, SessionOptions};
 use js_sys::Promise;
 use serde_json::json;
@@ -31,7 +31,7 @@ pub struct Tuner {
     config: ModelConfig,
     guide: Option<ModelConfig>,
     options: SessionOptions,
-    choices: Rc<RefCell<Choices>>,
+    choices: Rc<RefCell<TuningCache>>,
     resolution: f64,
 }
 
@@ -80,8 +80,8 @@ impl Tuner {
 }
 
 /// A table's choices; one of another device or a damaged one is as if it were not there.
-pub fn read(table: Option<&str>, device: &str) -> Choices {
-    table.and_then(|table| Choices::parse(table.as_bytes(), device).ok().flatten()).unwrap_or_default()
+pub fn read(table: Option<&str>, device: &str) -> TuningCache {
+    table.and_then(|table| TuningCache::parse(table.as_bytes(), device).ok().flatten()).unwrap_or_default()
 }
 
 fn clock() -> f64 {

@@ -2,8 +2,8 @@
 
 use super::{Case, Operand, noise, spread};
 use crate::error::{Error, Result};
-use crate::graph::Shape;
 use crate::op::{Conv2d, Epilogue, Prologue, Resample};
+use crate::tensor::Shape;
 
 use Resample::{Down, Up};
 
@@ -51,7 +51,7 @@ impl Problem {
             }));
         }
         // The input's gradient reads the same parameter with its channels exchanged.
-        let mut weight = if conv.flipped { vec![channels, out] } else { vec![out, channels] };
+        let mut weight = if conv.transposed { vec![channels, out] } else { vec![out, channels] };
         if !matrix {
             weight.extend([conv.kernel, conv.kernel]);
         }
@@ -139,14 +139,14 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         Problem::linear("linear, batch 5, to 10", Shape::vector(5, 20), 10),
         Problem::linear("linear, odd width", Shape::vector(3, 33), 20),
         Problem { bias: false, ..Problem::linear("linear, no bias", Shape::vector(3, 20), 36) },
-        Problem { bias: false, ..Problem::new("gradient of 3x3", flipped(3), &[s(2, 7, 5, 36)], 20) },
-        Problem { bias: false, ..Problem::new("gradient of 3x3, to 3", flipped(3), &[s(2, 7, 5, 36)], 3) },
-        Problem { bias: false, ..Problem::new("gradient of 1x1", flipped(1), &[s(2, 7, 5, 36)], 20) },
-        Problem { bias: false, ..Problem::new("gradient of 3x3, from 10", flipped(3), &[s(1, 4, 6, 10)], 20) },
+        Problem { bias: false, ..Problem::new("gradient of 3x3", transposed(3), &[s(2, 7, 5, 36)], 20) },
+        Problem { bias: false, ..Problem::new("gradient of 3x3, to 3", transposed(3), &[s(2, 7, 5, 36)], 3) },
+        Problem { bias: false, ..Problem::new("gradient of 1x1", transposed(1), &[s(2, 7, 5, 36)], 20) },
+        Problem { bias: false, ..Problem::new("gradient of 3x3, from 10", transposed(3), &[s(1, 4, 6, 10)], 20) },
     ];
     list.into_iter().map(Problem::case).collect()
 }
 
-fn flipped(kernel: usize) -> Conv2d {
-    Conv2d { flipped: true, ..Conv2d::new(kernel, 1) }
+fn transposed(kernel: usize) -> Conv2d {
+    Conv2d { transposed: true, ..Conv2d::new(kernel, 1) }
 }

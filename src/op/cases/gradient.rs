@@ -2,11 +2,11 @@
 
 use super::{Case, labels, noise, spread};
 use crate::error::Result;
-use crate::graph::Shape;
 use crate::op::{
     Attention, AttentionGrad, Dilate, FirstTokenGrad, GlobalMeanGrad, GroupNorm, GroupNormGrad, LogSoftmaxGrad,
     PoolTokensGrad, Resample, ResampleGrad, ScaleShift, ScaleShiftGrad, Slice, Unary, UnaryGrad,
 };
+use crate::tensor::Shape;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let s = Shape::new;

@@ -14,10 +14,13 @@ use half::f16;
 
 use super::Op;
 use crate::checkpoint::synthetic;
+use crate::device::{Caps, Precision};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Param, Shape, TensorId, fuse, reference};
-use crate::plan::select::{Overrides, Variant};
-use crate::plan::{Caps, Plan, PlanOptions, Precision};
+use crate::graph::{Graph, Param, TensorId, fuse, reference};
+use crate::op::variant::Variant;
+use crate::plan::tuning::VariantOverrides;
+use crate::plan::{Plan, PlanOptions};
+use crate::tensor::Shape;
 
 pub use shrink::shrunken;
 
@@ -177,7 +180,7 @@ impl Case {
     /// # Errors
     /// A device that is too small.
     pub fn plan(&self, caps: &Caps, variant: Variant, precision: Precision) -> Result<Plan> {
-        let overrides = Overrides::from([("*".to_owned(), variant)]);
+        let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
         Plan::new(&self.fused, caps, &PlanOptions { precision, overrides, ..PlanOptions::default() })
     }
 
@@ -211,7 +214,7 @@ impl Case {
         let param = |param: &Param| {
             let mut data = synthetic::weight(&param.name, &param.shape, 0);
             // Biases and norms stay float32.
-            if precision.halves_weights() && param.shape.len() > 1 {
+            if precision.stores_f16() && param.shape.len() > 1 {
                 data.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
             }
             Ok(data)

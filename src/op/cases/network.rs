@@ -2,12 +2,13 @@
 
 use super::{Case, labels, noise, scalars, spread};
 use crate::error::Result;
-use crate::graph::{Graph, Shape, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::model::blocks::linear;
 use crate::op::{
     Add, AddEmbedding, Attention, Concat, ConcatLowRes, FirstToken, GlobalMean, GroupNorm, GroupNormAffine,
     LabelEmbedding, Modulate, PoolTokens, Prologue, Resample, ScaleShift, Slice, TimestepEmbedding, Unary,
 };
+use crate::tensor::Shape;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let s = Shape::new;

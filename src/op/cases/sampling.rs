@@ -3,9 +3,10 @@
 use super::{Case, Operand, noise, words};
 use crate::config::{DiffusionConfig, NoiseSchedule};
 use crate::error::{Error, Result};
-use crate::graph::Shape;
+use crate::op::sampling::StepCoefficients;
 use crate::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
-use crate::sampler::{Method, Respacing, Schedule, StepCoefficients};
+use crate::sampler::{Method, Respacing, Schedule};
+use crate::tensor::Shape;
 
 /// The coefficients of step `step` (0 is the noisiest) of ten.
 pub(super) fn coefficients(method: Method, clip: bool, step: usize) -> Result<Operand> {

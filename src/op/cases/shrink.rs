@@ -4,12 +4,13 @@ use super::convolution::Problem;
 use super::sampling::coefficients;
 use super::{Case, Operand, labels, noise, scalars, spread, words};
 use crate::error::Result;
-use crate::graph::{Graph, Node, Shape};
+use crate::graph::{Graph, Node};
 use crate::op::{
     Attention, AttentionGrad, Conv2d, Dilate, DrawNoise, EmbLayers, FirstTokenGrad, GlobalMeanGrad, Op, PoolTokensGrad,
     Prologue, Resample, Slice, TimestepEmbedding,
 };
 use crate::sampler::Method;
+use crate::tensor::Shape;
 
 /// The shrunken copy of `node`; `None` for inputs, and for what fusing leaves nothing of.
 ///

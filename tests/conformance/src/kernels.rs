@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use guided_diffusion::config::{ModelConfig, Role, presets};
-use guided_diffusion::plan::{Caps, Plan, PlanOptions, Precision};
+use guided_diffusion::device::{Caps, Precision};
+use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{Session, SessionOptions};
 
@@ -23,7 +24,7 @@ struct Collected(BTreeSet<Kernel>);
 
 impl Collected {
     fn plan(&mut self, plan: &Plan) {
-        self.0.extend(plan.steps().iter().map(|step| step.kernel.clone()));
+        self.0.extend(plan.dispatches().iter().map(|step| step.kernel.clone()));
     }
 
     fn session(&mut self, model: &ModelConfig, guide: Option<&ModelConfig>, batch: usize, low_size: usize) {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use guided_diffusion::checkpoint::synthetic;
-use guided_diffusion::plan::Precision;
+use guided_diffusion::device::Precision;
 use guided_diffusion::{Gpu, Result};
 
 pub use configs::{model_config, numbers, sampler_config, sizes, unet_config};

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use guided_diffusion::checkpoint::synthetic;
+use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::Program;
-use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
-use guided_diffusion::graph::{Graph, Segment, Shape, fuse};
+use guided_diffusion::graph::{Graph, Segment, fuse};
 use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
-use guided_diffusion::plan::{Plan, PlanOptions, Precision};
+use guided_diffusion::plan::{Plan, PlanOptions};
+use guided_diffusion::tensor::Shape;
+use guided_diffusion::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::{Gpu, Result};
 use serde_json::Value;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::selftest;
 use guided_diffusion::op::cases::{self, Case};
-use guided_diffusion::plan::select::Variant;
-use guided_diffusion::plan::{Caps, Precision};
+use guided_diffusion::op::variant::Variant;
 use guided_diffusion::{Gpu, Result};
 
 use crate::kernels::PRECISIONS;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use guided_diffusion::graph::tensor::{nchw_to_nhwc, nhwc_to_nchw};
-use guided_diffusion::graph::{Segment, Shape};
+use guided_diffusion::graph::Segment;
 use guided_diffusion::model::sampling::ports;
+use guided_diffusion::op::sampling::StepCoefficients;
 use guided_diffusion::sampler::SampleOptions;
-use guided_diffusion::sampler::schedule::{Schedule, StepCoefficients};
+use guided_diffusion::sampler::schedule::Schedule;
+use guided_diffusion::tensor::Shape;
+use guided_diffusion::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::{Gpu, Result};
 
 use crate::{Check, Golden, noise_of, relative_l2, sampler_config, samples, sizes, tolerance};

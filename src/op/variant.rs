@@ -1,11 +1,8 @@
-//! Which kernel computes a node on this device.
+//! The ways to compute an op, and which of them are legal on a device, in the order of an estimate.
 
-use std::collections::HashMap;
-
-use super::Caps;
-use crate::graph::{Node, Shape};
-use crate::op::Conv2d;
+use crate::device::Caps;
 use crate::shader::Kernel;
+use crate::tensor::Shape;
 
 /// Bytes of transformed weights above which Winograd is not worth its memory.
 const LARGEST_TRANSFORM: usize = 96 << 20;
@@ -17,8 +14,8 @@ const READ: usize = 20;
 /// A way to compute an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Variant {
-    /// The op's general kernel (variant 0), which runs everywhere.
-    Only,
+    /// The op's general kernel, which runs everywhere.
+    Naive,
     /// One invocation does what a workgroup shares in the general kernel: drivers that compute on the CPU are slow at
     /// barriers.
     Serial,
@@ -168,25 +165,6 @@ impl GemmTile {
     }
 }
 
-/// What a choice depends on: the op as printed, its operands' and its result's shapes.
-pub type Problem = String;
-
-/// Variants chosen by measurement or by a test, by problem; `*` stands for every problem where it is legal.
-pub type Overrides = HashMap<Problem, Variant>;
-
-/// The key of a node's choice.
-pub fn problem(node: &Node, inputs: &[Shape]) -> Problem {
-    let inputs: Vec<String> = inputs.iter().map(Shape::to_string).collect();
-    format!("{:?} {} -> {}", node.op, inputs.join(" "), node.shape)
-}
-
-/// The variant for `node`; `None` where no kernel is legal.
-pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &Overrides) -> Option<Variant> {
-    let legal = node.op.operator().variants(inputs, node.shape, caps);
-    let wanted = overrides.get("*").or_else(|| overrides.get(&problem(node, inputs)));
-    wanted.filter(|v| legal.contains(v)).or(legal.first()).copied()
-}
-
 /// Attention's variants, the default first; an invocation's queries may be `most` vec4s.
 pub fn attention(output: Shape, heads: usize, most: usize, caps: &Caps) -> Vec<Variant> {
     let fits = |queries: usize| queries == 1 || queries * output.c / heads.max(1) / 4 <= most;
@@ -204,22 +182,40 @@ pub fn attention(output: Shape, heads: usize, most: usize, caps: &Caps) -> Vec<V
         |tile: &AttentionTile| output.pixels().div_ceil(tile.workers() * tile.queries) * heads * output.n >= 8;
     tiles.sort_by_key(|tile| !parallel(tile));
     let mut variants: Vec<Variant> = tiles.into_iter().map(Variant::Attention).collect();
-    variants.insert(if caps.software { variants.len() } else { 0 }, Variant::Only);
+    variants.insert(if caps.software { variants.len() } else { 0 }, Variant::Naive);
     variants
 }
 
+/// What the variants of a convolution depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Convolution {
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Distance of two output pixels in the input.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: usize,
+    /// By the transposed weight: a gradient.
+    pub transposed: bool,
+    /// Input channels.
+    pub channels: usize,
+    /// Channels of the first of its sources.
+    pub first_channels: usize,
+    /// Shape of the result.
+    pub output: Shape,
+}
+
 /// A convolution's variants, the default first. Which are legal depends on channels alone; the order, on all sizes.
-pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-    let channels = conv.prologue.shape(inputs).map_or(0, |s| s.c);
-    let first = inputs.first().map_or(0, |s| s.c);
+pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
+    let Convolution { channels, output, .. } = *conv;
     let three = conv.kernel == 3 && conv.stride == 1 && conv.padding == 1;
-    if !channels.is_multiple_of(4) || !first.is_multiple_of(4) {
-        return if three { vec![Variant::Block, Variant::Only] } else { vec![Variant::Only] };
+    if !channels.is_multiple_of(4) || !conv.first_channels.is_multiple_of(4) {
+        return if three { vec![Variant::Block, Variant::Naive] } else { vec![Variant::Naive] };
     }
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps: conv.kernel * conv.kernel };
     let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
     // Gradients multiply in float32.
-    let tensor_cores = caps.cooperative.filter(|_| !conv.flipped).map(GemmTile::cooperative);
+    let tensor_cores = caps.cooperative.filter(|_| !conv.transposed).map(GemmTile::cooperative);
     let mut variants = vec![Variant::Gemm(GemmTile::FLAT)];
     variants.extend(many().map(Variant::Gemm));
     if size.n4 <= 2 {
@@ -246,7 +242,7 @@ pub fn convolution(conv: &Conv2d, inputs: &[Shape], output: Shape, caps: &Caps) 
     } else {
         variants.sort_by_key(|variant| size.gpu_rank(*variant));
     }
-    variants.push(Variant::Only);
+    variants.push(Variant::Naive);
     variants
 }
 

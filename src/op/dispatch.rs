@@ -1,20 +1,51 @@
-//! A step as an op describes it: a kernel, its buffers and its parameters by the shader's own names, its grid.
+//! A dispatch as an op describes it: a kernel, its buffers and its parameters by the shader's own names, its grid.
 
-use super::recording::Resource;
 use crate::shader::Kernel;
 
-/// A step being described.
-#[derive(Debug)]
-pub struct StepBuilder {
-    pub(super) kernel: Kernel,
-    pub(super) buffers: Vec<(&'static str, Resource)>,
-    pub(super) words: Vec<(&'static str, Option<u32>)>,
-    pub(super) workgroups: [usize; 3],
+/// A tensor in device memory before slots are assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// What a dispatch binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// An activation.
+    Value(ValueId),
+    /// A part of one.
+    Part {
+        /// The activation.
+        value: ValueId,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Index of a weight.
+    Weight(usize),
+    /// Index of a constant.
+    Constant(usize),
+    /// The dispatch's own parameters.
+    Parameters,
 }
 
-impl StepBuilder {
+impl From<ValueId> for Resource {
+    fn from(value: ValueId) -> Self {
+        Self::Value(value)
+    }
+}
+
+/// A dispatch being described.
+#[derive(Debug)]
+pub struct DispatchBuilder {
+    pub(crate) kernel: Kernel,
+    pub(crate) buffers: Vec<(&'static str, Resource)>,
+    pub(crate) words: Vec<(&'static str, Option<u32>)>,
+    pub(crate) workgroups: [usize; 3],
+}
+
+impl DispatchBuilder {
     /// Starts one.
-    pub(super) fn new(kernel: Kernel) -> Self {
+    pub(crate) fn new(kernel: Kernel) -> Self {
         Self { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0] }
     }
 
@@ -36,7 +67,7 @@ impl StepBuilder {
         self
     }
 
-    /// Workgroups a dimension.
+    /// Workgroups per dimension.
     pub fn groups(&mut self, workgroups: [usize; 3]) -> &mut Self {
         self.workgroups = workgroups;
         self

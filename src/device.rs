@@ -1,0 +1,94 @@
+//! What the rest needs to know of a device, as plain data: its limits, and the precision of the work on it.
+
+/// What a plan needs to know of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// The adapter's name, for messages.
+    pub adapter: String,
+    /// Bytes of the largest buffer.
+    pub max_buffer_size: u64,
+    /// Bytes of the largest storage binding.
+    pub max_binding_size: u64,
+    /// Workgroups a dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Storage buffers a kernel may bind.
+    pub max_storage_buffers: u32,
+    /// Kernels may compute in float16.
+    pub shader_f16: bool,
+    /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
+    pub subgroup: Option<usize>,
+    /// Rows and columns of the cooperative matrices (float16 factors, float32 sums) that kernels may multiply: tensor cores.
+    /// Subgroups then have 32 invocations.
+    pub cooperative: Option<usize>,
+    /// The driver computes on the CPU. Such ones read memory value by value, and want as much arithmetic as registers
+    /// allow for each value; a GPU wants many invocations.
+    pub software: bool,
+}
+
+impl Caps {
+    /// What every WebGPU implementation offers.
+    pub fn webgpu_defaults() -> Self {
+        Self {
+            adapter: "WebGPU's default limits".into(),
+            max_buffer_size: 256 << 20,
+            max_binding_size: 128 << 20,
+            max_workgroups: 65_535,
+            max_storage_buffers: 8,
+            shader_f16: false,
+            subgroup: None,
+            cooperative: None,
+            software: false,
+        }
+    }
+
+    /// What of it kernels may use at a precision: tensor cores at float16 arithmetic alone.
+    #[must_use]
+    pub fn at(&self, precision: Precision) -> Self {
+        let f16 = precision == Precision::F16 && self.shader_f16;
+        Self { cooperative: self.cooperative.filter(|_| f16), ..self.clone() }
+    }
+
+    /// The limit on one storage buffer, and its WebGPU name.
+    pub fn largest_buffer(&self) -> (&'static str, u64) {
+        if self.max_binding_size < self.max_buffer_size {
+            ("maxStorageBufferBindingSize", self.max_binding_size)
+        } else {
+            ("maxBufferSize", self.max_buffer_size)
+        }
+    }
+}
+
+/// How weights are stored on the device, and what they are multiplied in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Precision {
+    /// float32
+    #[default]
+    F32,
+    /// Matrices as float16, unpacked in the shader; arithmetic in float32.
+    F16Weights,
+    /// Matrices as float16; convolutions, linear layers and attention multiply in float16, in runs of four products whose
+    /// sums are added up in float32. Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the
+    /// feature shader-f16.
+    F16,
+}
+
+impl Precision {
+    /// The word for it, as `--precision` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16Weights => "f16-weights",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Whether matrices are stored as float16.
+    pub fn stores_f16(self) -> bool {
+        self != Self::F32
+    }
+}
+
+/// `12.5 MiB`
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}

@@ -1,0 +1,51 @@
+//! What every op knows about itself; the trait that each file of this folder implements.
+
+use super::lowering::Lowering;
+use super::variant::Variant;
+use crate::device::Caps;
+use crate::error::Result;
+use crate::tensor::{Shape, Tensor};
+
+/// What every op knows about itself.
+pub trait Operator {
+    /// Its name in listings.
+    fn name(&self) -> &'static str;
+
+    /// The result's shape.
+    ///
+    /// # Errors
+    /// What does not fit, for a message that names the node.
+    fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String>;
+
+    /// The ways to compute it that are legal under `caps`; the first is the default.
+    fn variants(&self, _inputs: &[Shape], _output: Shape, _caps: &Caps) -> Vec<Variant> {
+        vec![Variant::Naive]
+    }
+
+    /// Emits the dispatches of its kernels.
+    ///
+    /// # Errors
+    /// A limit of the device that is too small.
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()>;
+
+    /// The plain meaning, on the CPU.
+    fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor;
+
+    /// Floating-point operations as the direct algorithm counts them (2 x multiply-adds); 0 where negligible.
+    fn flops(&self, _inputs: &[Shape], _output: Shape) -> u64 {
+        0
+    }
+}
+
+/// Exactly `N` operands.
+///
+/// # Errors
+/// Another number of them.
+pub(crate) fn operands<const N: usize, T: Copy>(given: &[T]) -> Result<[T; N], String> {
+    given.try_into().map_err(|_| format!("{} operands given, {N} expected", given.len()))
+}
+
+/// `Ok` where `condition` holds, else the message.
+pub(crate) fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(message()) }
+}

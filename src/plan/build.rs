@@ -1,0 +1,95 @@
+//! Makes a plan: lowers each node, assigns slots to what was recorded, and checks the device's limits.
+
+use super::lowering::record;
+use super::options::PlanOptions;
+use super::recording::Recording;
+use super::{Buffer, Dispatch, PARAMETER_ALIGNMENT, Plan, Port, lifetime, slots};
+use crate::device::{Caps, Precision, mebibytes};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::op::Op;
+use crate::op::dispatch::{Resource, ValueId};
+use crate::shader::Access;
+
+impl Plan {
+    /// Plans a fused graph.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where the device is too small, [`Error::Feature`] where it cannot compute in that precision.
+    pub fn new(graph: &Graph, caps: &Caps, options: &PlanOptions) -> Result<Self> {
+        if options.precision == Precision::F16 && !caps.shader_f16 {
+            return Err(Error::Feature {
+                what: "float16 arithmetic".into(),
+                adapter: caps.adapter.clone(),
+                name: "shader-f16",
+                advice: "float16 weights (--precision f16-weights) need none and take as little memory".into(),
+            });
+        }
+        let caps = &caps.at(options.precision);
+        let recording = record(graph, caps, options)?;
+        let lifetimes = lifetime::of(&recording);
+        let (assignment, slots) = slots::assign(&lifetimes);
+        check_slots(&recording, &assignment, &slots, caps)?;
+        let port = |name: &str, value: ValueId, shape| Port { name: name.into(), slot: assignment[value.0], shape };
+        let inputs = graph.nodes.iter().enumerate().filter(|(_, n)| n.op == Op::Input);
+        let inputs = inputs.map(|(i, n)| port(&n.name, recording.node_values[i], n.shape)).collect();
+        let outputs = graph.outputs.iter();
+        let outputs = outputs.map(|(name, id)| port(name, recording.node_values[id.0], graph.shape(*id))).collect();
+        let mut parameters = Vec::new();
+        let dispatches = recording.dispatches.into_iter().map(|dispatch| {
+            let offset = parameters.len();
+            parameters.extend_from_slice(bytemuck::cast_slice(&dispatch.words));
+            parameters.resize(parameters.len().next_multiple_of(PARAMETER_ALIGNMENT), 0);
+            let place = |resource| match resource {
+                Resource::Value(value) => Buffer::Slot(assignment[value.0]),
+                Resource::Part { value, offset, bytes } => Buffer::Part { slot: assignment[value.0], offset, bytes },
+                Resource::Weight(i) => Buffer::Weight(i),
+                Resource::Constant(i) => Buffer::Constant(i),
+                Resource::Parameters => Buffer::Parameters(offset),
+            };
+            let traffic = |(resource, _): &(Resource, Access)| match resource {
+                Resource::Value(value) => recording.values[value.0].bytes,
+                Resource::Part { bytes, .. } => *bytes,
+                Resource::Weight(_) | Resource::Constant(_) | Resource::Parameters => 0,
+            };
+            Dispatch {
+                traffic: dispatch.buffers.iter().map(traffic).sum(),
+                buffers: dispatch.buffers.iter().map(|(resource, access)| (place(*resource), *access)).collect(),
+                node: dispatch.node,
+                op: dispatch.op,
+                kernel: dispatch.kernel,
+                workgroups: dispatch.workgroups,
+                segment: dispatch.segment,
+                shape: dispatch.shape,
+                flops: dispatch.flops,
+            }
+        });
+        Ok(Self {
+            dispatches: dispatches.collect(),
+            slots,
+            weights: recording.weights,
+            packed: recording.packed,
+            constants: recording.constants,
+            parameters,
+            inputs,
+            outputs,
+            lifetimes,
+            assignment,
+        })
+    }
+}
+
+fn check_slots(recording: &Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
+    let (name, limit) = caps.largest_buffer();
+    let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
+    let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
+    let largest = values.map(|(v, _)| v).max_by_key(|v| v.bytes);
+    Err(Error::Limit {
+        what: largest.map_or_else(|| "an activation".into(), |v| v.label.clone()),
+        adapter: caps.adapter.clone(),
+        name,
+        needed: mebibytes(*bytes),
+        limit: mebibytes(limit),
+        advice: "a smaller batch, a smaller model, or an adapter with more memory would fit".into(),
+    })
+}
