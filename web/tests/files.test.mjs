@@ -9,37 +9,13 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { browsers } from './lib/browsers.mjs';
 import { serveFaulty } from './lib/faulty.mjs';
 import { folder } from './lib/folder.mjs';
+import { load, stored } from './lib/load.mjs';
 import { openSite } from './lib/site.mjs';
 
 const MODELS = folder('target/tiny-models');
 const FILE = 'base.safetensors';
 const bytes = readFileSync(`${MODELS}/${FILE}`);
 const sha256 = createHash('sha256').update(bytes).digest('hex');
-
-/** Runs in the page: loads, and tells what came of it and of the bytes that were counted. `stop`: abort at so many. */
-async function load([url, options = {}, stop = Infinity]) {
-  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
-  window.engine ??= await GuidedDiffusion.create();
-  const control = new AbortController();
-  let last = null;
-  const from = new Set();
-  const onProgress = (progress) => {
-    last = progress;
-    from.add(progress.from);
-    if (progress.loaded >= stop) control.abort();
-  };
-  try {
-    const source = options.response ? await fetch(url) : url;
-    const model = await window.engine.load(source, { ...options, signal: control.signal, onProgress });
-    const found = { sha256: model.info.sha256.model, last, from: [...from] };
-    await model.dispose();
-    return found;
-  } catch (error) {
-    return { code: error.name === 'AbortError' ? error.name : error.code, message: error.message, last };
-  }
-}
-
-const stored = (page) => page.evaluate(() => window.engine.stored());
 
 describe('files', { concurrency: true }, () => {
   for (const { name, launch } of browsers()) {

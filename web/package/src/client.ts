@@ -1,17 +1,19 @@
 /** The main thread's end of the worker: calls are promises, events go to whoever made the call. */
-import { aborted, GuidedDiffusionError } from './errors.js';
+import { aborted, checked, GuidedDiffusionError } from './errors.js';
 import type { CallName, Calls, Event, RawError, Reply, Request } from './protocol.js';
-import type { EngineOptions } from './types.js';
 
 interface Pending {
   resolve: (answer: never) => void;
   reject: (error: unknown) => void;
-  onEvent?: (event: Event) => void;
+  onEvent?: OnEvent;
 }
+
+/** `send` answers the worker while the call is under way. */
+type OnEvent = (event: Event, send: (request: Request, transfer?: Transferable[]) => void, id: number) => void;
 
 interface CallOptions {
   signal?: AbortSignal;
-  onEvent?: (event: Event) => void;
+  onEvent?: OnEvent;
   transfer?: Transferable[];
 }
 
@@ -22,20 +24,23 @@ export class Client {
   #worker: Worker;
   #pending = new Map<number, Pending>();
   #next = 1;
+  #answered = false;
   #ended: GuidedDiffusionError | null = null;
 
-  constructor(workerUrl: EngineOptions['workerUrl']) {
+  constructor(workerUrl: URL | null) {
     this.lost = new Promise((resolve) => (this.#lose = resolve));
-    // Bundlers look for exactly this form.
-    this.#worker = workerUrl
-      ? new Worker(workerUrl, { type: 'module' })
-      : new Worker(new URL('./worker/worker.js', import.meta.url), { type: 'module' });
+    this.#worker = checked('the worker', () => startWorker(workerUrl));
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
     this.#worker.onmessageerror = () => this.#fail(new GuidedDiffusionError('internal', 'a message could not be read'));
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const what = event.message ? `the worker failed: ${event.message}` : 'the worker could not be started';
-      this.#fail(new GuidedDiffusionError('internal', `${what}; create a new engine`));
+      const cause: unknown = event.error;
+      if (event.message || this.#answered) {
+        this.#fail(new GuidedDiffusionError('internal', `the worker failed: ${event.message}; create a new engine`, { cause }));
+      } else {
+        const advice = 'check the network, and where it was copied (workerUrl)';
+        this.#fail(new GuidedDiffusionError('network', `the worker’s script cannot be loaded: ${advice}`, { cause }));
+      }
     };
   }
 
@@ -49,8 +54,9 @@ export class Client {
     const id = this.#next++;
     const cancel = () => this.#send({ id, call: 'cancel' });
     const promise = new Promise<Calls[Name]['answer']>((resolve, reject) => {
+      // What cannot cross throws: then nothing is pending.
+      checked(`options of ${call}`, () => this.#send({ id, call, take } as Request, transfer));
       this.#pending.set(id, { resolve, reject, onEvent });
-      this.#send({ id, call, take } as Request, transfer);
     });
     signal?.addEventListener('abort', cancel);
     return promise
@@ -70,13 +76,14 @@ export class Client {
   }
 
   #receive(reply: Reply): void {
+    this.#answered = true;
     if ('lost' in reply) {
       this.#lose(reply.lost);
       return;
     }
     const pending = this.#pending.get(reply.id);
     if ('event' in reply) {
-      pending?.onEvent?.(reply.event);
+      pending?.onEvent?.(reply.event, (request, transfer) => this.#send(request, transfer), reply.id);
       return;
     }
     this.#pending.delete(reply.id);
@@ -97,6 +104,24 @@ function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'AbortError';
 }
 
-function errorOf({ name, code, message }: RawError): Error {
-  return name === 'AbortError' ? aborted() : new GuidedDiffusionError(code, message);
+function errorOf({ name, code, message, cause }: RawError): Error {
+  return name === 'AbortError' ? aborted() : new GuidedDiffusionError(code, message, cause === undefined ? {} : { cause });
+}
+
+function startWorker(url: URL | null): Worker {
+  const here = import.meta.url;
+  const elsewhere = (one: string | URL) => /^https?:/.test(String(one)) && new URL(one).origin !== location.origin;
+  // A bundler may have put this file elsewhere, but then the worker beside it, which only its form below finds.
+  if (!url && !elsewhere(here)) return new Worker(new URL('./worker/worker.js', import.meta.url), { type: 'module' });
+  const script = './worker/worker.js';
+  const found = url ?? new URL(script, here);
+  if (!elsewhere(found)) return new Worker(found, { type: 'module' });
+  // Browsers start no worker from another origin, but one of this origin may import it.
+  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(found.href)};`], { type: 'text/javascript' }));
+  try {
+    return new Worker(blob, { type: 'module' });
+  } finally {
+    // The browser has its script once this task is over.
+    setTimeout(() => URL.revokeObjectURL(blob), 0);
+  }
 }

@@ -1,11 +1,13 @@
 /** The package's entry: a device and a worker that works with it. */
+import { browsers } from './browsers.js';
 import { Client } from './client.js';
-import { GuidedDiffusionError } from './errors.js';
+import { asyncDispose } from './dispose.js';
+import { checked, GuidedDiffusionError } from './errors.js';
 import { Model } from './model.js';
 import { fileName } from './names.js';
-import type { RawSource } from './protocol.js';
+import type { RawResponse, RawSource } from './protocol.js';
 import { lengthOf } from './response.js';
-import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StoredModel } from './types.js';
+import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StorageRoom, StoredModel } from './types.js';
 
 export class GuidedDiffusion {
   #client: Client;
@@ -18,22 +20,29 @@ export class GuidedDiffusion {
     this.#client = client;
   }
 
+  /** Whether this browser offers a GPU. Opens nothing; where it does not, the error of `create` says why. */
+  static async isSupported(): Promise<boolean> {
+    if (!globalThis.navigator?.gpu) return false;
+    return (await navigator.gpu.requestAdapter().catch(() => null)) !== null;
+  }
+
   /** Starts a worker and opens the GPU. */
   static async create(options: EngineOptions = {}): Promise<GuidedDiffusion> {
-    if (!('gpu' in navigator)) {
-      const why = isSecureContext
-        ? 'this browser has no WebGPU; Chrome and Edge 113, Firefox 141 and Safari 26 or newer do'
-        : 'browsers offer WebGPU to secure pages alone: serve this one by https, or from localhost';
-      throw new GuidedDiffusionError('no-webgpu', why);
-    }
-    const client = new Client(options.workerUrl);
+    if (!globalThis.navigator?.gpu) throw new GuidedDiffusionError('no-webgpu', whyNoWebGpu());
+    const { signal, powerPreference } = options;
+    signal?.throwIfAborted();
+    const client = new Client(options.workerUrl ? absolute(options.workerUrl, 'workerUrl') : null);
+    const stop = () => client.end();
+    signal?.addEventListener('abort', stop);
     try {
-      const wasmUrl = options.wasmUrl ? new URL(options.wasmUrl, location.href).href : null;
-      const adapter = await client.call('open', { lowPower: options.powerPreference === 'low-power', wasmUrl });
+      const wasmUrl = options.wasmUrl ? absolute(options.wasmUrl, 'wasmUrl').href : null;
+      const adapter = await client.call('open', { lowPower: powerPreference === 'low-power', wasmUrl }, { signal });
       return new GuidedDiffusion(client, adapter);
     } catch (error) {
       client.end();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', stop);
     }
   }
 
@@ -46,7 +55,8 @@ export class GuidedDiffusion {
 
   /** Loads a model, and the classifier that guides it, where one is given. */
   async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-    const { classifier, signal, onProgress, ...rest } = options;
+    const { classifier, signal, onProgress, fetch, ...rest } = options;
+    const control = new AbortController();
     const transfer: Transferable[] = [];
     const model = await raw(source, 'model', transfer);
     const { handle, info } = await this.#client.call(
@@ -61,16 +71,25 @@ export class GuidedDiffusion {
           flags: rest.flags,
           cache: rest.cache,
           sha256: rest.sha256,
+          headers: checked('headers', () => [...new Headers(rest.headers)]),
+          fetched: fetch !== undefined,
         },
       },
       {
         signal,
         transfer,
-        onEvent: (event) => {
+        onEvent: (event, send, id) => {
           if (event.kind === 'progress') onProgress?.(event.progress);
+          if (event.kind !== 'fetch' || !fetch) return;
+          const { request, url } = event;
+          const both = signal ? AbortSignal.any([signal, control.signal]) : control.signal;
+          const init = { headers: new Headers(event.headers), signal: both };
+          void fetched(() => fetch(url, init)).then(([response, bodies]) => {
+            send({ id, call: 'fetched', request, response }, bodies);
+          });
         },
       },
-    );
+    ).finally(() => control.abort());
     return new Model(this.#client, handle, info);
   }
 
@@ -86,7 +105,20 @@ export class GuidedDiffusion {
 
   /** Deletes one of them. */
   async deleteStored(url: string): Promise<void> {
-    await this.#client.call('deleteStored', { url: new URL(url, location.href).href });
+    await this.#client.call('deleteStored', { url: absolute(url, 'url').href });
+  }
+
+  /** How much room there is for stored files. */
+  async storage(): Promise<StorageRoom> {
+    const none: StorageEstimate = {};
+    const { usage, quota } = (await navigator.storage?.estimate?.().catch(() => none)) ?? none;
+    const persistent = (await navigator.storage?.persisted?.().catch(() => false)) ?? false;
+    return { usage: usage ?? null, quota: quota ?? null, persistent };
+  }
+
+  /** Asks the browser, which may ask the visitor, to delete nothing by itself; resolves to whether it agreed. */
+  async persist(): Promise<boolean> {
+    return (await navigator.storage?.persist?.().catch(() => false)) ?? false;
   }
 
   /** Forgets what `Model.tune` has measured. */
@@ -97,6 +129,38 @@ export class GuidedDiffusion {
   /** Ends the worker and gives everything back; what is under way rejects with an `AbortError`. */
   dispose(): void {
     this.#client.end();
+  }
+
+  /** `dispose`, for `await using`. */
+  [asyncDispose](): Promise<void> {
+    this.dispose();
+    return Promise.resolve();
+  }
+}
+
+function whyNoWebGpu(): string {
+  if (typeof Worker === 'undefined') return 'this is no browser page; create the engine in one';
+  if (!isSecureContext) return 'browsers offer WebGPU to secure pages alone: serve this one by https, or from localhost';
+  const names = browsers.map(({ name, version }) => `${name} ${version}`).join(', ');
+  return `this browser has no WebGPU; these have it, in these versions or newer: ${names}`;
+}
+
+function absolute(url: string | URL, what: string): URL {
+  return checked(what, () => new URL(url, location.href));
+}
+
+/** What a page's own `fetch` answers, as it crosses. */
+async function fetched(ask: () => Promise<Response>): Promise<[RawResponse | string, Transferable[]]> {
+  try {
+    const response = await ask();
+    const { status, statusText } = response;
+    const length = lengthOf(response);
+    const headers = [...response.headers].filter(([name]) => !['content-length', 'content-encoding'].includes(name));
+    if (length !== null) headers.push(['content-length', String(length)]);
+    const body = streamsCross() ? response.body : await response.blob();
+    return [{ status, statusText, headers, body }, body instanceof ReadableStream ? [body] : []];
+  } catch (error) {
+    return [String(error), []];
   }
 }
 
@@ -115,7 +179,10 @@ async function raw(source: ModelSource, role: string, transfer: Transferable[]):
     transfer.push(source.body);
     return { kind: 'stream', stream: source.body, name, length: lengthOf(source) };
   }
-  return { kind: 'url', url: new URL(source, location.href).href };
+  if (typeof source !== 'string' && !(source instanceof URL)) {
+    throw new GuidedDiffusionError('bad-options', `${role}: give a URL, a Blob or a Response`);
+  }
+  return { kind: 'url', url: absolute(source, role).href };
 }
 
 /** Whether a stream can be handed to a worker, which some browsers do not know. */

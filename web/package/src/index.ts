@@ -1,7 +1,8 @@
 /** Guided diffusion on the visitor's GPU. */
+export { browsers, type Browser } from './browsers.js';
 export { GuidedDiffusion } from './engine.js';
 export { GuidedDiffusionError } from './errors.js';
-export { Model, type InputImage } from './model.js';
+export { Model, strideSteps, type InputImage } from './model.js';
 export { fileName } from './names.js';
 export { randomSeed } from './seed.js';
 export { sampleStack, type StackOptions, type StackRun, type StackStep } from './stack.js';

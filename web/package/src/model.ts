@@ -1,9 +1,11 @@
 /** A model on the GPU. */
 import type { Client } from './client.js';
+import { asyncDispose } from './dispose.js';
+import { checked } from './errors.js';
 import { Image } from './image.js';
 import type { RawInput, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
-import { randomSeed } from './seed.js';
+import { seedOf } from './seed.js';
 import type { GeneratedImage, ModelInfo, Run, SampleOptions, TuneOptions, TuneResult } from './types.js';
 
 /** What an upsampler enlarges. */
@@ -33,8 +35,10 @@ export class Model {
     const first = images[0] instanceof Image ? images[0].index : null;
     // An image's noise goes by its index. Images in a row keep theirs, so that a stack makes what its command makes.
     const inRow = first !== null && images.every((image, k) => image instanceof Image && image.index === first + k);
-    const input = images.map((image): RawInput => {
-      const { width, height, data } = image instanceof ImageData ? image : image.toImageData();
+    const input = images.map((image, k): RawInput => {
+      const { width, height, data } = checked(`image ${k}: give a generated image or ImageData`, () =>
+        image instanceof ImageData ? image : image.toImageData(),
+      );
       const own = image instanceof Image && inRow;
       const label = 'label' in image ? image.label : null;
       return { width, height, rgba: data, label, recipe: own ? image.recipe : null };
@@ -62,8 +66,14 @@ export class Model {
     await this.#client.call('disposeModel', { handle: this.#handle });
   }
 
+  /** `dispose`, for `await using`. */
+  [asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
   #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed, steps, previewEvery, firstIndex, ...rest } = options;
+    const { signal, seed: asked, steps, previewEvery, firstIndex, ...rest } = options;
+    const seed = seedOf(asked);
     const raw: RawSampleOptions = {
       count: rest.count,
       classes: rest.classes,
@@ -72,12 +82,12 @@ export class Model {
       guidance: rest.guidance,
       guidanceInterval: rest.guidanceInterval,
       firstIndex: firstIndex ?? 0,
-      seed: String(seed ?? randomSeed()),
+      seed: String(seed),
       steps: typeof steps === 'number' ? respacing(steps, rest.sampler, this.info.diffusionSteps) : steps,
       previewEvery: previewEvery ?? 0,
     };
     const take = { handle: this.#handle, options: raw, input };
-    return new SamplingRun((signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
+    return new SamplingRun(seed, (signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
   }
 }
 
@@ -87,6 +97,10 @@ export class Model {
  */
 function respacing(steps: number, sampler: SampleOptions['sampler'], all: number): string {
   if (sampler === 'ancestral' || !(steps > 0 && steps <= all)) return String(steps);
-  const stride = Math.ceil(all / steps);
-  return `ddim${Math.ceil(all / stride)}`;
+  return `ddim${strideSteps(steps, all)}`;
+}
+
+/** The nearest number of DDIM steps at a fixed stride through `all` timesteps that is not larger than `steps`. */
+export function strideSteps(steps: number, all: number): number {
+  return Math.ceil(all / Math.ceil(all / steps));
 }

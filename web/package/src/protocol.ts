@@ -23,7 +23,20 @@ export type RawSource =
   | { kind: 'blob'; blob: Blob; name: string }
   | { kind: 'stream'; stream: ReadableStream<Uint8Array>; name: string; length: number | null };
 
-type RawLoadOptions = Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'>;
+interface RawLoadOptions extends Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'> {
+  /** For requests to URLs. */
+  headers: [string, string][];
+  /** Requests are made by the page's own function, on the main thread. */
+  fetched: boolean;
+}
+
+/** A response of the page's own `fetch`; its body is transferred. */
+export interface RawResponse {
+  status: number;
+  statusText: string;
+  headers: [string, string][];
+  body: ReadableStream<Uint8Array> | Blob | null;
+}
 
 /** Images to enlarge. */
 export interface RawInput {
@@ -70,13 +83,17 @@ export interface Calls {
 
 export type CallName = keyof Calls;
 
-/** From the main thread. `cancel` stops the call of that number; it then fails with an `AbortError`. */
+/** From the main thread. */
 export type Request =
   | { [Name in CallName]: { id: number; call: Name; take: Calls[Name]['take'] } }[CallName]
-  | { id: number; call: 'cancel' };
+  /** Stops the call of that number; it then fails with an `AbortError`. */
+  | { id: number; call: 'cancel' }
+  /** Answers request `request` of that call, an event; a text says why there is no response. */
+  | { id: number; call: 'fetched'; request: number; response: RawResponse | string };
 
 /** What a call tells while it is under way. */
 export type Event =
+  | { kind: 'fetch'; request: number; url: string; headers: [string, string][] }
   | { kind: 'progress'; progress: LoadProgress }
   | { kind: 'step'; step: number; steps: number; imagesDone: number; images: number; previews: RawImage[] | null }
   | { kind: 'images'; images: RawImage[] }
@@ -86,6 +103,7 @@ export interface RawError {
   name: string;
   code: ErrorCode;
   message: string;
+  cause?: Error;
 }
 
 /** From the worker. `lost` is of no call: the device is gone. */

@@ -6,7 +6,7 @@ import type { GeneratedImage, Run, Step } from './types.js';
 
 export class SamplingRun implements Run {
   readonly result: Promise<GeneratedImage[]>;
-  #images: GeneratedImage[] = [];
+  readonly images: GeneratedImage[] = [];
   #controller = new AbortController();
   /** Steps that nobody has taken yet. Their previews are dropped but for the newest, so that they take no memory. */
   #steps: Step[] = [];
@@ -15,14 +15,18 @@ export class SamplingRun implements Run {
   #failure: unknown = null;
 
   /** `start` makes the call. */
-  constructor(start: (signal: AbortSignal, onEvent: (event: Event) => void) => Promise<unknown>, signal?: AbortSignal) {
+  constructor(
+    readonly seed: bigint,
+    start: (signal: AbortSignal, onEvent: (event: Event) => void) => Promise<unknown>,
+    signal?: AbortSignal,
+  ) {
     const outer = () => this.#controller.abort(signal?.reason);
     if (signal?.aborted) outer();
     signal?.addEventListener('abort', outer);
     this.result = start(this.#controller.signal, (event) => this.#take(event)).then(
       () => {
         this.#end(null);
-        return this.#images;
+        return this.images;
       },
       (error: unknown) => {
         this.#end(error);
@@ -53,7 +57,7 @@ export class SamplingRun implements Run {
 
   #take(event: Event): void {
     if (event.kind === 'images') {
-      this.#images.push(...event.images.map((image) => new Image(image)));
+      this.images.push(...event.images.map((image) => new Image(image)));
     } else if (event.kind === 'step') {
       const { kind: _, previews, ...step } = event;
       if (previews) for (const old of this.#steps) old.previews = null;

@@ -1,7 +1,7 @@
 /** The two-stage stack of the paper: a model makes small images, an upsampler enlarges them. */
 import { aborted } from './errors.js';
 import type { Model } from './model.js';
-import { randomSeed } from './seed.js';
+import { seedOf } from './seed.js';
 import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
 
 export interface StackOptions extends SampleOptions {
@@ -25,14 +25,15 @@ export interface StackRun extends Run, AsyncIterable<StackStep> {
 /** Makes images by `model` and enlarges them by `upsampler`; classes and indices travel with them. */
 export function sampleStack(model: Model, upsampler: Model, options: StackOptions = {}): StackRun {
   const { upsampler: own, ...first } = options;
-  const seed = BigInt(first.seed ?? randomSeed());
+  const seed = seedOf(first.seed);
   const small = model.sample({ ...first, seed });
   const next = { signal: first.signal, previewEvery: first.previewEvery, seed: BigInt.asUintN(64, seed + 1n), ...own };
   let cancelled = false;
   let current: Run = small;
+  let enlarged: Run | null = null;
   const large = small.result.then((images) => {
     if (cancelled) throw aborted();
-    return (current = upsampler.upsample(images, next));
+    return (current = enlarged = upsampler.upsample(images, next));
   });
   const result = large.then((run) => run.result);
   // The iterator tells of failures too; whoever awaits only that shall see no second, unhandled one.
@@ -40,6 +41,10 @@ export function sampleStack(model: Model, upsampler: Model, options: StackOption
   return {
     result,
     small: small.result,
+    seed,
+    get images() {
+      return enlarged?.images ?? [];
+    },
     cancel() {
       cancelled = true;
       current.cancel();

@@ -15,6 +15,17 @@ export interface LoadProgress {
   total: number | null;
   /** `network`, `cache` or `file`: where the present bytes come from; `device` while kernels are compiled. */
   from: 'network' | 'cache' | 'file' | 'device';
+  /** Each file by itself. */
+  files: FileProgress[];
+}
+
+/** What was read of one file. */
+export interface FileProgress {
+  role: 'model' | 'classifier';
+  name: string;
+  loaded: number;
+  /** null until it is known. */
+  total: number | null;
 }
 
 export interface EngineOptions {
@@ -24,6 +35,8 @@ export interface EngineOptions {
   workerUrl?: string | URL;
   /** Where the wasm file is, if a bundler moved it. */
   wasmUrl?: string | URL;
+  /** Stops the start; it rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 export interface AdapterInfo {
@@ -49,6 +62,13 @@ export interface LoadOptions {
   cache?: boolean;
   /** The file's expected SHA-256 as hex: other content is refused. */
   sha256?: string;
+  /** Headers of the requests for URLs, such as the `Authorization` of a gated model. */
+  headers?: HeadersInit;
+  /**
+   * Makes the requests for URLs instead of the browser's own `fetch`. It is called on the main thread with headers that may
+   * hold `range` and `if-range`; a response may ignore those.
+   */
+  fetch?: (url: string, init: { headers: Headers; signal: AbortSignal }) => Promise<Response>;
   /** The side of an upsampler's input in pixels. Default: a quarter of its output's. */
   lowResolution?: number;
   /** Flags of the public scripts for files that do not describe themselves: `--image_size 256 --num_channels 256 ...`. */
@@ -80,6 +100,8 @@ export interface ModelInfo {
   diffusionSteps: number;
   /** The files' SHA-256 as hex, by role. */
   sha256: { model: string; classifier?: string };
+  /** Whether each file is kept in the browser, so that the next load needs no network. */
+  kept: { model: boolean; classifier?: boolean };
   /** Bytes on the GPU: weights and everything else. */
   gpuBytes: number;
   /** Kinds of kernel that an earlier `tune` has replaced by ones that are faster here. */
@@ -153,6 +175,10 @@ export interface GeneratedImage {
 export interface Run extends AsyncIterable<Step> {
   /** All images, in order. */
   readonly result: Promise<GeneratedImage[]>;
+  /** The images that are finished so far, in order; they stay when the run is cancelled or fails. */
+  readonly images: readonly GeneratedImage[];
+  /** The seed of its noise, which may be a random one. */
+  readonly seed: bigint;
   /** Stops after the step in flight; `result` rejects with an `AbortError`, the iterator ends. */
   cancel(): void;
 }
@@ -193,6 +219,15 @@ export interface StoredModel {
   complete: boolean;
 }
 
+/** Room for stored files, as the browser tells it. */
+export interface StorageRoom {
+  /** Bytes that this origin uses, and that it may use; null where the browser does not say. */
+  usage: number | null;
+  quota: number | null;
+  /** Whether the browser deletes nothing of it by itself when room gets short. */
+  persistent: boolean;
+}
+
 /** Why something failed; the message says what was expected and what to do. */
 export type ErrorCode =
   | 'no-webgpu' // the browser has none
@@ -203,4 +238,5 @@ export type ErrorCode =
   | 'bad-file' // not a model, damaged, or not the expected content
   | 'bad-options'
   | 'network' // offline, or the server refused
+  | 'busy' // a stored file is in use; try again later
   | 'internal';

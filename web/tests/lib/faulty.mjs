@@ -12,18 +12,21 @@ import { gzipSync } from 'node:zlib';
 export async function serveFaulty(root) {
   /** What was asked for: `{ path, range, status }`. */
   const requests = [];
-  /** `cut`: bodies end in their middle, `stall`: nothing follows there. */
-  const state = { fault: null };
+  /**
+   * `cut`: bodies end in their middle, `stall`: nothing follows there, `silence`: there is no answer at all. `busy`: so many requests
+   * are answered by 503. `secret`: what `Authorization` must hold.
+   */
+  const state = { fault: null, busy: 0, secret: null };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     const [, kind] = pathname.split('/');
     const file = join(root, basename(pathname));
     const plain = readFileSync(file);
     const head = (status, headers) => {
-      requests.push({ path: pathname, range: request.headers.range ?? null, status });
+      if (request.method !== 'OPTIONS') requests.push({ path: pathname, range: request.headers.range ?? null, status });
       response.writeHead(status, {
         'Access-Control-Allow-Origin': '*',
-        'Access-Control-Allow-Headers': 'range, if-range',
+        'Access-Control-Allow-Headers': 'range, if-range, authorization',
         'Access-Control-Expose-Headers': 'Content-Range, ETag',
         'Cache-Control': 'no-store',
         // Of yesterday: a date of this very minute proves nothing.
@@ -35,6 +38,16 @@ export async function serveFaulty(root) {
       head(204);
       return response.end();
     }
+    if (state.secret !== null && request.headers.authorization !== state.secret) {
+      head(401);
+      return response.end();
+    }
+    if (state.busy > 0) {
+      state.busy--;
+      head(503);
+      return response.end();
+    }
+    if (state.fault === 'silence') return requests.push({ path: pathname, range: request.headers.range ?? null, status: 0 });
     const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
     const packed = kind === 'packed' || (kind === 'gzip' && !request.headers.range);
     const whole = packed ? gzipSync(plain, { level: 1 }) : plain;

@@ -4,7 +4,12 @@ import { serve } from '../../server.mjs';
 
 /** Opens it; `mounts` are served beside an empty page and the package, `launch` starts the browser. */
 export async function openSite(launch, mounts) {
-  const server = await serve({ '/': folder('web/conformance/page'), '/guided-diffusion/': folder('web/package/dist'), ...mounts });
+  const server = await serve({
+    '/': folder('web/conformance/page'),
+    '/guided-diffusion/': folder('web/package/dist'),
+    '/workers/': folder('web/tests/workers'),
+    ...mounts,
+  });
   const browser = await launch();
   const page = await browser.newPage();
   const messages = [];

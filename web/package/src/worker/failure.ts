@@ -7,8 +7,9 @@ export class Failure extends Error {
   constructor(
     readonly code: ErrorCode,
     message: string,
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
   }
 }
 
@@ -20,5 +21,7 @@ export function rawError(error: unknown, signal: AbortSignal): RawError {
   const stopped = error instanceof DOMException && error.name === 'AbortError';
   if (signal.aborted || stopped) return { name: 'AbortError', code: 'internal', message: 'it was cancelled' };
   const message = error instanceof Error ? error.message : String(error);
-  return { name: 'GuidedDiffusionError', code: codeOf(error) ?? 'internal', message };
+  const raw = { name: 'GuidedDiffusionError', code: codeOf(error) ?? 'internal', message };
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error ? { ...raw, cause } : raw;
 }

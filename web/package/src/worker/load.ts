@@ -1,77 +1,97 @@
-/** Loading: files stream through the core onto the device, a tensor at a time. */
+/**
+ * Loading: files stream through the core onto the device, a tensor at a time. Only what works on the device takes a turn there, so
+ * that other models are used while this one is downloaded.
+ */
 import type { Calls } from '../protocol.js';
-import type { LoadProgress, ModelInfo } from '../types.js';
+import type { FileProgress, LoadProgress, ModelInfo } from '../types.js';
 import { type Engine, File, Loader, type Model } from '../wasm/guided_diffusion_web.js';
 import { codeOf, Failure } from './failure.js';
-import { open, type Source } from './source.js';
-import * as storage from './storage.js';
-
-type Report = (progress: LoadProgress) => void;
+import type { Asker } from './request.js';
+import { type How, type Source, open } from './source.js';
+import type { Turns } from './turns.js';
 
 export interface Loaded {
   model: Model;
   info: ModelInfo;
 }
 
-/** A stored file is not what was stored: it is gone now, and the load can be tried again. */
-class Stale extends Error {}
+/** What a load works with. `table`: the kernels that are fastest here, where they were measured. */
+export interface Workplace {
+  engine: Engine;
+  turns: Turns;
+  table: string | null;
+  asker: Asker;
+}
 
-/** `table`: the kernels that are fastest here, where they were measured. */
+type Report = (progress: LoadProgress) => void;
+
 export async function load(
-  engine: Engine,
-  table: string | null,
+  place: Workplace,
   take: Calls['load']['take'],
   report: Report,
   signal: AbortSignal,
 ): Promise<Loaded> {
+  const damaged = new Set<string>();
   try {
-    return await attempt(engine, table, take, report, signal);
+    return await attempt(place, take, damaged, report, signal);
   } catch (error) {
-    if (!(error instanceof Stale)) throw error;
-    return attempt(engine, table, take, report, signal);
+    // A stored file is not what was stored: it is fetched anew, and takes the damaged one's place.
+    if (damaged.size === 0 || signal.aborted) throw error;
+    return attempt(place, take, damaged, report, signal);
   }
 }
 
 async function attempt(
-  engine: Engine,
-  table: string | null,
+  { engine, turns, table, asker }: Workplace,
   { model, classifier, options }: Calls['load']['take'],
+  damaged: Set<string>,
   report: Report,
   signal: AbortSignal,
 ): Promise<Loaded> {
-  const cache = options.cache ?? true;
-  const sha256 = options.sha256?.toLowerCase() ?? null;
+  const how: How = { cache: options.cache ?? true, sha256: options.sha256?.toLowerCase() ?? null, damaged, asker };
   const files: Feed[] = [];
   const loader = new Loader(engine, JSON.stringify(options), table ?? undefined);
   let prepared: Model | null = null;
+  let reading: Feed | null = null;
   const progress = (from?: LoadProgress['from']) => report(sum(files, from));
   try {
-    files.push(new Feed(await open(model, cache, sha256, signal), model.kind === 'url' ? model.url : null, sha256));
+    files.push(new Feed('model', await open(model, how, signal), model, how.sha256));
     if (classifier) {
-      const url = classifier.kind === 'url' ? classifier.url : null;
-      files.push(new Feed(await open(classifier, cache, null, signal), url, null));
+      files.push(new Feed('classifier', await open(classifier, { ...how, sha256: null }, signal), classifier, null));
     }
-    for (const [k, file] of files.entries()) {
+    for (const file of files) {
+      reading = file;
       await file.header(progress);
-      if (k === 0) loader.setModel(file.file);
+      if (file.role === 'model') loader.setModel(file.file);
       else loader.setClassifier(file.file);
     }
+    reading = null;
     progress('device');
-    prepared = (await loader.prepare()) as Model;
+    prepared = await turns.take(signal, async () => {
+      const made = (await loader.prepare()) as Model;
+      if (signal.aborted) free(made);
+      return made;
+    });
+    const own: Model = prepared;
+    for (const file of files) {
+      reading = file;
+      await file.rest((one) => turns.take(signal, () => own.upload(one, file.role === 'classifier')), progress);
+    }
+    reading = null;
     signal.throwIfAborted();
-    const hashes: string[] = [];
-    for (const [k, file] of files.entries()) hashes.push(await file.rest(prepared, k > 0, progress));
     prepared.seal();
-    const info = JSON.parse(prepared.info()) as Omit<ModelInfo, 'sha256'>;
-    const [own = '', guide] = hashes;
-    signal.throwIfAborted();
-    return { model: prepared, info: { ...info, sha256: { model: own, ...(guide && { classifier: guide }) } } };
+    for (const file of files) await file.complete();
+    const info = JSON.parse(prepared.info()) as Omit<ModelInfo, 'sha256' | 'kept'>;
+    const each = <T>(of: (file: Feed) => T) => Object.fromEntries(files.map((file) => [file.role, of(file)])) as { model: T };
+    return { model: prepared, info: { ...info, sha256: each((file) => file.sha256), kept: each((file) => file.kept) } };
   } catch (error) {
-    prepared?.destroy();
-    prepared?.free();
-    // What was downloaded is worth keeping, unless it is the file that is wrong.
-    const keep = signal.aborted || ['network', 'device-lost', 'out-of-memory'].includes(codeOf(error) ?? '');
-    for (const file of files) await file.abandon(keep);
+    if (prepared) free(prepared);
+    const wrong = codeOf(error) === 'bad-file' && !signal.aborted;
+    for (const file of files) {
+      if (wrong && file.url !== null && !(await file.source.intact())) damaged.add(file.url);
+      // What was downloaded is worth keeping, unless it is the file that is wrong.
+      await file.abandon(!(wrong && file === reading));
+    }
     throw error;
   } finally {
     for (const { file } of files) file.free();
@@ -79,21 +99,31 @@ async function attempt(
   }
 }
 
+function free(model: Model): void {
+  model.destroy();
+  model.free();
+}
+
 /** A source that is fed to the core. */
 class Feed {
   readonly file: File;
+  readonly url: string | null;
   loaded = 0;
+  sha256 = '';
+  kept = false;
   #pieces: AsyncGenerator<Uint8Array, void, undefined>;
   /** The rest of the piece that the header ended in. */
   #rest: Uint8Array = new Uint8Array();
   #done = false;
 
   constructor(
+    readonly role: FileProgress['role'],
     readonly source: Source,
-    private readonly url: string | null,
+    raw: Calls['load']['take']['model'],
     private readonly expected: string | null,
   ) {
     this.file = new File(source.name, source.length ?? undefined);
+    this.url = raw.kind === 'url' ? raw.url : null;
     this.#pieces = source.pieces();
   }
 
@@ -107,27 +137,26 @@ class Feed {
     else await this.source.expect(this.file.length);
   }
 
-  /** Feeds the tensors, and returns the file's hash. */
-  async rest(model: Model, isClassifier: boolean, progress: () => void): Promise<string> {
+  /** Feeds the tensors, each of which `upload` takes. */
+  async rest(upload: (file: File) => Promise<unknown>, progress: () => void): Promise<void> {
     do {
       for (;;) {
-        while (this.file.hasTensor) await model.upload(this.file, isClassifier);
+        while (this.file.hasTensor) await upload(this.file);
         if (this.#rest.length === 0) break;
         this.#rest = this.#rest.subarray(this.file.push(this.#rest));
       }
     } while (await this.#next(progress));
-    const sha256 = this.file.finish();
+    this.sha256 = this.file.finish();
     const { name, stored } = this.source;
-    if (stored !== null && stored !== sha256) {
-      if (this.url) await storage.forget(this.url);
-      throw new Stale();
+    if (stored !== null && stored !== this.sha256) throw new Failure('bad-file', `${name}: what is stored of it was damaged`);
+    if (this.expected !== null && this.expected !== this.sha256) {
+      throw new Failure('bad-file', `${name} has the SHA-256 ${this.sha256}, but ${this.expected} was expected`);
     }
-    if (this.expected !== null && this.expected !== sha256) {
-      throw new Failure('bad-file', `${name} has the SHA-256 ${sha256}, but ${this.expected} was expected`);
-    }
-    await this.source.complete(sha256);
+  }
+
+  async complete(): Promise<void> {
     this.#done = true;
-    return sha256;
+    this.kept = await this.source.complete(this.sha256);
   }
 
   async abandon(keep: boolean): Promise<void> {
@@ -147,11 +176,13 @@ class Feed {
 }
 
 function sum(files: Feed[], from?: LoadProgress['from']): LoadProgress {
-  const totals = files.map(({ source }) => source.length);
+  const each = files.map(({ role, loaded, source }) => ({ role, name: source.name, loaded, total: source.length }));
+  const totals = each.map(({ total }) => total);
   const reading = files.find(({ loaded, source }) => loaded < (source.length ?? Infinity)) ?? files.at(-1);
   return {
-    loaded: files.reduce((all, { loaded }) => all + loaded, 0),
+    loaded: each.reduce((all, { loaded }) => all + loaded, 0),
     total: totals.includes(null) ? null : totals.reduce<number>((all, total) => all + (total ?? 0), 0),
     from: from ?? reading?.source.from ?? 'network',
+    files: each,
   };
 }

@@ -3,14 +3,11 @@ import { fileName } from '../names.js';
 import type { RawSource } from '../protocol.js';
 import { lengthOf } from '../response.js';
 import { Failure } from './failure.js';
+import { type Asker, RETRIES, ask, askRest, rest, validatorOf } from './request.js';
 import * as storage from './storage.js';
 
 /** Bytes that are read at once from what is stored. */
 const PIECE = 1 << 20;
-/** Pauses before a broken download is continued, in milliseconds. */
-const RETRIES = [500, 2000];
-/** What is stored once, by us, need not be in the browser's own cache too. */
-const UNCACHED: RequestInit = { cache: 'no-store' };
 
 export interface Source {
   /** For messages. */
@@ -24,24 +21,34 @@ export interface Source {
   pieces(): AsyncGenerator<Uint8Array, void, undefined>;
   /** The file itself tells its length. */
   expect(length: number): Promise<void>;
-  /** All was read, and has this hash. */
-  complete(sha256: string): Promise<void>;
+  /** All was read, and has this hash. Resolves to whether it is kept. */
+  complete(sha256: string): Promise<boolean>;
   /** Ends it before its end; what was stored so far is kept to be continued, or not. */
   abandon(keep: boolean): Promise<void>;
+  /** Whether what is stored still has the hash that it had. */
+  intact(): Promise<boolean>;
 }
 
-export async function open(raw: RawSource, cache: boolean, sha256: string | null, signal: AbortSignal): Promise<Source> {
-  if (raw.kind === 'blob') return new StreamSource(raw.name, raw.blob.stream(), raw.blob.size, 'file', null, signal);
-  if (raw.kind === 'stream') return new StreamSource(raw.name, raw.stream, raw.length, 'network', null, signal);
-  if (cache) {
-    const entry = await storage.find(raw.url);
-    if (entry?.sha256 && (sha256 === null || entry.sha256 === sha256)) {
-      const name = fileName(raw.url);
-      return new StreamSource(name, entry.file.stream(), entry.file.size, 'cache', entry.sha256, signal);
-    }
-    if (entry?.sha256) await storage.forget(raw.url);
+export interface How {
+  /** Whether what comes from a URL is kept. */
+  cache: boolean;
+  /** The expected hash: a stored file with another one is not read. */
+  sha256: string | null;
+  /** Stored files that are known to be damaged. */
+  damaged: Set<string>;
+  asker: Asker;
+}
+
+export async function open(raw: RawSource, how: How, signal: AbortSignal): Promise<Source> {
+  if (raw.kind === 'blob') return new StreamSource(raw.name, raw.blob.stream(), raw.blob.size, 'file', signal);
+  if (raw.kind === 'stream') return new StreamSource(raw.name, raw.stream, raw.length, 'network', signal);
+  const { url } = raw;
+  const stored = how.cache && !how.damaged.has(url) ? await storage.open(url) : null;
+  if (stored && (how.sha256 === null || stored.sha256 === how.sha256)) {
+    return new StreamSource(fileName(url), stored.file.stream(), stored.file.size, 'cache', signal, stored);
   }
-  return Download.start(raw.url, cache, signal);
+  await stored?.release();
+  return Download.start(url, how, signal);
 }
 
 class StreamSource implements Source {
@@ -50,14 +57,18 @@ class StreamSource implements Source {
     private readonly stream: ReadableStream<Uint8Array>,
     public length: number | null,
     readonly from: Source['from'],
-    readonly stored: string | null,
     private readonly signal: AbortSignal,
+    private readonly kept: storage.Stored | null = null,
   ) {}
 
+  get stored(): string | null {
+    return this.kept?.sha256 ?? null;
+  }
+
   async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* read(this.stream, this.signal, (error) => {
+    yield* read(this.stream, this.signal, (cause) => {
       const what = this.from === 'network' ? 'the download broke off' : 'it could not be read';
-      return new Failure(this.from === 'network' ? 'network' : 'bad-file', `${this.name}: ${what} (${error})`);
+      return new Failure(this.from === 'network' ? 'network' : 'bad-file', `${this.name}: ${what} (${cause})`, { cause });
     });
   }
 
@@ -65,10 +76,24 @@ class StreamSource implements Source {
     this.length = length;
   }
 
-  async complete(): Promise<void> {}
+  async complete(): Promise<boolean> {
+    await this.kept?.release();
+    return this.kept !== null;
+  }
 
   async abandon(): Promise<void> {
     await this.stream.cancel().catch(() => undefined);
+    await this.kept?.release();
+  }
+
+  async intact(): Promise<boolean> {
+    if (!this.kept) return true;
+    try {
+      const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await this.kept.file.arrayBuffer()));
+      return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('') === this.kept.sha256;
+    } catch {
+      return false;
+    }
   }
 }
 
@@ -78,10 +103,14 @@ class Download implements Source {
   readonly stored = null;
   from: Source['from'] = 'network';
   #read = 0;
+  /** The server has another file now. */
+  #changed = false;
 
   private constructor(
     private readonly url: string,
-    private response: Response,
+    private readonly asker: Asker,
+    /** null where all is stored already. */
+    private response: Response | null,
     /** Bytes that are stored already, before those of the response. */
     private readonly kept: number,
     public length: number | null,
@@ -92,26 +121,27 @@ class Download implements Source {
     this.name = fileName(url);
   }
 
-  static async start(url: string, cache: boolean, signal: AbortSignal): Promise<Download> {
-    const note = cache ? await storage.find(url) : null;
+  static async start(url: string, { cache, asker }: How, signal: AbortSignal): Promise<Download> {
     const writer = cache ? await storage.Writer.open(url) : null;
     try {
-      const size = writer?.size ?? 0;
-      if (size > 0 && note?.validator && note.length !== null) {
-        const { validator, length } = note;
-        const rest = await continued(url, size, length, validator, signal);
-        if (rest) {
-          await writer?.begin(size, validator, length);
-          return new Download(url, rest, size, length, validator, writer, signal);
-        }
+      const part = writer?.part;
+      if (part) {
+        const { size, length, validator } = part;
+        const all = size === length;
+        // A server of another origin may not allow such a request: then the whole is asked for.
+        const rest = all ? null : await askRest(asker, url, { from: size, length, validator }, signal).catch((error: Failure) => {
+          if (signal.aborted || !(error.cause instanceof TypeError)) throw error;
+          return null;
+        });
+        if (all || rest) return new Download(url, asker, rest, size, length, validator, writer, signal);
       }
-      const response = await ask(url, cache ? UNCACHED : {}, signal);
-      const [validator, length] = [validatorOf(response), lengthOf(response)];
-      await writer?.begin(0, validator, null);
-      return new Download(url, response, 0, length, validator, writer, signal);
+      // What is stored by us need not be in the browser's own cache too.
+      const response = await ask(asker, url, writer ? { cache: 'no-store' } : {}, signal);
+      const validator = validatorOf(response);
+      await writer?.begin(validator);
+      return new Download(url, asker, response, 0, lengthOf(response), validator, writer, signal);
     } catch (error) {
-      if (note) writer?.close();
-      else await writer?.discard();
+      await writer?.close();
       throw error;
     }
   }
@@ -119,6 +149,8 @@ class Download implements Source {
   async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
     this.from = 'cache';
     while (this.#read < this.kept) {
+      await breath();
+      this.signal.throwIfAborted();
       const piece = new Uint8Array(Math.min(PIECE, this.kept - this.#read));
       if (this.writer?.read(piece, this.#read) !== piece.length) {
         throw new Failure('bad-file', `${this.name}: its stored part could not be read; load it again`);
@@ -126,26 +158,38 @@ class Download implements Source {
       this.#read += piece.length;
       yield piece;
     }
+    if (!this.response) return;
     this.from = 'network';
     for (const pause of [...RETRIES, null]) {
       try {
-        yield* this.#body();
+        yield* this.#body(this.response);
         if (this.length === null || this.#read >= this.length) return;
         throw new Failure('network', `${this.name}: the download ended at byte ${this.#read} of ${this.length}`);
       } catch (error) {
-        if (!(error instanceof Failure) || error.code !== 'network' || pause === null) throw error;
-        if (this.length === null || this.validator === null) throw error;
+        const broken = error instanceof Failure && error.code === 'network';
+        if (!broken || pause === null || this.length === null || this.validator === null) throw error;
         await rest(pause, this.signal);
-        const response = await continued(this.url, this.#read, this.length, this.validator, this.signal);
-        if (response) this.response = response;
+        this.response = await this.#continued(this.length, this.validator);
       }
     }
   }
 
-  async *#body(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { body } = this.response;
-    if (!body || this.response.bodyUsed) throw new Failure('network', `${this.name}: the server cannot be reached`);
-    const failed = (error: unknown) => new Failure('network', `${this.name}: the download broke off (${error})`);
+  async #continued(length: number, validator: string): Promise<Response> {
+    // Where there is no network either, the next try may find it.
+    const part = { from: this.#read, length, validator };
+    const response = await askRest(this.asker, this.url, part, this.signal).catch((error: unknown) => {
+      this.signal.throwIfAborted();
+      if (error instanceof Failure) return Response.error();
+      throw error;
+    });
+    if (response) return response;
+    this.#changed = true;
+    throw new Failure('network', `${this.name}: the server’s file has changed meanwhile; load it again`);
+  }
+
+  async *#body({ body, bodyUsed }: Response): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!body || bodyUsed) throw new Failure('network', `${this.name}: the server cannot be reached`);
+    const failed = (cause: unknown) => new Failure('network', `${this.name}: the download broke off (${cause})`, { cause });
     for await (const piece of read(body, this.signal, failed)) {
       await this.writer?.append(piece);
       this.#read += piece.length;
@@ -158,15 +202,18 @@ class Download implements Source {
     await this.writer?.expect(length);
   }
 
-  async complete(sha256: string): Promise<void> {
-    await this.writer?.complete(sha256);
-    this.writer?.close();
+  async complete(sha256: string): Promise<boolean> {
+    return (await this.writer?.complete(sha256)) ?? false;
   }
 
   async abandon(keep: boolean): Promise<void> {
-    await this.response.body?.cancel().catch(() => undefined);
-    if (keep && this.validator !== null && this.length !== null) this.writer?.close();
+    await this.response?.body?.cancel().catch(() => undefined);
+    if (keep && !this.#changed) await this.writer?.close();
     else await this.writer?.discard();
+  }
+
+  async intact(): Promise<boolean> {
+    return true;
   }
 }
 
@@ -195,60 +242,14 @@ async function* read(
   }
 }
 
-async function ask(url: string, options: RequestInit, signal: AbortSignal): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(url, { ...options, signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    const offline = navigator.onLine ? '' : '; this browser is offline';
-    throw new Failure('network', `${url} cannot be downloaded (${error})${offline}`);
-  }
-  if (response.ok) return response;
-  await response.body?.cancel().catch(() => undefined);
-  throw new Failure('network', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
-}
-
-/**
- * The rest of a file of `length` bytes from byte `from`; null where the server does not have that file any more, or gives no
- * such part. A part of a compressed file is none: its whole has another length.
- */
-async function continued(
-  url: string,
-  from: number,
-  length: number,
-  validator: string,
-  signal: AbortSignal,
-): Promise<Response | null> {
-  const headers = { range: `bytes=${from}-`, 'if-range': validator };
-  // A server of another origin may not allow such a request, and one that has nothing left refuses it.
-  const response = await ask(url, { ...UNCACHED, headers }, signal).catch(() => null);
-  signal.throwIfAborted();
-  const range = `bytes ${from}-${length - 1}/${length}`;
-  if (response?.status === 206 && response.headers.get('content-range') === range) return response;
-  await response?.body?.cancel().catch(() => undefined);
-  return null;
-}
-
-/** Some milliseconds, unless the signal comes first. */
-async function rest(milliseconds: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
+/** Lets the worker hear its messages, one of which may be to stop. */
+function breath(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
   });
-  signal.throwIfAborted();
-}
-
-/**
- * What a server accepts as a proof that its file is still the same: weak tags are none, and a date counts seconds, so that it
- * proves nothing of a file that may have changed since in the same one (RFC 9110, 8.8.2.2).
- */
-function validatorOf(response: Response): string | null {
-  const tag = response.headers.get('etag');
-  if (tag && !tag.startsWith('W/')) return tag;
-  const date = response.headers.get('last-modified');
-  // Servers of other origins hide their clock; ours is near enough to it.
-  const now = Date.parse(response.headers.get('date') ?? '') || Date.now();
-  return date && now - Date.parse(date) >= 60_000 ? date : null;
 }

@@ -1,21 +1,25 @@
 /**
- * Model files in the browser's private file system, by URL: the bytes in one file, what is known of them in another. Beside
- * them lie the tables of the kernels that are fastest here, by adapter.
+ * Model files in the browser's private file system, by URL, whose hash N names their files:
  *
- * An interrupted download stays, with the validator that a server needs to continue it. A browser without such a file
- * system, or a page that may not use it, does without: then nothing is stored.
+ * - `N.bin` and `N.json`: a complete file and its note;
+ * - `N.part` and `N.part.json`: a download, with the validator that a server needs to continue it. Only when it is complete and
+ *   checked does it take the place of what was complete before.
+ *
+ * A lock of the URL goes with them: shared while a file is read, exclusive while one is written or deleted. What a worker that
+ * was ended has left without use is removed when the next one starts.
  */
+import { fileName } from '../names.js';
 import type { StoredModel } from '../types.js';
-
-const FOLDER = 'guided-diffusion';
-const TABLE = '.table';
+import { Failure } from './failure.js';
+import { UNFINISHED, fileOf, folder, nameOf, readText, remove, rename, writeText } from './folder.js';
+import { type Release, hold } from './locks.js';
 
 /** What is known of a stored file. */
 interface Note {
   url: string;
-  /** The content's hash; empty while it is incomplete. */
+  /** The content's hash; empty for a part. */
   sha256: string;
-  /** A strong entity tag or a date, by which a download can be continued. */
+  /** A strong entity tag or a date, by which a download can be continued; null if it cannot. */
   validator: string | null;
   /** The whole file's length as its own header tells; null before that was read. */
   length: number | null;
@@ -26,129 +30,156 @@ interface Entry extends Note {
   file: File;
 }
 
-async function folder(): Promise<FileSystemDirectoryHandle | null> {
+/** A complete file that is being read. */
+export interface Stored {
+  file: File;
+  sha256: string;
+  release: Release;
+}
+
+const names = (name: string) => ({
+  file: `${name}.bin`,
+  note: `${name}.json`,
+  part: `${name}.part`,
+  partNote: `${name}.part.json`,
+});
+
+async function entryOf(at: FileSystemDirectoryHandle, fileAt: string, noteAt: string): Promise<Entry | null> {
+  const [file, text] = [await fileOf(at, fileAt), await readText(at, noteAt)];
+  if (!file || !text) return null;
   try {
-    const root = await navigator.storage.getDirectory();
-    return await root.getDirectoryHandle(FOLDER, { create: true });
+    return { ...(JSON.parse(text) as Note), file };
   } catch {
     return null;
   }
 }
 
-/** The name of a URL's files: its hash, since a URL is no file name. */
-async function nameOf(text: string): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
-  return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
+/** A complete file, as far as its length tells. */
+async function complete(at: FileSystemDirectoryHandle, name: string): Promise<Entry | null> {
+  const { file, note } = names(name);
+  const entry = await entryOf(at, file, note);
+  return entry?.sha256 && entry.file.size === entry.length ? entry : null;
 }
 
-async function read(at: FileSystemDirectoryHandle, name: string): Promise<Entry | null> {
-  try {
-    const note = JSON.parse(await (await (await at.getFileHandle(`${name}.json`)).getFile()).text()) as Note;
-    return { ...note, file: await (await at.getFileHandle(`${name}.bin`)).getFile() };
-  } catch {
-    // Not there, or half written when the browser was closed.
-    return null;
-  }
+/** A part that can be continued. */
+async function part(at: FileSystemDirectoryHandle, name: string): Promise<Entry | null> {
+  const { part: file, partNote } = names(name);
+  const entry = await entryOf(at, file, partNote);
+  const known = entry && entry.validator !== null && entry.length !== null;
+  return known && entry.file.size > 0 && entry.file.size <= (entry.length ?? 0) ? entry : null;
 }
 
-async function remove(at: FileSystemDirectoryHandle, name: string): Promise<void> {
-  for (const file of [`${name}.json`, `${name}.bin`]) await at.removeEntry(file).catch(() => undefined);
-}
-
-/** What is stored of a URL. */
-export async function find(url: string): Promise<Entry | null> {
+/** Opens what is stored of a URL to be read; null where there is nothing complete. */
+export async function open(url: string): Promise<Stored | null> {
   const at = await folder();
-  return at && read(at, await nameOf(url));
+  if (!at) return null;
+  const name = await nameOf(url);
+  const release = await hold(name, 'shared');
+  const entry = release && (await complete(at, name));
+  if (entry) return { file: entry.file, sha256: entry.sha256, release };
+  await release?.();
+  return null;
 }
 
+/** Deletes all that is stored of a URL. */
 export async function forget(url: string): Promise<void> {
   const at = await folder();
-  if (at) await remove(at, await nameOf(url));
+  if (!at) return;
+  const name = await nameOf(url);
+  const release = await hold(name, 'exclusive');
+  if (!release) throw new Failure('busy', `${fileName(url)} is being loaded; stop that, or wait for it, and delete it then`);
+  try {
+    await remove(at, ...Object.values(names(name)));
+  } finally {
+    await release();
+  }
 }
 
 export async function list(): Promise<StoredModel[]> {
   const at = await folder();
   const out: StoredModel[] = [];
   if (!at) return out;
-  for await (const file of at.keys()) {
-    const entry = file.endsWith('.json') ? await read(at, file.slice(0, -'.json'.length)) : null;
-    if (entry) {
-      const { url, sha256 } = entry;
-      out.push({ url, sha256, bytes: entry.file.size, complete: sha256 !== '' });
-    }
+  for (const name of await stems(at)) {
+    const whole = await complete(at, name);
+    const entry = whole ?? (await part(at, name));
+    if (entry) out.push({ url: entry.url, sha256: entry.sha256, bytes: entry.file.size, complete: whole !== null });
   }
   return out.sort((a, b) => (a.url < b.url ? -1 : 1));
 }
 
-/** The table of an adapter; it tells itself which device and versions it holds for. */
-export async function readTable(adapter: string): Promise<string | null> {
-  const at = await folder();
-  try {
-    return at && (await (await (await at.getFileHandle(await tableOf(adapter))).getFile()).text());
-  } catch {
-    return null;
-  }
-}
-
-/** Keeps an adapter's table in place of an older one; false where that cannot be. */
-export async function writeTable(adapter: string, table: string): Promise<boolean> {
-  const at = await folder();
-  try {
-    if (at) await writeText(at, await tableOf(adapter), table);
-    return at !== null;
-  } catch {
-    return false;
-  }
-}
-
-export async function deleteTables(): Promise<void> {
+/** Removes what is of no use: parts that cannot be continued, files without notes, notes without files. */
+export async function sweep(): Promise<void> {
   const at = await folder();
   if (!at) return;
-  const names: string[] = [];
-  for await (const name of at.keys()) if (name.endsWith(TABLE)) names.push(name);
-  // One that another page is writing stays.
-  for (const name of names) await at.removeEntry(name).catch(() => undefined);
-}
-
-const tableOf = async (adapter: string) => (await nameOf(adapter)) + TABLE;
-
-async function writeText(at: FileSystemDirectoryHandle, name: string, text: string): Promise<void> {
-  const file = await (await at.getFileHandle(name, { create: true })).createSyncAccessHandle();
-  try {
-    file.truncate(0);
-    file.write(new TextEncoder().encode(text), { at: 0 });
-    file.flush();
-  } finally {
-    file.close();
+  for (const name of await stems(at)) {
+    const release = await hold(name, 'exclusive');
+    if (!release) continue;
+    try {
+      const { file, note, part: partFile, partNote } = names(name);
+      if (!(await complete(at, name))) await remove(at, file, note);
+      if (!(await part(at, name))) await remove(at, partFile, partNote);
+      for (const other of [note, partNote, `${name}.table`]) await remove(at, other + UNFINISHED);
+    } catch {
+      // A page of an earlier version writes it.
+    } finally {
+      await release();
+    }
   }
 }
 
-/** A file that is being written. Where storing fails, for want of room, it forgets the file and goes on without. */
+/** The names that files have before their first dot. */
+async function stems(at: FileSystemDirectoryHandle): Promise<Set<string>> {
+  const out = new Set<string>();
+  for await (const file of at.keys()) out.add(file.split('.', 1)[0] ?? file);
+  return out;
+}
+
+/** A download that is being written. Where storing fails, for want of room, it forgets the part and goes on without. */
 export class Writer {
   #at: FileSystemDirectoryHandle;
   #name: string;
   #note: Note;
   #file: FileSystemSyncAccessHandle | null;
+  #release: Release;
 
-  private constructor(at: FileSystemDirectoryHandle, name: string, note: Note, file: FileSystemSyncAccessHandle) {
+  private constructor(
+    at: FileSystemDirectoryHandle,
+    name: string,
+    note: Note,
+    file: FileSystemSyncAccessHandle,
+    release: Release,
+  ) {
     this.#at = at;
     this.#name = name;
     this.#note = note;
     this.#file = file;
+    this.#release = release;
   }
 
-  /** Opens a URL's file, which keeps its bytes; null where that cannot be, as while another page writes it. */
+  /** Opens a URL's part, which keeps its bytes if they can be continued; null where nothing can be stored, as while another page does. */
   static async open(url: string): Promise<Writer | null> {
     const at = await folder();
     if (!at) return null;
     const name = await nameOf(url);
+    const release = await hold(name, 'exclusive');
+    if (!release) return null;
     try {
-      const handle = await at.getFileHandle(`${name}.bin`, { create: true });
+      const old = await part(at, name);
+      const handle = await at.getFileHandle(names(name).part, { create: true });
       const file = await handle.createSyncAccessHandle();
-      return new Writer(at, name, { url, sha256: '', validator: null, length: null }, file);
+      const { validator, length } = old ?? { validator: null, length: null };
+      if (!old) file.truncate(0);
+      return new Writer(at, name, { url, sha256: '', validator, length }, file, release);
     } catch {
+      await release();
       return null;
     }
+  }
+
+  /** What was stored by an earlier download, if anything. */
+  get part(): { size: number; validator: string; length: number } | null {
+    const { validator, length } = this.#note;
+    return this.size > 0 && validator !== null && length !== null ? { size: this.size, validator, length } : null;
   }
 
   /** The bytes that are there. */
@@ -161,19 +192,21 @@ export class Writer {
     return this.#file?.read(piece, { at }) ?? 0;
   }
 
-  /** Keeps `size` bytes, and notes how the rest can be asked for. */
-  async begin(size: number, validator: string | null, length: number | null): Promise<void> {
+  /** Begins anew. `validator`: how the rest can be asked for, should the download break off. */
+  async begin(validator: string | null): Promise<void> {
     await this.#try(async (file) => {
-      file.truncate(size);
-      Object.assign(this.#note, { validator, length });
+      file.truncate(0);
+      Object.assign(this.#note, { validator, length: null });
       await this.#writeNote();
     });
   }
 
-  /** Notes the whole file's length. */
+  /** Notes the whole file's length, and stores nothing of one for which there is no room. */
   async expect(length: number): Promise<void> {
     if (this.#note.length === length) return;
     await this.#try(async () => {
+      const { quota, usage } = await navigator.storage.estimate();
+      if (quota !== undefined && usage !== undefined && quota - usage < length - this.size) throw new Error('no room');
       this.#note.length = length;
       await this.#writeNote();
     });
@@ -185,27 +218,40 @@ export class Writer {
     });
   }
 
-  /** The file is complete and has this hash. */
-  async complete(sha256: string): Promise<void> {
+  /** The file is complete and has this hash; false where it could not be kept. */
+  async complete(sha256: string): Promise<boolean> {
     await this.#try(async (file) => {
       file.flush();
-      this.#note.sha256 = sha256;
-      await this.#writeNote();
+      file.close();
+      const own = names(this.#name);
+      // While there is no note, what is there is no file.
+      await remove(this.#at, own.note);
+      await rename(this.#at, own.part, own.file);
+      await writeText(this.#at, own.note, JSON.stringify({ ...this.#note, sha256 }));
+      await remove(this.#at, own.partNote);
     });
+    const kept = this.#file !== null;
+    this.#file = null;
+    await this.#release();
+    return kept;
   }
 
-  /** Ends the writing; what is there stays, to be continued. */
-  close(): void {
+  /** Ends the writing; what can be continued stays. */
+  async close(): Promise<void> {
+    if (!this.part) return this.discard();
     this.#file?.flush();
     this.#file?.close();
     this.#file = null;
+    await this.#release();
   }
 
-  /** Ends the writing and forgets the file. */
+  /** Ends the writing and forgets the part. */
   async discard(): Promise<void> {
     this.#file?.close();
     this.#file = null;
-    await remove(this.#at, this.#name);
+    const { part: file, partNote } = names(this.#name);
+    await remove(this.#at, file, partNote).catch(() => undefined);
+    await this.#release();
   }
 
   async #try(work: (file: FileSystemSyncAccessHandle) => void | Promise<void>): Promise<void> {
@@ -218,6 +264,6 @@ export class Writer {
   }
 
   async #writeNote(): Promise<void> {
-    await writeText(this.#at, `${this.#name}.json`, JSON.stringify(this.#note));
+    await writeText(this.#at, names(this.#name).partNote, JSON.stringify(this.#note));
   }
 }

@@ -1,7 +1,7 @@
 /** Tuning: one kind of kernel after the other is measured, and the table of the fastest is kept. */
 import type { TuneProgress, TuneResult } from '../types.js';
 import type { Model } from '../wasm/guided_diffusion_web.js';
-import * as storage from './storage.js';
+import { readTable, writeTable } from './tables.js';
 
 /** `adapter` is whose table it is. */
 export async function tune(
@@ -12,7 +12,7 @@ export async function tune(
   signal: AbortSignal,
 ): Promise<TuneResult> {
   const end = performance.now() + (budgetMs ?? Infinity);
-  const tuner = model.tuner((await storage.readTable(adapter)) ?? undefined);
+  const tuner = model.tuner((await readTable(adapter)) ?? undefined);
   const result: TuneResult = { measured: 0, changed: 0, left: 0, stored: true };
   try {
     // The first step counts what there is.
@@ -26,7 +26,7 @@ export async function tune(
       if (step.left === 0 || step.measured < most) break;
     }
   } finally {
-    if (result.measured > 0) result.stored = await storage.writeTable(adapter, tuner.table());
+    if (result.measured > 0) result.stored = await writeTable(adapter, tuner.table());
     tuner.free();
   }
   signal.throwIfAborted();

@@ -12,9 +12,12 @@ export class Turns {
       return work();
     });
     this.#last = done.catch(() => undefined);
-    const cancelled = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    return new Promise<T>((resolve, reject) => {
+      const stop = () => reject(signal.reason as Error);
+      if (signal.aborted) stop();
+      signal.addEventListener('abort', stop, { once: true });
+      const over = () => signal.removeEventListener('abort', stop);
+      done.then(resolve, reject).finally(over);
     });
-    return Promise.race([done, cancelled]);
   }
 }

@@ -4,8 +4,10 @@ import init, { Engine } from '../wasm/guided_diffusion_web.js';
 import { Failure, rawError } from './failure.js';
 import { load, type Loaded } from './load.js';
 import { sample } from './sample.js';
+import { PageFetch } from './request.js';
 import * as storage from './storage.js';
 import { requestSubgroups } from './subgroups.js';
+import { deleteTables, readTable } from './tables.js';
 import { tune } from './tune.js';
 import { Turns } from './turns.js';
 
@@ -14,6 +16,8 @@ interface Context {
   controller: AbortController;
   signal: AbortSignal;
   emit: (event: Event, transfer?: Transferable[]) => void;
+  /** Makes requests by the page's own function. */
+  page: PageFetch;
 }
 
 type Handlers = {
@@ -22,7 +26,7 @@ type Handlers = {
 
 const scope = self as DedicatedWorkerGlobalScope;
 const turns = new Turns();
-const running = new Map<number, AbortController>();
+const running = new Map<number, Context>();
 const models = new Map<number, Loaded>();
 /** The runs of each model, which end with it. */
 const runs = new Map<number, Set<AbortController>>();
@@ -38,7 +42,10 @@ const handlers: Handlers = {
     const powerPreference = lowPower ? 'low-power' : 'high-performance';
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
-    ({ memory } = await init({ module_or_path: wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url) }));
+    // Bundlers look for exactly this form.
+    ({ memory } = await start(wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url).href));
+    // What an earlier worker left; where it cannot be looked at, nothing is stored either.
+    await storage.sweep().catch(() => undefined);
     const { description, vendor, architecture, device } = adapter.info;
     adapterName = [vendor, architecture, device, description].join(' ');
     // A browser's version stands for its compiler's, and is all that it tells of its drivers.
@@ -49,16 +56,16 @@ const handlers: Handlers = {
     return name ? { ...info, name } : info;
   },
 
-  load(take, { signal, emit }) {
-    return turns.take(signal, async () => {
-      if (!engine) throw new Failure('bad-options', 'no device is open');
-      const table = await storage.readTable(adapterName);
-      const loaded = await load(engine, table, take, (progress) => emit({ kind: 'progress', progress }), signal);
-      const handle = nextHandle++;
-      models.set(handle, loaded);
-      runs.set(handle, new Set());
-      return { handle, info: loaded.info };
-    });
+  async load(take, { signal, emit, page }) {
+    if (!engine) throw new Failure('bad-options', 'no device is open');
+    const { headers, fetched } = take.options;
+    const asker = { headers, fetch: fetched ? page.fetch : fetch.bind(self) };
+    const place = { engine, turns, table: await readTable(adapterName), asker };
+    const loaded = await load(place, take, (progress) => emit({ kind: 'progress', progress }), signal);
+    const handle = nextHandle++;
+    models.set(handle, loaded);
+    runs.set(handle, new Set());
+    return { handle, info: loaded.info };
   },
 
   async sample({ handle, options, input }, { controller, signal, emit }) {
@@ -107,10 +114,26 @@ const handlers: Handlers = {
   },
 
   async deleteTuning() {
-    await storage.deleteTables();
+    await deleteTables();
     return null;
   },
 };
+
+/** Starts the core. */
+async function start(url: string): Promise<{ memory: WebAssembly.Memory }> {
+  const where = `the package’s wasm file, ${url},`;
+  const advice = 'check where it was copied (wasmUrl)';
+  const response = await fetch(url).catch((cause: unknown) => {
+    throw new Failure('network', `${where} cannot be downloaded (${cause})`, { cause });
+  });
+  if (!response.ok) throw new Failure('network', `${where} was answered by ${response.status}: ${advice}`);
+  try {
+    return await init({ module_or_path: response });
+  } catch (cause) {
+    if (!(cause instanceof WebAssembly.CompileError)) throw cause;
+    throw new Failure('network', `${where} is no WebAssembly: ${advice}`, { cause });
+  }
+}
 
 function loadedOf(handle: number): Loaded {
   const loaded = models.get(handle);
@@ -119,19 +142,17 @@ function loadedOf(handle: number): Loaded {
 }
 
 scope.onmessage = ({ data }: MessageEvent<Request>) => {
-  if (data.call === 'cancel') running.get(data.id)?.abort();
+  if (data.call === 'cancel') running.get(data.id)?.controller.abort();
+  else if (data.call === 'fetched') running.get(data.id)?.page.answer(data.request, data.response);
   else void answer(data);
 };
 
-async function answer(request: Exclude<Request, { call: 'cancel' }>): Promise<void> {
+async function answer(request: Extract<Request, { call: CallName }>): Promise<void> {
   const { id, call, take } = request;
   const controller = new AbortController();
-  running.set(id, controller);
-  const context: Context = {
-    controller,
-    signal: controller.signal,
-    emit: (event, transfer = []) => reply({ id, event }, transfer),
-  };
+  const emit: Context['emit'] = (event, transfer = []) => reply({ id, event }, transfer);
+  const context: Context = { controller, signal: controller.signal, emit, page: new PageFetch(emit) };
+  running.set(id, context);
   // The types of one call's argument and handler belong together, which TypeScript cannot follow.
   const handler = handlers[call] as (take: unknown, context: Context) => Promise<Calls[CallName]['answer']>;
   try {

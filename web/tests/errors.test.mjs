@@ -1,0 +1,161 @@
+/**
+ * What goes wrong beside files: each is a GuidedDiffusionError with a code, and nothing that is under way suffers from it. In both
+ * engines, with a tiny model, and in Node, where the package may be imported.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { GuidedDiffusion, GuidedDiffusionError, browsers as needed } from 'guided-diffusion';
+import { browsers } from './lib/browsers.mjs';
+import { serveFaulty } from './lib/faulty.mjs';
+import { folder } from './lib/folder.mjs';
+import { openSite } from './lib/site.mjs';
+import { readFileSync } from 'node:fs';
+
+const MODELS = folder('target/tiny-models');
+
+/** Runs in the page: what each call that is none fails with. */
+async function misuse() {
+  const { GuidedDiffusion, GuidedDiffusionError, sampleStack } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const calls = {
+    address: () => engine.load('http://['),
+    source: () => engine.load(5),
+    classifier: () => engine.load('/models/base.safetensors', { classifier: 'http://[' }),
+    headers: () => engine.load('/models/base.safetensors', { headers: { 'a b': 'c' } }),
+    clone: () => model.sample({ classes: [() => 1] }).result,
+    image: () => model.upsample([{}]).result,
+    seed: () => model.sample({ seed: 1.5 }).result,
+    stackSeed: () => sampleStack(model, model, { seed: -1 }).result,
+    stored: () => engine.deleteStored('http://['),
+    worker: () => GuidedDiffusion.create({ workerUrl: 'http://[' }),
+  };
+  const found = {};
+  for (const [name, call] of Object.entries(calls)) {
+    found[name] = await Promise.resolve()
+      .then(call)
+      .then(
+        () => 'nothing',
+        (error) => (error instanceof GuidedDiffusionError ? error.code : `${error.name}: ${error.message}`),
+      );
+  }
+  // Nothing waits for an answer that never comes.
+  const [image] = await model.sample({ classes: [1], steps: 'ddim2', seed: 3 }).result;
+  engine.dispose();
+  return [found, image.width];
+}
+
+/** Runs in the page. */
+async function start(options) {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  try {
+    (await GuidedDiffusion.create(options)).dispose();
+    return null;
+  } catch ({ code, message }) {
+    return { code, message };
+  }
+}
+
+/** Runs in the page: cancels a run in its third batch. */
+async function cancelLate() {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const run = model.sample({ count: 6, steps: 'ddim3' });
+  for await (const { imagesDone } of run) if (imagesDone === 2) run.cancel();
+  const reason = await run.result.catch(({ name }) => name);
+  const again = await model.sample({ count: 1, steps: 'ddim3', seed: run.seed }).result;
+  const same = run.images[0].values.every((value, i) => value === again[0].values[i]);
+  engine.dispose();
+  return { reason, indices: run.images.map(({ index }) => index), same };
+}
+
+/** Runs in the page: how long another model's run and end take while a download stands still. */
+async function besides(url) {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const control = new AbortController();
+  let begun;
+  const loading = engine.load(url, {
+    cache: false,
+    signal: control.signal,
+    onProgress: (progress) => progress.from !== 'device' && begun?.(),
+  });
+  await new Promise((resolve) => (begun = resolve));
+  const work = (async () => {
+    const images = await model.sample({ count: 1, steps: 'ddim2' }).result;
+    await model.dispose();
+    return images.length;
+  })();
+  const waited = new Promise((resolve) => setTimeout(resolve, 60_000, 'it waited for the download'));
+  const done = await Promise.race([work, waited]);
+  control.abort();
+  const stopped = await loading.catch(({ name }) => name);
+  engine.dispose();
+  return [done, stopped];
+}
+
+describe('errors', { concurrency: true }, () => {
+  for (const { name, launch } of browsers()) {
+    describe(name, { concurrency: false }, () => {
+      let [site, faulty, page] = [];
+      before(async () => {
+        site = await openSite(launch, { '/models/': MODELS });
+        faulty = await serveFaulty(MODELS);
+        ({ page } = site);
+      });
+      after(async () => {
+        await site?.close();
+        await faulty?.close();
+      });
+
+      test('a call that is none fails with a code, and leaves the others alone', async () => {
+        const [found, width] = await page.evaluate(misuse);
+        assert.deepEqual(Object.entries(found).filter(([, code]) => code !== 'bad-options'), []);
+        assert.equal(width, 8);
+      });
+
+      test('a file of the package that is not where it should be is said so', async () => {
+        const wasm = await page.evaluate(start, { wasmUrl: '/nowhere.wasm' });
+        assert.deepEqual([wasm.code, /nowhere\.wasm.*404.*wasmUrl/.test(wasm.message)], ['network', true], wasm.message);
+        const other = await page.evaluate(start, { wasmUrl: '/models/base.safetensors' });
+        assert.deepEqual([other.code, /no WebAssembly/.test(other.message)], ['network', true], other.message);
+        const worker = await page.evaluate(start, { workerUrl: '/nowhere.js' });
+        assert.deepEqual([worker.code, /workerUrl/.test(worker.message)], ['network', true], worker.message);
+      });
+
+      test('a start can be stopped', async () => {
+        const stopped = await page.evaluate(async () => {
+          const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+          return GuidedDiffusion.create({ signal: AbortSignal.timeout(1) }).then(
+            () => null,
+            ({ name }) => name,
+          );
+        });
+        assert.equal(stopped, 'TimeoutError');
+        assert.equal(await page.evaluate(() => import('/guided-diffusion/index.js').then((all) => all.GuidedDiffusion.isSupported())), true);
+      });
+
+      test('a cancelled run keeps the images that it finished, and its seed', async () => {
+        assert.deepEqual(await page.evaluate(cancelLate), { reason: 'AbortError', indices: [0, 1], same: true });
+      });
+
+      test('a download holds up no other model, and can be stopped', async () => {
+        faulty.state.fault = 'stall';
+        const found = await page.evaluate(besides, `${faulty.url}/plain/base.safetensors`);
+        assert.deepEqual(found, [1, 'AbortError']);
+      });
+    });
+  }
+});
+
+test('Node may import it, and is told that it is no browser', async () => {
+  assert.equal(await GuidedDiffusion.isSupported(), false);
+  await assert.rejects(GuidedDiffusion.create(), (error) => error instanceof GuidedDiffusionError && error.code === 'no-webgpu');
+});
+
+test('the README names the browsers as the code does', () => {
+  const readme = readFileSync(folder('web/package/README.md'), 'utf8');
+  for (const { name, version } of needed) assert.ok(readme.includes(`${name} ${version}`), `${name} ${version}`);
+});

@@ -1,0 +1,1 @@
+navigator.storage.getDirectory = () => Promise.reject(new DOMException('not here', 'SecurityError'));
