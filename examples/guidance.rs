@@ -10,7 +10,7 @@ mod judge;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use guided_diffusion::config::Overrides;
+use guided_diffusion::config::Flags;
 use guided_diffusion::image::{Grid, Pixels};
 use guided_diffusion::session::Source;
 use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, Images, Method, SampleOptions, Session, SessionOptions};
@@ -54,8 +54,7 @@ async fn load(models: &Path) -> Result<Session, Box<dyn Error>> {
     let gpu = Gpu::open(&AdapterChoice::Default).await?;
     let model = Checkpoint::open(models.join("fashion32.safetensors"))?;
     let classifier = Checkpoint::open(models.join("fashion32-classifier.safetensors"))?;
-    let (config, guide) =
-        (model.config(&Overrides::default())?.config, classifier.config(&Overrides::default())?.config);
+    let (config, guide) = (model.config(&Flags::default())?.config, classifier.config(&Flags::default())?.config);
     let options = SessionOptions { batch: BATCH, ..SessionOptions::default() };
     let guide = Source { checkpoint: &classifier, config: &guide };
     Ok(Session::load_guided(&gpu, Source { checkpoint: &model, config: &config }, Some(guide), &options).await?)

@@ -32,11 +32,11 @@ pub enum Error {
     Tensors {
         /// The file's name, as the user gave it.
         file: String,
-        /// Every missing, extra or misshapen tensor, one a line.
+        /// Every missing, extra or misshapen tensor, one per line.
         details: String,
     },
 
-    /// The configuration cannot be told from the file, or contradicts itself.
+    /// The configuration cannot be found from the file, or contradicts itself.
     #[error("configuration: {0}")]
     Config(String),
 
@@ -96,7 +96,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The sampled images hold infinities or what is no number.
+    /// The sampled images hold infinities or NaN.
     #[error("{0}")]
     NotFinite(String),
 

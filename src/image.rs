@@ -22,7 +22,7 @@ pub struct Pixels {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// Values a pixel: 1 (gray) or 3 (RGB) for everything that writes pictures.
+    /// Values per pixel: 1 (gray) or 3 (RGB) for everything that writes pictures.
     pub channels: usize,
     /// The values.
     pub bytes: Vec<u8>,
@@ -130,7 +130,7 @@ impl Images {
         self.width
     }
 
-    /// Values a pixel.
+    /// Values per pixel.
     pub fn channels(&self) -> usize {
         self.channels
     }

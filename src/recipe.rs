@@ -1,4 +1,4 @@
-//! What made an image: the names under which files, reports and pages tell it, and the command that makes it again.
+//! What made an image: the names under which files, reports and pages record it, and the command that makes it again.
 
 use std::ops::RangeInclusive;
 
@@ -123,7 +123,7 @@ impl StageRecipe {
 }
 
 impl StageRecipe {
-    /// What to tell of an image that is none, the likeliest cause first.
+    /// The error for an image with values that are not finite: possible causes, the likeliest first.
     pub fn not_finite(&self, image: u32, precision: Precision, adapter: &str) -> Error {
         let mut causes = Vec::new();
         if let Some(guidance) = &self.guidance {

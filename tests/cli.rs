@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use common::folder::Folder;
 use guided_diffusion::checkpoint::{DType, writer};
 use guided_diffusion::cli::input;
-use guided_diffusion::config::{Overrides, convert, presets};
+use guided_diffusion::config::{Flags, convert, presets};
 use guided_diffusion::png;
 use guided_diffusion::{Checkpoint, Error};
 use serde_json::Value;
@@ -106,7 +106,7 @@ fn special_models(folder: &Folder, model: &[u8]) {
     .expect("written");
 
     let mut guide = presets::by_name("64x64_classifier").expect("a preset").config();
-    guide.diffusion = source.config(&Overrides::default()).expect("its configuration").config.diffusion;
+    guide.diffusion = source.config(&Flags::default()).expect("its configuration").config.diffusion;
     let c = &mut guide.unet;
     (c.image_size, c.in_channels, c.model_channels, c.out_channels) = (32, 1, 32, 10);
     (c.num_res_blocks, c.channel_mult, c.num_head_channels) = (1, vec![1.0; 2], 32);

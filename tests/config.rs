@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use guided_diffusion::checkpoint::{Checkpoint, Header};
 use guided_diffusion::config::presets::{self, PRESETS};
-use guided_diffusion::config::{ModelConfig, NoiseSchedule, Origin, Overrides, Pool, Role, check, infer, parameters};
+use guided_diffusion::config::{Flags, ModelConfig, NoiseSchedule, Origin, Pool, Role, check, infer, parameters};
 use sha2::{Digest, Sha256};
 
 fn preset(name: &str) -> ModelConfig {
@@ -54,7 +54,7 @@ fn public_files_have_the_published_parameters() {
 fn public_files_are_known_by_their_tensors() {
     for preset in &PRESETS {
         for file in [format!("models/{}.pt", preset.name), "renamed.safetensors".into()] {
-            let found = infer(&file, &header(&preset.config()), &Overrides::default()).unwrap();
+            let found = infer(&file, &header(&preset.config()), &Flags::default()).unwrap();
             assert_eq!(found.config, preset.config());
             assert!(matches!(found.origin, Origin::PublicFile(_)));
             // The five unconditional 256x256 networks share shapes; the file's name tells them apart.
@@ -71,7 +71,7 @@ fn every_small_network_is_read_from_its_shapes() {
         let config = common::model_config(&case["config"]);
         let name = case["name"].as_str().unwrap();
         let (c, is_upsampler) = (&config.unet, config.role == Role::Upsampler);
-        let flags = Overrides {
+        let flags = Flags {
             image_size: (!is_upsampler).then_some(c.image_size),
             large_size: is_upsampler.then_some(c.image_size),
             num_heads: Some(c.num_heads),
@@ -79,7 +79,7 @@ fn every_small_network_is_read_from_its_shapes() {
             classifier_num_head_channels: Some(c.num_head_channels),
             noise_schedule: Some(NoiseSchedule::Linear),
             use_new_attention_order: Some(c.use_new_attention_order),
-            ..Overrides::default()
+            ..Flags::default()
         };
         let mut found = infer("unknown.pt", &header(&config), &flags).unwrap();
         if config.role == Role::Classifier {
@@ -108,7 +108,7 @@ fn metadata_round_trips() {
     assert!(config.diffusion.predict_xstart && config.unet.pool.is_none());
     let mut with = header(&config);
     with.metadata = BTreeMap::from([("adm".to_owned(), json.to_owned())]);
-    let found = infer("fashion.safetensors", &with, &Overrides::default()).unwrap();
+    let found = infer("fashion.safetensors", &with, &Flags::default()).unwrap();
     assert_eq!((found.config, found.origin), (config, Origin::Metadata));
 
     assert!(
@@ -122,15 +122,15 @@ fn metadata_round_trips() {
 fn lacking_flags_are_named_together() {
     let mut config = preset("256x256_diffusion");
     config.unet.channel_mult = vec![1.0, 2.0, 2.0];
-    let text = message(infer("mine.pt", &header(&config), &Overrides::default()));
+    let text = message(infer("mine.pt", &header(&config), &Flags::default()));
     for flag in ["--image_size", "--num_heads or --num_head_channels", "--noise_schedule", "mine.pt"] {
         assert!(text.contains(flag), "{text}");
     }
-    let flags = Overrides {
+    let flags = Flags {
         image_size: Some(128),
         num_heads: Some(4),
         noise_schedule: Some(NoiseSchedule::Cosine),
-        ..Overrides::default()
+        ..Flags::default()
     };
     let found = infer("mine.pt", &header(&config), &flags).unwrap();
     // Attention stays where the blocks have it: at 1/8, 1/16 and 1/32 of the size there was, so at no level of three.
@@ -141,28 +141,28 @@ fn lacking_flags_are_named_together() {
 #[test]
 fn contradictions_name_the_flag() {
     let file = header(&preset("256x256_diffusion"));
-    let no = |flags: Overrides| message(infer("256x256_diffusion.pt", &file, &flags));
-    let d = Overrides::default;
-    assert!(no(Overrides { num_channels: Some(192), ..d() }).contains("--num_channels 192"));
-    assert!(no(Overrides { num_res_blocks: Some(3), ..d() }).contains("--num_res_blocks 3"));
-    assert!(no(Overrides { class_cond: Some(false), ..d() }).contains("--class_cond False"));
-    assert!(no(Overrides { learn_sigma: Some(false), ..d() }).contains("--learn_sigma False"));
-    assert!(no(Overrides { resblock_updown: Some(false), ..d() }).contains("--resblock_updown False"));
-    assert!(no(Overrides { use_scale_shift_norm: Some(false), ..d() }).contains("--use_scale_shift_norm False"));
-    assert!(no(Overrides { channel_mult: Some(vec![1.0, 2.0]), ..d() }).contains("--channel_mult"));
-    assert!(no(Overrides { attention_resolutions: Some(vec![16]), ..d() }).contains("--attention_resolutions"));
-    assert!(no(Overrides { num_head_channels: Some(48), ..d() }).contains("num_head_channels 48"));
-    assert!(no(Overrides { num_heads: Some(0), ..d() }).contains("num_heads 0"));
-    assert!(no(Overrides { num_heads_upsample: Some(2), ..d() }).contains("--num_heads_upsample 2"));
-    assert!(no(Overrides { diffusion_steps: Some(0), ..d() }).contains("diffusion_steps"));
+    let no = |flags: Flags| message(infer("256x256_diffusion.pt", &file, &flags));
+    let d = Flags::default;
+    assert!(no(Flags { num_channels: Some(192), ..d() }).contains("--num_channels 192"));
+    assert!(no(Flags { num_res_blocks: Some(3), ..d() }).contains("--num_res_blocks 3"));
+    assert!(no(Flags { class_cond: Some(false), ..d() }).contains("--class_cond False"));
+    assert!(no(Flags { learn_sigma: Some(false), ..d() }).contains("--learn_sigma False"));
+    assert!(no(Flags { resblock_updown: Some(false), ..d() }).contains("--resblock_updown False"));
+    assert!(no(Flags { use_scale_shift_norm: Some(false), ..d() }).contains("--use_scale_shift_norm False"));
+    assert!(no(Flags { channel_mult: Some(vec![1.0, 2.0]), ..d() }).contains("--channel_mult"));
+    assert!(no(Flags { attention_resolutions: Some(vec![16]), ..d() }).contains("--attention_resolutions"));
+    assert!(no(Flags { num_head_channels: Some(48), ..d() }).contains("num_head_channels 48"));
+    assert!(no(Flags { num_heads: Some(0), ..d() }).contains("num_heads 0"));
+    assert!(no(Flags { num_heads_upsample: Some(2), ..d() }).contains("--num_heads_upsample 2"));
+    assert!(no(Flags { diffusion_steps: Some(0), ..d() }).contains("diffusion_steps"));
     let classifier = header(&preset("64x64_classifier"));
-    let text = message(infer("c.pt", &classifier, &Overrides { classifier_depth: Some(2), ..d() }));
+    let text = message(infer("c.pt", &classifier, &Flags { classifier_depth: Some(2), ..d() }));
     assert!(text.contains("--classifier_depth 2"), "{text}");
-    let text = message(infer("c.pt", &classifier, &Overrides { classifier_pool: Some(Pool::Spatial), ..d() }));
+    let text = message(infer("c.pt", &classifier, &Flags { classifier_pool: Some(Pool::Spatial), ..d() }));
     assert!(text.contains("--classifier_pool spatial"), "{text}");
     // The base model's flags do not concern a classifier.
     let base =
-        Overrides { num_channels: Some(192), num_heads: Some(4), image_size: Some(64), class_cond: Some(true), ..d() };
+        Flags { num_channels: Some(192), num_heads: Some(4), image_size: Some(64), class_cond: Some(true), ..d() };
     assert_eq!(infer("c.pt", &classifier, &base).unwrap().config.unet, preset("64x64_classifier").unet);
 }
 
@@ -186,7 +186,7 @@ fn tensors_that_differ_are_listed_in_one_error() {
     assert!(text.contains("extra: surplus\\u{1b}[2J"), "{text}");
     assert_eq!(text.lines().count(), 5, "{text}");
     // Inference, without metadata, finds the same faults.
-    let text = message(infer("c.pt", &bad, &Overrides::default()));
+    let text = message(infer("c.pt", &bad, &Flags::default()));
     assert!(text.contains("missing: time_embed.2.bias"), "{text}");
 }
 
@@ -194,20 +194,20 @@ fn tensors_that_differ_are_listed_in_one_error() {
 fn other_files_are_no_diffusion_model() {
     let mut other = header(&preset("64x64_classifier"));
     other.tensors.retain(|name, _| name.starts_with("middle_block"));
-    let text = message(infer("bert.safetensors", &other, &Overrides::default()));
+    let text = message(infer("bert.safetensors", &other, &Flags::default()));
     assert!(text.contains("no guided-diffusion network") && text.contains("time_embed.0.weight"), "{text}");
-    let text = message(infer("empty", &Header::default(), &Overrides::default()));
+    let text = message(infer("empty", &Header::default(), &Flags::default()));
     assert!(text.contains("no guided-diffusion network"), "{text}");
     // The encoder of a network, without a head.
     let mut other = header(&preset("64x64_classifier"));
     other.tensors.retain(|name, _| !name.starts_with("out."));
-    assert!(message(infer("x", &other, &Overrides::default())).contains("head"));
+    assert!(message(infer("x", &other, &Flags::default())).contains("head"));
     // Shapes that would overflow anything.
     let mut other = header(&preset("64x64_classifier"));
     for name in ["time_embed.0.weight", "input_blocks.0.0.weight", "input_blocks.1.0.out_layers.0.weight"] {
         let info = other.tensors.get_mut(name).unwrap();
         info.shape.iter_mut().for_each(|d| *d = usize::MAX / 2);
-        infer("x", &other, &Overrides::default()).unwrap_err();
+        infer("x", &other, &Flags::default()).unwrap_err();
     }
 }
 
@@ -289,7 +289,7 @@ fn pasted_readme_lines_parse() {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        flags: Overrides,
+        flags: Flags,
     }
     let parse =
         |line: &str| Line::try_parse_from(line.split_whitespace()).unwrap_or_else(|e| panic!("{line}: {e}")).flags;
@@ -348,7 +348,7 @@ fn the_projects_own_models_carry_their_configuration() {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     for path in files.filter(|p| p.extension().is_some_and(|e| e == "safetensors")) {
         let model = Checkpoint::open(&path).unwrap();
-        let found = model.config(&Overrides::default()).unwrap();
+        let found = model.config(&Flags::default()).unwrap();
         assert_eq!(found.origin, Origin::Metadata);
         for name in model.header().tensors.keys() {
             model.tensor_f32(name).unwrap();

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use guided_diffusion::checkpoint::{Checkpoint, DType};
-use guided_diffusion::config::{Overrides, convert, presets};
+use guided_diffusion::config::{Flags, convert, presets};
 
 /// The most memory this process ever had resident, in MiB; mapped pages of files count.
 fn peak() -> u64 {
@@ -30,7 +30,7 @@ fn conversion_and_loading_stay_small() {
     assert!(megabytes(&wide) > 150);
     convert(&source, &config, Some(DType::F16), &half, go).unwrap();
     let made = Checkpoint::open(&half).unwrap();
-    assert_eq!(made.config(&Overrides::default()).unwrap().config, config);
+    assert_eq!(made.config(&Flags::default()).unwrap().config, config);
     for name in made.header().tensors.keys() {
         let (a, b) = (source.tensor_f32(name).unwrap(), made.tensor_f32(name).unwrap());
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= a.abs() * 5e-4 + 1e-7), "{name}");

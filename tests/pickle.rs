@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use guided_diffusion::Error;
 use guided_diffusion::checkpoint::{Checkpoint, DType};
-use guided_diffusion::config::{NoiseSchedule, Origin, Overrides, convert};
+use guided_diffusion::config::{Flags, NoiseSchedule, Origin, convert};
 
 fn pt(name: &str) -> std::path::PathBuf {
     common::fixture("pt").join(name)
@@ -122,12 +122,12 @@ fn honest_files_that_are_no_state_dict_say_so() {
 fn a_network_converts_from_both_formats() {
     let folder = std::env::temp_dir().join(format!("guided-diffusion-convert-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let flags = Overrides {
+    let flags = Flags {
         image_size: Some(8),
         num_heads: Some(1),
         noise_schedule: Some(NoiseSchedule::Cosine),
         predict_xstart: Some(true),
-        ..Overrides::default()
+        ..Flags::default()
     };
     let go = |_, _| ControlFlow::Continue(());
     let mut files = Vec::new();
@@ -137,7 +137,7 @@ fn a_network_converts_from_both_formats() {
         let out = folder.join(name).with_extension("safetensors");
         convert(&source, &config, None, &out, go).unwrap();
         let made = Checkpoint::open(&out).unwrap();
-        let found = made.config(&Overrides::default()).unwrap();
+        let found = made.config(&Flags::default()).unwrap();
         assert_eq!((&found.config, found.origin), (&config, Origin::Metadata));
         for tensor in source.header().tensors.keys() {
             assert_eq!(made.bytes(tensor).unwrap(), source.bytes(tensor).unwrap(), "{tensor}");

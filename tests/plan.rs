@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::{cases_of, fixture, model_config, sizes, synth};
 use guided_diffusion::checkpoint::synthetic;
-use guided_diffusion::config::{ModelConfig, Overrides, Role, parameters, presets};
+use guided_diffusion::config::{Flags, ModelConfig, Role, parameters, presets};
 use guided_diffusion::device::{Caps, Precision, mebibytes};
 use guided_diffusion::graph::{Graph, fuse, reference};
 use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
@@ -22,7 +22,7 @@ fn ample() -> Caps {
 
 fn builtin() -> ModelConfig {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion32.safetensors");
-    Checkpoint::open(path).unwrap().config(&Overrides::default()).unwrap().config
+    Checkpoint::open(path).unwrap().config(&Flags::default()).unwrap().config
 }
 
 fn small_cases(kind: &str) -> Vec<serde_json::Value> {

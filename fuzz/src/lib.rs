@@ -11,7 +11,7 @@ pub mod error;
 pub use error::{Error, Result};
 
 use checkpoint::Checkpoint;
-use config::Overrides;
+use config::Flags;
 
 /// Everything that a program does with a file it was given. Errors are fine; panics and exhaustion are not.
 pub fn use_file(bytes: Vec<u8>) {
@@ -29,7 +29,7 @@ pub fn use_file(bytes: Vec<u8>) {
         let _ = file.tensor_f16(name);
         file.release(name);
     }
-    if let Ok(found) = file.config(&Overrides::default()) {
+    if let Ok(found) = file.config(&Flags::default()) {
         assert!(found.config.validate().is_ok());
         let json = found.config.to_metadata().unwrap();
         assert_eq!(config::ModelConfig::from_metadata(&json).unwrap(), found.config);

@@ -102,7 +102,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a safetensors or .pt file; which one is told by its first bytes, not by its name.
+    /// Opens a safetensors or .pt file; its first bytes decide which, not its name.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_nested(path, None)

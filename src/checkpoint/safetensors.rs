@@ -16,7 +16,7 @@ const LENGTH: u64 = 8;
 const MAX_HEADER: u64 = 16 << 20;
 
 impl Header {
-    /// How many bytes from the file's start [`Header::parse`] needs, told by the file's first 8 bytes.
+    /// How many bytes from the file's start [`Header::parse`] needs, as the file's first 8 bytes say.
     pub fn prefix_len(file: &str, first: &[u8]) -> Result<u64> {
         let Some(length) = first.first_chunk::<8>() else {
             let reason = format!("{} bytes are too few for a safetensors file", first.len());

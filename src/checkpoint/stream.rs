@@ -7,7 +7,7 @@ use super::dtype::Decoder;
 use super::{Header, TensorInfo, malformed, safetensors};
 use crate::error::Result;
 
-/// Bytes that tell the header's length.
+/// Bytes that hold the header's length.
 const LENGTH: usize = 8;
 
 /// A file that is being read.
@@ -47,7 +47,7 @@ impl Stream {
         self.header.as_ref()
     }
 
-    /// Bytes of the whole file, as its header tells, once that is there.
+    /// Bytes of the whole file, as its header says, once that is there.
     pub fn described(&self) -> Option<u64> {
         self.header.as_ref().map(|_| self.described)
     }
@@ -56,7 +56,7 @@ impl Stream {
     /// After each call, look for [`Stream::header`] and take what [`Stream::is_ready`].
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] for a file that is none, bytes after its end, a tensor that memory cannot hold.
+    /// [`crate::Error::Checkpoint`] for a file that is not a checkpoint, bytes after its end, a tensor that memory cannot hold.
     pub fn push(&mut self, piece: &[u8]) -> Result<usize> {
         let used = if self.header.is_none() {
             self.push_header(piece)?

@@ -152,7 +152,7 @@ impl Seek for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            // There is no one to tell about a failure, and nothing else to do.
+            // A failure cannot be reported from here, and nothing else can be done.
             let _ = std::fs::remove_file(&self.temporary);
             self.forget();
         }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::values::{Interval, PrecisionArg, Sampler, Shard};
 use crate::checkpoint::DType;
-use crate::config::Overrides;
+use crate::config::Flags;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
@@ -149,7 +149,7 @@ pub struct RunArgs {
     /// [default: the input's own, else all]
     #[arg(long, value_name = "CLASS,...")]
     pub class: Vec<String>,
-    /// Images in all [default: the noise file's or the input's, else eight a class for the built-in model, else one
+    /// Images in all [default: the noise file's or the input's, else eight per class for the built-in model, else one
     /// batch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true,
         conflicts_with = "num_samples")]
@@ -161,7 +161,7 @@ pub struct RunArgs {
     /// How to step [default: ddim for ddim steps, and for the built-in model without --steps; else ancestral]
     #[arg(long, value_enum, conflicts_with = "use_ddim")]
     pub sampler: Option<Sampler>,
-    /// Steps: a count (250), counts a section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250]
+    /// Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true, conflicts_with = "timestep_respacing")]
     pub steps: Option<String>,
     /// Randomness of the DDIM sampler, 0 to 1 [default: 0]
@@ -190,7 +190,7 @@ pub struct RunArgs {
     pub json: bool,
     /// The public scripts' flags.
     #[command(flatten)]
-    pub flags: Overrides,
+    pub flags: Flags,
 }
 
 /// Which adapter, and how it computes.
@@ -206,7 +206,7 @@ pub struct DeviceArgs {
     /// without its guarantee of right results (docs/performance.md)
     #[arg(long)]
     pub tensor_cores: bool,
-    /// Time for measuring which kernels are fastest here, once a device and driver; 0 for none
+    /// Time for measuring which kernels are fastest here, once per device and driver; 0 for none
     /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub tune_budget: Option<f64>,
@@ -240,7 +240,7 @@ pub struct ConvertArgs {
     pub json: bool,
     /// The public scripts' flags.
     #[command(flatten)]
-    pub flags: Overrides,
+    pub flags: Flags,
 }
 
 impl ConvertArgs {
@@ -276,7 +276,7 @@ pub struct InfoArgs {
     pub json: bool,
     /// The public scripts' flags.
     #[command(flatten)]
-    pub flags: Overrides,
+    pub flags: Flags,
 }
 
 /// `adapters`' arguments.

@@ -1,7 +1,7 @@
 //! `bench`: how fast the network runs here, op by op, and how that compares with a plain matrix product.
 //!
 //! The matrix product is what the adapter reaches with our own best kernel for it: a network cannot be expected to beat
-//! it by much, and the ratio of the two tells good kernels from a fast adapter.
+//! it by much, and the ratio of the two separates good kernels from a fast adapter.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::BenchArgs;
+use super::console::{note, print, print_json};
 use super::device::Device;
-use super::{note, open_model, print, print_json, problems};
+use super::models::open_model;
+use super::workloads::{self, time};
 use crate::checkpoint::Checkpoint;
-use crate::config::{ModelConfig, Overrides, Role, presets};
+use crate::config::{Flags, ModelConfig, Role, presets};
 use crate::device::{Precision, mebibytes};
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
@@ -48,13 +50,13 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let precision = args.device.precision.map(Into::into).unwrap_or_default();
     if let Some(op) = &args.op {
         let gpu = Device::open(&args.device).await?.gpu;
-        return problems::operation(&gpu, op, precision, args.runs, args.json).await;
+        return workloads::operation(&gpu, op, precision, args.runs, args.json).await;
     }
     let (work, checkpoint, config) = subject(args.model.as_deref(), args.arch.as_deref())?;
     let device = Device::open(&args.device).await?;
     let gpu = Arc::clone(&device.gpu);
     if config.role == Role::Classifier && args.arch.is_some() {
-        return problems::guidance(&gpu, &work, &config, args).await;
+        return workloads::guidance(&gpu, &work, &config, args).await;
     }
     let plan = PlanOptions { precision, ..PlanOptions::default() };
     let batch = args.batch.map_or_else(|| usual_batch(args.arch.as_deref()), |n| n as usize);
@@ -150,37 +152,20 @@ pub fn usual_batch(arch: Option<&str>) -> usize {
 /// What opening the model gives; [`Error::Options`] for an unknown architecture.
 pub fn subject(model: Option<&Path>, arch: Option<&str>) -> Result<(String, Checkpoint, ModelConfig)> {
     let Some(name) = arch else {
-        let (checkpoint, found) = open_model(model, &Overrides::default())?;
+        let (checkpoint, found) = open_model(model, &Flags::default())?;
         return Ok((checkpoint.name().to_string(), checkpoint, found.config));
     };
-    if name == problems::SMALL {
-        let config = problems::small();
+    if name == workloads::SMALL {
+        let config = workloads::small();
         return Ok((name.into(), Checkpoint::synthetic(&config, 0)?, config));
     }
     let preset = presets::by_name(name).ok_or_else(|| {
-        let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).chain([problems::SMALL]).collect();
+        let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).chain([workloads::SMALL]).collect();
         let shown: String = name.chars().take(40).collect();
         Error::Options(format!("architecture {shown:?} is unknown; there are {}", known.join(", ")))
     })?;
     let config = preset.config();
     Ok((name.into(), Checkpoint::synthetic(&config, 0)?, config))
-}
-
-/// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.
-///
-/// # Errors
-/// A lost device.
-pub async fn time(program: &mut Program, runs: u32) -> Result<f64> {
-    let mut times = Vec::new();
-    for run in 0..=runs {
-        let start = Instant::now();
-        program.run(Segment::Network).await?;
-        program.gpu().finish().await?;
-        if run > 0 {
-            times.push(start.elapsed().as_secs_f64());
-        }
-    }
-    Ok(median(times).max(1e-9))
 }
 
 /// Seconds in which the host writes a step's inputs and records its commands: the median, after one that warms up. What
@@ -256,7 +241,7 @@ fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
 async fn matmul(gpu: &Arc<Gpu>, runs: u32) -> Result<(f64, usize)> {
     let mut best = (0.0, SIDES[0]);
     for side in SIDES {
-        let (fastest, _) = match problems::fastest(gpu, &problems::matmul(side)?, Precision::F32, runs.min(3)).await {
+        let (fastest, _) = match workloads::fastest(gpu, &workloads::matmul(side)?, Precision::F32, runs.min(3)).await {
             // A larger one would not fit either.
             Err(Error::Limit { .. }) => break,
             found => found?,

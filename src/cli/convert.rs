@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::args::ConvertArgs;
+use super::console::{note, print, print_json};
+use super::imagenet;
 use super::progress::Bytes;
-use super::{Outcome, imagenet, note, print, print_json};
+use super::values::Ended;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Origin, Overrides, Role, convert};
+use crate::config::{Flags, Origin, Role, convert};
 use crate::device::mebibytes;
 use crate::{Error, Result};
 
@@ -20,7 +22,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Options`] for names that do not go together; what opening, reading and writing give.
-pub fn run(args: &ConvertArgs, stop: &AtomicBool) -> Result<Outcome> {
+pub fn run(args: &ConvertArgs, stop: &AtomicBool) -> Result<Ended> {
     let files = args.files();
     match (files.len(), &args.out) {
         (0, _) => return Err(Error::Options("give the checkpoint to convert".into())),
@@ -35,11 +37,11 @@ pub fn run(args: &ConvertArgs, stop: &AtomicBool) -> Result<Outcome> {
             Some(report) => reports.push(report),
             None => {
                 note(&format!("stopped: {} was not written", out.display()));
-                return Ok(Outcome::Interrupted);
+                return Ok(Ended::Interrupted);
             }
         }
     }
-    if args.json { print_json(&reports).map(|()| Outcome::Done) } else { Ok(Outcome::Done) }
+    if args.json { print_json(&reports).map(|()| Ended::Done) } else { Ok(Ended::Done) }
 }
 
 /// Converts one file; None where it was stopped.
@@ -51,7 +53,7 @@ fn one(file: &Path, out: &Path, args: &ConvertArgs, stop: &AtomicBool) -> Result
     }
     let mut config = found.config;
     if config.role == Role::Classifier && found.origin == Origin::Shapes && args.flags.noise_schedule.is_none() {
-        // Nothing in the file tells it, and a wrong one is found out only when the classifier is to guide.
+        // Nothing in the file says it, and a wrong one is found out only when the classifier is to guide.
         note("note: noise_schedule linear is assumed; give --noise_schedule where the classifier's model has another");
     }
     if config.class_names.is_empty() && found.public.is_some() {
@@ -73,7 +75,7 @@ fn one(file: &Path, out: &Path, args: &ConvertArgs, stop: &AtomicBool) -> Result
     }
     let bytes = std::fs::metadata(out).map_err(|e| Error::io(out, e))?.len();
     // What was written is what will be read.
-    let role = Checkpoint::open(out)?.config(&Overrides::default())?.config.role;
+    let role = Checkpoint::open(out)?.config(&Flags::default())?.config.role;
     if args.json {
         return Ok(Some(json!({
             "file": file.display().to_string(),

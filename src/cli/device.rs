@@ -1,13 +1,13 @@
 //! The device of a command, and what is remembered of it between runs: measured choices of kernels and compiled code.
 //!
-//! What is remembered only saves time, so that nothing about it ends a run: a broken or unwritable file is told and done
+//! What is remembered only saves time, so that nothing about it ends a run: a broken or unwritable file is reported and done
 //! without.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::DeviceArgs;
-use super::note;
+use super::console::note;
 use super::values::PrecisionArg;
 use crate::config::ModelConfig;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
@@ -60,7 +60,7 @@ impl Device {
     pub async fn choices(
         &self,
         config: &ModelConfig,
-        guide: Option<&ModelConfig>,
+        classifier: Option<&ModelConfig>,
         options: &SessionOptions,
         evaluations: usize,
     ) -> Result<TuningCache> {
@@ -69,7 +69,7 @@ impl Device {
         let budget = self.budget.unwrap_or(usual);
         if self.cache.is_some() && budget > 0.0 {
             let how = TuneOptions { budget: Some(budget), ..TuneOptions::default() };
-            let report = Session::tune(&self.gpu, config, guide, options, &mut known, &how).await?;
+            let report = Session::tune(&self.gpu, config, classifier, options, &mut known, &how).await?;
             self.remember(&known, &report);
             if report.left > 0 {
                 note(&format!(

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-/// Synset id and names, a class a line, in the public models' order (that of the ids). From timm; see NOTICE.
+/// Synset id and names, one class per line, in the public models' order (that of the ids). From timm; see NOTICE.
 const TABLE: &str = include_str!("imagenet.tsv");
 
 /// Ids and names.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
-use super::{imagenet, open_model, print, print_json};
+use super::console::{print, print_json};
+use super::imagenet;
+use super::models::open_model;
 use crate::Result;
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin};
@@ -32,13 +34,13 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         let plan = PlanOptions { precision, ..PlanOptions::default() };
         let low_size = args.flags.small_size.unwrap_or(0);
         let options = SessionOptions { batch: args.batch as usize, low_size, plan, ..SessionOptions::default() };
-        let guide = match args.classifier.as_deref().or(args.flags.classifier_path.as_deref()) {
+        let classifier = match args.classifier.as_deref().or(args.flags.classifier_path.as_deref()) {
             Some(path) => Some(open_model(Some(path), &args.flags)?.1.config),
             None => None,
         };
         // No device is asked, and what a plan takes is the same on all that can compute in its precision.
         let caps = Caps { shader_f16: precision == Precision::F16, ..Caps::webgpu_defaults() };
-        return print(&Session::plan(&caps, &found.config, guide.as_ref(), &options)?.to_string());
+        return print(&Session::plan(&caps, &found.config, classifier.as_ref(), &options)?.to_string());
     }
     let mut text = describe(checkpoint.name(), header, &found);
     if args.tensors {
@@ -90,7 +92,7 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
         (
             "network",
             format!(
-                "{} channels x ({}), {} residual blocks a level, {} resampling, {} embedding",
+                "{} channels x ({}), {} residual blocks per level, {} resampling, {} embedding",
                 unet.model_channels,
                 mult.join(", "),
                 unet.num_res_blocks,

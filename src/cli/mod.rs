@@ -4,32 +4,32 @@ mod adapters;
 pub mod args;
 mod bench;
 pub mod classes;
+mod console;
 mod convert;
 mod device;
 pub mod imagenet;
 mod info;
 pub mod input;
-mod low;
+mod low_res;
 pub mod models;
 pub mod npy;
 pub mod output;
-mod problems;
 pub mod progress;
 pub mod request;
 mod sample;
 pub mod stage;
 mod tune;
 pub mod values;
+mod workloads;
 
-use std::io::{ErrorKind, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::checkpoint::{Checkpoint, writer};
-use crate::config::{Inferred, Overrides};
+use self::console::note;
+use self::values::Ended;
+use crate::checkpoint::writer;
 use crate::{Error, Result};
 
 /// Exit code of impossible arguments, clap's own.
@@ -65,19 +65,10 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a command that can be stopped ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// All is there.
-    Done,
-    /// Ctrl-C ended it; what was finished is there.
-    Interrupted,
-}
-
-fn code(outcome: Outcome) -> ExitCode {
+fn code(outcome: Ended) -> ExitCode {
     match outcome {
-        Outcome::Done => ExitCode::SUCCESS,
-        Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+        Ended::Done => ExitCode::SUCCESS,
+        Ended::Interrupted => ExitCode::from(INTERRUPTED),
     }
 }
 
@@ -99,34 +90,4 @@ fn stop_on_interrupt(said: &'static str) -> &'static AtomicBool {
         note("note: Ctrl-C cannot be caught here; an interrupted run keeps nothing");
     }
     &STOP
-}
-
-/// Opens a checkpoint, or the built-in model, and finds its configuration.
-fn open_model(path: Option<&Path>, flags: &Overrides) -> Result<(Checkpoint, Inferred)> {
-    let checkpoint = match path {
-        Some(path) => Checkpoint::open(path)?,
-        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec())?,
-    };
-    let found = checkpoint.config(flags)?;
-    Ok((checkpoint, found))
-}
-
-/// Writes to standard output. A reader that has gone away, such as `head`, is no error.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", e)),
-        _ => Ok(()),
-    }
-}
-
-/// Writes one line of JSON to standard output.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).map_err(|e| Error::io("standard output", e.into()))?;
-    print(&(text + "\n"))
-}
-
-/// Tells the user something beside the result. `eprintln!` would panic where standard error is closed.
-fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::args::{SampleArgs, UpsampleArgs};
-use super::{imagenet, note, open_model};
+use super::console::note;
+use super::imagenet;
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, Inferred, ModelConfig, Overrides, Role};
+use crate::config::{self, Flags, Inferred, ModelConfig, Role};
 use crate::session::Source;
 use crate::{Error, Result};
 
@@ -32,7 +33,7 @@ pub struct Models {
 }
 
 impl Opened {
-    fn open(path: Option<&Path>, flags: &Overrides) -> Result<Self> {
+    fn open(path: Option<&Path>, flags: &Flags) -> Result<Self> {
         let (checkpoint, found) = open_model(path, flags)?;
         for remark in &found.remarks {
             note(&format!("note: {}: {remark}", checkpoint.name()));
@@ -60,13 +61,23 @@ impl Opened {
                  --upsampler"
             ),
             (_, Role::Classifier) => {
-                format!("{name} is a classifier: it judges images and makes none; give it as --classifier")
+                format!("{name} is a classifier: it classifies images and makes none; give it as --classifier")
             }
             (Role::Upsampler, _) => format!("{name} is a diffusion model: it makes images and enlarges none"),
             (_, Role::Diffusion) => format!("{name} is a diffusion model, not a {role}"),
         };
         Err(Error::Options(why))
     }
+}
+
+/// Opens a checkpoint, or the built-in model, and finds its configuration.
+pub fn open_model(path: Option<&Path>, flags: &Flags) -> Result<(Checkpoint, Inferred)> {
+    let checkpoint = match path {
+        Some(path) => Checkpoint::open(path)?,
+        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec())?,
+    };
+    let found = checkpoint.config(flags)?;
+    Ok((checkpoint, found))
 }
 
 impl Models {
@@ -85,8 +96,7 @@ impl Models {
             None => None,
             Some(path) => {
                 // The network's flags are those of the first model, as in the public scripts.
-                let own =
-                    Overrides { large_size: flags.large_size, small_size: flags.small_size, ..Overrides::default() };
+                let own = Flags { large_size: flags.large_size, small_size: flags.small_size, ..Flags::default() };
                 Some(Opened::open(Some(path), &own).map_err(advise)?.expect(Role::Upsampler)?)
             }
         };
@@ -132,7 +142,7 @@ impl Models {
 }
 
 /// Opens a classifier for `model`.
-fn classifier(path: &Path, flags: &Overrides, model: &ModelConfig) -> Result<Opened> {
+fn classifier(path: &Path, flags: &Flags, model: &ModelConfig) -> Result<Opened> {
     let opened = Opened::open(Some(path), flags)?;
     let (name, header) = (opened.checkpoint.name(), opened.checkpoint.header());
     let found = config::infer_classifier(name, header, flags, model)?;

@@ -267,7 +267,7 @@ fn warn_of_pictures(folder: &Path) {
     let is_picture = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "png");
     let count = std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count());
     if count > 0 {
-        super::note(&format!(
+        super::console::note(&format!(
             "note: {}: {count} PNGs are here already; those whose names this run does not write stay",
             folder.display()
         ));

@@ -1,4 +1,4 @@
-//! Progress bars: of sampling (steps done, time left, images a second) and of files. Silent where standard error is no
+//! Progress bars: of sampling (steps done, time left, images per second) and of files. Silent where standard error is no
 //! terminal.
 
 use std::io::IsTerminal;
@@ -28,7 +28,7 @@ impl Progress {
             bar.set_style(style);
         }
         let progress = Self { bar, start: Instant::now(), images: 0, total: images, stage: String::new() };
-        progress.tell();
+        progress.show();
         if shown {
             progress.bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -38,7 +38,7 @@ impl Progress {
     /// Stage `number` of `of` begins; nothing is said of the only one.
     pub fn stage(&mut self, number: usize, of: usize) {
         self.stage = if of > 1 { format!("stage {number} of {of}, ") } else { String::new() };
-        self.tell();
+        self.show();
     }
 
     /// One denoising step is done.
@@ -49,7 +49,7 @@ impl Progress {
     /// So many images more are finished.
     pub fn finished(&mut self, images: usize) {
         self.images += images;
-        self.tell();
+        self.show();
     }
 
     /// Time since the start.
@@ -62,7 +62,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    fn tell(&self) {
+    fn show(&self) {
         let rate = match self.images {
             0 => String::new(),
             n => format!(", {:.2} images/s", n as f64 / self.start.elapsed().as_secs_f64().max(1e-9)),

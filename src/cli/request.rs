@@ -1,7 +1,6 @@
 //! What a sampling command means: arguments, the models' configurations and the defaults, settled before any GPU work.
 
 use std::ops::Range;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,16 +10,16 @@ use super::input::Labeled;
 use super::models::Models;
 use super::output::Record;
 use super::stage::{Stage, Wishes};
-use super::values::Sampler;
+use super::values::{Sampler, file_name, index};
 use super::{imagenet, input};
 use crate::device::Precision;
 use crate::image::Grid;
 use crate::recipe::{self, Recipe, Subject};
 use crate::{Error, Result};
 
-/// Images a class where the built-in model is asked for nothing in particular.
+/// Images per class where the built-in model is asked for nothing in particular.
 const BUILT_IN_COLUMNS: u32 = 8;
-/// Classes that a grid gives a row each, and a grid's parameters list; more would be a tower.
+/// Classes that a grid gives a row each, and a grid's parameters list; more would make it unreadably tall.
 const MAX_ROWS: usize = 64;
 
 /// Images to enlarge.
@@ -91,7 +90,7 @@ impl Request {
         let (classes, class_names) = models.classes()?;
         let labels = classes_of(classes, &class_names).select(&run.class)?;
         let usual = match &run.noise {
-            Some(file) => small(input::noise_count(file)?, "a noise file")?,
+            Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None if models.first.built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
             None => stages[0].batch,
         };
@@ -108,7 +107,7 @@ impl Request {
         let given = [images.height(), images.width(), images.channels()];
         stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
         let name = args.input().map(file_name).unwrap_or_default();
-        let count = small(images.count(), "an input")?;
+        let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;
         let labels = match &input.labels {
             _ if !run.class.is_empty() => classes_of(classes, &class_names).select(&run.class)?,
@@ -126,7 +125,7 @@ impl Request {
             None if classes == 0 => Vec::new(),
             None => {
                 return Err(Error::Options(format!(
-                    "{name} does not say its images' classes, which this model needs; give --class, one or one an image"
+                    "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
                 )));
             }
         };
@@ -141,7 +140,7 @@ impl Request {
     fn of_run(run: &RunArgs, usual: u32) -> Result<Self> {
         let flags = &run.flags;
         let count = match run.count.map(|n| n as usize).or(flags.num_samples) {
-            Some(n) => small(n, "a run")?,
+            Some(n) => index(n, "a run")?,
             None => usual,
         };
         let end = run.first.checked_add(count).ok_or_else(|| {
@@ -257,9 +256,9 @@ impl Request {
         recipe::texts(&parameters, &recipe.command_for(self.class_words.as_deref(), first, count))
     }
 
-    /// A row a class where that gives a full grid, else nearly a square.
+    /// One row per class where that gives a full grid, else nearly a square.
     pub fn grid(&self) -> Grid {
-        // An input's labels are one an image, not one a row.
+        // An input has one label per image, not one per row.
         let classes = if self.input.is_none() { self.labels.len() } else { 0 };
         let (count, gap) = (self.indices.len(), 2);
         if (2..=MAX_ROWS).contains(&classes) && count.is_multiple_of(classes) {
@@ -290,14 +289,4 @@ fn classes_of(count: usize, names: &[String]) -> Classes<'_> {
 /// The batch that makes `count` images in as few runs as `most` at a time would, with the least padding.
 fn balanced(count: u32, most: u32) -> u32 {
     count.div_ceil(count.div_ceil(most.max(1)).max(1))
-}
-
-/// A count that is an image index.
-pub(super) fn small(n: usize, what: &str) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; {} is the most", u32::MAX)))
-}
-
-pub(super) fn file_name(path: &Path) -> String {
-    // Without the folder: pictures are published, and paths tell about their maker.
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
+use super::console::{note, print, print_json};
 use super::device::Device;
-use super::low::Low;
+use super::input;
+use super::low_res::LowRes;
 use super::models::{Models, Opened};
 use super::output::{Layout, Output};
 use super::progress::Progress;
 use super::request::Request;
 use super::stage::Stage;
-use super::{Outcome, input, note, print, print_json};
+use super::values::Ended;
 use crate::gpu::Gpu;
 use crate::image::Images;
 use crate::plan::PlanOptions;
@@ -28,7 +30,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Options`] for what cannot be asked for, before any work; later the device's errors.
-pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Outcome> {
+pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Ended> {
     if args.small_out.as_ref() == Some(&args.run.out) {
         return Err(Error::Options("--out and --small-out name the same place".into()));
     }
@@ -41,14 +43,14 @@ pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Outcome> {
 ///
 /// # Errors
 /// As [`sample`]; files that hold no images.
-pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Outcome> {
+pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Ended> {
     let Some(path) = args.input() else {
         return Err(Error::Options("give the images to enlarge as --input".into()));
     };
     let models = Models::of_upsample(args)?;
     let labeled = input::images(path)?;
     let request = Request::upsample(args, &models, &labeled)?;
-    Job { run: &args.run, small_out: None, request, stop }.work(models, Some(Low::Input(labeled.images))).await
+    Job { run: &args.run, small_out: None, request, stop }.work(models, Some(LowRes::Input(labeled.images))).await
 }
 
 /// A settled run with what it writes to.
@@ -68,9 +70,9 @@ struct Done {
 }
 
 impl Job<'_> {
-    async fn work(&self, models: Models, input: Option<Low>) -> Result<Outcome> {
+    async fn work(&self, models: Models, input: Option<LowRes>) -> Result<Ended> {
         let request = &self.request;
-        let Some(last) = request.stages.last() else { return Ok(Outcome::Done) };
+        let Some(last) = request.stages.last() else { return Ok(Ended::Done) };
         let noise = self.noise()?;
         let mut output = Output::create(&self.run.out, layout(request, last))?;
         let mut small = match (self.small_out, request.stages.first()) {
@@ -82,38 +84,40 @@ impl Job<'_> {
         let gpu = Arc::clone(&device.gpu);
         let Models { first, classifier, upsampler } = models;
         // A stack that would fail at its second stage fails here.
-        for (stage, (model, guide)) in request.stages.iter().zip(pairs(&first, classifier.as_ref(), upsampler.as_ref()))
+        for (stage, (model, classifier)) in
+            request.stages.iter().zip(pairs(&first, classifier.as_ref(), upsampler.as_ref()))
         {
-            Session::plan(gpu.caps(), model.config(), guide.map(Opened::config), &self.options(stage))?;
+            Session::plan(gpu.caps(), model.config(), classifier.map(Opened::config), &self.options(stage))?;
         }
 
         let runs = |stage: &Stage| request.indices.len().div_ceil(request.batch(stage) as usize);
         let steps: usize = request.stages.iter().map(|stage| runs(stage) * stage.steps).sum();
         let mut progress = Progress::new(steps as u64, request.indices.len());
         let mut done = Done::default();
-        let mut low = input;
+        let mut low_res = input;
         let mut files = [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten();
         let mut interrupted = false;
         for (k, stage) in request.stages.iter().enumerate() {
-            let Some((model, guide)) = files.next() else { break };
+            let Some((model, classifier)) = files.next() else { break };
             progress.stage(k + 1, request.stages.len());
             let is_last = k + 1 == request.stages.len();
-            let (config, judge) = (model.config(), guide.as_ref().map(Opened::config));
             let mut options = self.options(stage);
-            options.choices = device.choices(config, judge, &options, runs(stage) * stage.steps).await?;
+            let evaluations = runs(stage) * stage.steps;
+            let config = classifier.as_ref().map(Opened::config);
+            options.choices = device.choices(model.config(), config, &options, evaluations).await?;
             let mut session =
-                Session::load_guided(&gpu, model.source(), guide.as_ref().map(Opened::source), &options).await?;
+                Session::load_guided(&gpu, model.source(), classifier.as_ref().map(Opened::source), &options).await?;
             device.remember_pipelines();
             session.warnings().iter().for_each(|warning| note(warning));
             // The files' pages are no longer needed.
-            drop((model, guide));
-            let mut made = Low::made(stage, request.indices.start);
+            drop((model, classifier));
+            let mut made = LowRes::made(stage, request.indices.start);
             for start in request.indices.clone().step_by(request.batch(stage) as usize) {
                 let indices = start..request.indices.end.min(start.saturating_add(request.batch(stage)));
-                let low = low.as_ref().map(|low| low.rows(indices.clone())).transpose()?;
+                let enlarged = low_res.as_ref().map(|low_res| low_res.rows(indices.clone())).transpose()?;
                 let rows = noise.as_deref().filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
                 let Some((images, first)) =
-                    self.batch(&mut session, stage, indices.clone(), low, rows, &progress).await?
+                    self.batch(&mut session, stage, indices.clone(), enlarged, rows, &progress).await?
                 else {
                     interrupted = true;
                     break;
@@ -139,7 +143,7 @@ impl Job<'_> {
             if interrupted {
                 break;
             }
-            low = Some(made);
+            low_res = Some(made);
             // Its memory is free before the next stage takes its own.
             drop(session);
             gpu.finish().await?;
@@ -154,7 +158,7 @@ impl Job<'_> {
         }
         let path = output.finish()?;
         self.report(&gpu, path.is_some(), &done)?;
-        Ok(if interrupted { Outcome::Interrupted } else { Outcome::Done })
+        Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
     /// The noise file's values, checked against the first stage.
@@ -250,7 +254,7 @@ impl Job<'_> {
         }
         let first = first_step.map_or_else(String::new, |t| format!("; first step after {:.1} s", t.as_secs_f64()));
         let plural = if written == 1 { "" } else { "s" };
-        print(&format!("{out}: {written} image{plural} in {seconds:.1} s ({rate:.2} a second) on {adapter}{first}\n"))
+        print(&format!("{out}: {written} image{plural} in {seconds:.1} s ({rate:.2} per second) on {adapter}{first}\n"))
     }
 }
 

@@ -1,8 +1,7 @@
 //! One model's part of a run: how it steps, with what noise and guidance. A stack has two.
 
 use super::models::Opened;
-use super::request::{file_name, small};
-use super::values::{Interval, Sampler};
+use super::values::{Interval, Sampler, file_name, index};
 use crate::config::presets;
 use crate::recipe::{Guidance, StageRecipe};
 use crate::sampler::schedule::{Method, Schedule};
@@ -41,7 +40,7 @@ pub struct Stage {
     pub conditional: bool,
     /// Height and width of its images.
     pub size: usize,
-    /// Values a pixel of its images.
+    /// Values per pixel of its images.
     pub channels: usize,
     /// An upsampler's input size, or 0.
     pub low_size: usize,
@@ -70,7 +69,7 @@ impl Stage {
         let usual = (BATCH_PIXELS / size.saturating_mul(size)).clamp(1, 16) as u32;
         let batch = match wishes.batch {
             None => usual,
-            Some(n) => small(n, "a batch").and_then(|n| match n {
+            Some(n) => index(n, "a batch").and_then(|n| match n {
                 1..=4096 => Ok(n),
                 _ => Err(Error::Options(format!("a batch of {n} images; give 1 to 4096"))),
             })?,
@@ -98,7 +97,7 @@ impl Stage {
     /// Guides the stage of `model` by `classifier`; without a scale by the published one of a public file.
     ///
     /// # Errors
-    /// [`Error::Options`] for a scale or an interval that is none.
+    /// [`Error::Options`] for an impossible scale or interval.
     pub fn guide(
         &mut self,
         model: &Opened,

@@ -5,8 +5,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::TuneArgs;
+use super::bench;
+use super::console::{note, print, print_json};
 use super::device::Device;
-use super::{bench, note, print, print_json};
 use crate::gpu::tuner::{TuneOptions, Tuned};
 use crate::plan::PlanOptions;
 use crate::plan::tuning::TuningCache;

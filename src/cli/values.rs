@@ -1,11 +1,22 @@
-//! Values that arguments take, each checked as it is read.
+//! Values that arguments take, each checked as it is read, and small values that commands share.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::ValueEnum;
 
 use crate::device::Precision;
 use crate::sampler::respace::Respacing;
+use crate::{Error, Result};
+
+/// How a command that can be stopped ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All is there.
+    Done,
+    /// Ctrl-C ended it; what was finished is there.
+    Interrupted,
+}
 
 /// `--sampler`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,13 +109,13 @@ impl Sampler {
     /// The sampler and steps that the arguments mean, with the defaults of the model.
     ///
     /// # Errors
-    /// [`crate::Error::Options`] for an impossible spec.
+    /// [`Error::Options`] for an impossible spec.
     pub fn resolve(
         sampler: Option<Self>,
         steps: Option<&str>,
         built_in: bool,
         diffusion_steps: usize,
-    ) -> crate::Result<(Self, Respacing)> {
+    ) -> Result<(Self, Respacing)> {
         let respacing = match (steps, sampler) {
             (Some(spec), _) => spec.parse()?,
             (None, Some(Self::Ddim)) => Respacing::Ddim(25),
@@ -115,6 +126,19 @@ impl Sampler {
         let implied = if matches!(respacing, Respacing::Ddim(_)) { Self::Ddim } else { Self::Ancestral };
         Ok((sampler.unwrap_or(implied), respacing))
     }
+}
+
+/// A count that is an image index.
+///
+/// # Errors
+/// [`Error::Options`] for a larger one; `what` has them.
+pub fn index(n: usize, what: &str) -> Result<u32> {
+    u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; {} is the most", u32::MAX)))
+}
+
+/// A file's name without its folder: pictures are published, and paths tell about their maker.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

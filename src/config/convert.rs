@@ -16,7 +16,7 @@ const PIECE: usize = 1 << 18;
 /// for finite values. The file appears when it is complete, or not at all.
 ///
 /// With `dtype`, weights of two and more dimensions get that type; vectors (biases, norms) keep float32, or what they
-/// have: they are a thousandth of the file and half of its precision. `progress` is told the bytes read so far and in
+/// have: they are a thousandth of the file and half of its precision. `progress` gets the bytes read so far and in
 /// all, and may stop the work. Memory stays within a few MiB, and one tensor where a .pt file's is not contiguous.
 pub fn convert(
     checkpoint: &Checkpoint,

@@ -5,7 +5,7 @@
 
 use super::presets::{self, Preset};
 use super::shapes::{self, Shapes};
-use super::{ModelConfig, Overrides, Role, metadata};
+use super::{Flags, ModelConfig, Role, metadata};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::error::{Error, Result};
 
@@ -35,7 +35,7 @@ pub struct Inferred {
 
 impl Checkpoint {
     /// The configuration of this file. See [`infer`].
-    pub fn config(&self, flags: &Overrides) -> Result<Inferred> {
+    pub fn config(&self, flags: &Flags) -> Result<Inferred> {
         infer(self.name(), self.header(), flags)
     }
 }
@@ -43,7 +43,7 @@ impl Checkpoint {
 /// Infers the configuration of a file with this header, and checks that the tensors are its parameters.
 ///
 /// A classifier listens to the `classifier_*` flags, and an upsampler to `large_size`, as in the public scripts.
-pub fn infer(file: &str, header: &Header, flags: &Overrides) -> Result<Inferred> {
+pub fn infer(file: &str, header: &Header, flags: &Flags) -> Result<Inferred> {
     let public = presets::by_tensors(file, header);
     let mut found = if let Some(json) = header.metadata.get(metadata::KEY) {
         let config = ModelConfig::from_metadata(json).map_err(|e| name_file(file, e))?;
@@ -56,7 +56,7 @@ pub fn infer(file: &str, header: &Header, flags: &Overrides) -> Result<Inferred>
     };
     // The tensors first: a file that lost some should say so, whatever the flags are.
     super::check(file, header, &found.config).map_err(|e| name_file(file, e))?;
-    contradictions(file, &found.config, flags)?;
+    flags.agree(file, &of_tensors(&found.config, flags))?;
     override_size(&mut found, flags);
     override_rest(&mut found, flags)?;
     found.config.validate().map_err(|e| name_file(file, e))?;
@@ -64,12 +64,12 @@ pub fn infer(file: &str, header: &Header, flags: &Overrides) -> Result<Inferred>
     Ok(found)
 }
 
-/// As [`infer`], of a classifier for `model`: nothing but flags tells the process of a file without metadata, and a
+/// As [`infer`], of a classifier for `model`: only flags give the process of a file without metadata, and a
 /// classifier is trained for its model's.
 ///
 /// # Errors
 /// As [`infer`].
-pub fn infer_classifier(file: &str, header: &Header, flags: &Overrides, model: &ModelConfig) -> Result<Inferred> {
+pub fn infer_classifier(file: &str, header: &Header, flags: &Flags, model: &ModelConfig) -> Result<Inferred> {
     let found = infer(file, header, flags)?;
     if found.origin != Origin::Shapes {
         return Ok(found);
@@ -81,8 +81,8 @@ pub fn infer_classifier(file: &str, header: &Header, flags: &Overrides, model: &
     infer(file, header, &flags)
 }
 
-/// Fills in what shapes do not tell, from flags; one error names all that are lacking.
-fn complete(file: &str, shapes: Shapes, flags: &Overrides) -> Result<Inferred> {
+/// Fills in what shapes do not show, from flags; one error names all that are lacking.
+fn complete(file: &str, shapes: Shapes, flags: &Flags) -> Result<Inferred> {
     let Shapes { mut config, attention_ds, size_known } = shapes;
     let (mut lacking, mut remarks) = (Vec::new(), Vec::new());
     let (size, size_flag) = size_flag(config.role, flags);
@@ -126,7 +126,7 @@ fn complete(file: &str, shapes: Shapes, flags: &Overrides) -> Result<Inferred> {
     }
     if !lacking.is_empty() {
         return Err(Error::Config(format!(
-            "{file}: it carries no configuration and is none of the public files; tensor shapes do not tell everything, \
+            "{file}: it carries no configuration and is not a known public file; tensor shapes do not show everything, \
              so give {} (names and values as for the public scripts)",
             lacking.join(", ")
         )));
@@ -135,83 +135,55 @@ fn complete(file: &str, shapes: Shapes, flags: &Overrides) -> Result<Inferred> {
 }
 
 /// The image size flag of a role, with its name.
-fn size_flag(role: Role, flags: &Overrides) -> (Option<usize>, &'static str) {
+fn size_flag(role: Role, flags: &Flags) -> (Option<usize>, &'static str) {
     // In a stack, image_size is the base model's.
     if role == Role::Upsampler { (flags.large_size, "large_size") } else { (flags.image_size, "image_size") }
 }
 
-/// Refuses flags that the tensors contradict.
-fn contradictions(file: &str, config: &ModelConfig, flags: &Overrides) -> Result<()> {
+/// The flags as the tensors have them. Where a flag says the same in other words, it is left out.
+fn of_tensors(config: &ModelConfig, flags: &Flags) -> Flags {
     let c = &config.unet;
-    let prefix = if config.role == Role::Classifier { "classifier_" } else { "" };
-    let differ = |flag: &str, given: String, have: String| {
-        if given == have {
-            return Ok(());
-        }
-        Err(Error::Config(format!(
-            "--{flag} {given} contradicts {file}, whose tensors say {have}; leave the flag out, or give the file it is meant for"
-        )))
-    };
-    let number = |flag: &str, given: Option<usize>, have: usize| {
-        given.map_or(Ok(()), |g| differ(flag, g.to_string(), have.to_string()))
-    };
-    let truth =
-        |flag: &str, given: Option<bool>, have: bool| given.map_or(Ok(()), |g| differ(flag, python(g), python(have)));
-    let (width, depth, norm, updown) = if config.role == Role::Classifier {
-        if let Some(pool) = flags.classifier_pool {
-            differ("classifier_pool", pool.as_str().into(), c.pool.map_or("none", |p| p.as_str()).into())?;
-        }
-        let f = flags;
-        (f.classifier_width, f.classifier_depth, f.classifier_use_scale_shift_norm, f.classifier_resblock_updown)
-    } else {
-        truth("class_cond", flags.class_cond, c.num_classes > 0)?;
-        truth("learn_sigma", flags.learn_sigma, config.diffusion.learn_sigma)?;
-        if let Some(mult) = &flags.channel_mult {
-            let widths = |mults: &[f64]| {
-                format!("{:?}", mults.iter().map(|m| (m * c.model_channels as f64) as usize).collect::<Vec<_>>())
-            };
-            if widths(mult) != widths(&c.channel_mult) {
-                differ("channel_mult", format!("{mult:?}"), format!("{:?}", c.channel_mult))?;
-            }
-        }
-        (flags.num_channels, flags.num_res_blocks, flags.use_scale_shift_norm, flags.resblock_updown)
-    };
-    let names =
-        if prefix.is_empty() { ["num_channels", "num_res_blocks"] } else { ["classifier_width", "classifier_depth"] };
-    number(names[0], width, c.model_channels)?;
-    number(names[1], depth, c.num_res_blocks)?;
-    truth(&format!("{prefix}use_scale_shift_norm"), norm, c.use_scale_shift_norm)?;
-    if c.channel_mult.len() > 1 {
-        truth(&format!("{prefix}resblock_updown"), updown, c.resblock_updown)?;
+    // A single level has nothing that resamples.
+    let resblock_updown = (c.channel_mult.len() > 1).then_some(c.resblock_updown);
+    if config.role == Role::Classifier {
+        return Flags {
+            classifier_width: Some(c.model_channels),
+            classifier_depth: Some(c.num_res_blocks),
+            classifier_attention_resolutions: attention(config, flags, &flags.classifier_attention_resolutions),
+            classifier_use_scale_shift_norm: Some(c.use_scale_shift_norm),
+            classifier_resblock_updown: resblock_updown,
+            classifier_pool: c.pool,
+            ..Flags::default()
+        };
     }
-    attention(file, config, flags)
+    let widths = |mults: &[f64]| mults.iter().map(|m| (m * c.model_channels as f64) as usize).collect::<Vec<_>>();
+    let same_widths = flags.channel_mult.as_deref().is_some_and(|given| widths(given) == widths(&c.channel_mult));
+    Flags {
+        num_channels: Some(c.model_channels),
+        num_res_blocks: Some(c.num_res_blocks),
+        channel_mult: (!same_widths).then(|| c.channel_mult.clone()),
+        attention_resolutions: attention(config, flags, &flags.attention_resolutions),
+        class_cond: Some(c.num_classes > 0),
+        use_scale_shift_norm: Some(c.use_scale_shift_norm),
+        resblock_updown,
+        learn_sigma: Some(config.diffusion.learn_sigma),
+        ..Flags::default()
+    }
 }
 
 /// Attention is compared where it happens: at the factors of the size that the flags speak of.
-fn attention(file: &str, config: &ModelConfig, flags: &Overrides) -> Result<()> {
+fn attention(config: &ModelConfig, flags: &Flags, given: &Option<Vec<usize>>) -> Option<Vec<usize>> {
     let c = &config.unet;
-    let (flag, given) = if config.role == Role::Classifier {
-        ("classifier_attention_resolutions", &flags.classifier_attention_resolutions)
-    } else {
-        ("attention_resolutions", &flags.attention_resolutions)
-    };
-    let Some(given) = given else { return Ok(()) };
     let size = size_flag(config.role, flags).0.unwrap_or(c.image_size);
-    let factors = |size: usize, list: &[usize]| -> Vec<usize> {
-        let at = |ds: usize| list.iter().any(|r| size.checked_div(*r) == Some(ds));
-        (0..c.channel_mult.len()).map(|level| 1 << level).filter(|ds| at(*ds)).collect()
-    };
-    if factors(size, given) == factors(c.image_size, &c.attention_resolutions) {
-        return Ok(());
-    }
-    Err(Error::Config(format!(
-        "--{flag} {given:?} contradicts {file}, which attends at {:?} of {} pixels; leave the flag out, or give the file it is meant for",
-        c.attention_resolutions, c.image_size
-    )))
+    let levels = || (0..c.channel_mult.len()).map(|level| 1 << level);
+    let factors: Vec<usize> = levels().filter(|&ds| c.attention_at(ds)).collect();
+    let at = |list: &[usize], ds: usize| list.iter().any(|r| size.checked_div(*r) == Some(ds));
+    let same = given.as_deref().is_some_and(|given| levels().filter(|&ds| at(given, ds)).eq(factors.iter().copied()));
+    (!same).then(|| factors.iter().map(|ds| size / ds).collect())
 }
 
 /// Another image size than the file's own: the network is convolutional, so it runs, attending where its blocks do.
-fn override_size(found: &mut Inferred, flags: &Overrides) {
+fn override_size(found: &mut Inferred, flags: &Flags) {
     let c = &mut found.config.unet;
     let (Some(size), flag) = size_flag(found.config.role, flags) else { return };
     if size == c.image_size {
@@ -224,8 +196,8 @@ fn override_size(found: &mut Inferred, flags: &Overrides) {
     c.attention_resolutions = factors.iter().map(|ds| size / ds).collect();
 }
 
-/// What no shape tells: flags win over metadata and table.
-fn override_rest(found: &mut Inferred, flags: &Overrides) -> Result<()> {
+/// What shapes do not show: flags win over metadata and table.
+fn override_rest(found: &mut Inferred, flags: &Flags) -> Result<()> {
     let (before, known) = (found.config.clone(), found.origin != Origin::Shapes);
     let d = &mut found.config.diffusion;
     set(&mut d.diffusion_steps, flags.diffusion_steps);
@@ -257,7 +229,7 @@ fn override_rest(found: &mut Inferred, flags: &Overrides) -> Result<()> {
         && usize::try_from(up) != Ok(c.num_heads)
     {
         return Err(Error::Config(format!(
-            "--num_heads_upsample {up} is not supported: heads are the same on the way up; use -1"
+            "--num_heads_upsample {up} is not supported: the decoder's heads are the encoder's; use -1"
         )));
     }
     if known && before != found.config {
@@ -272,10 +244,6 @@ fn set<T>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
     }
-}
-
-fn python(value: bool) -> String {
-    if value { "True".into() } else { "False".into() }
 }
 
 fn name_file(file: &str, error: Error) -> Error {

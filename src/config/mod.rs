@@ -5,7 +5,6 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod convert;
-mod flag_text;
 mod flags;
 mod infer;
 mod metadata;
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::convert::convert;
-pub use self::flags::Overrides;
+pub use self::flags::Flags;
 pub use self::infer::{Inferred, Origin, infer, infer_classifier};
 pub use self::parameters::{check, parameters};
 pub use self::validate::schedule as check_schedule;
@@ -26,34 +25,83 @@ pub use self::validate::schedule as check_schedule;
 /// More steps of a full process than this are taken for a corrupt file: published ones have 1,000 or 4,000.
 pub const MAX_STEPS: usize = 100_000;
 
-/// What a network is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
+/// An enum whose variants are words: of the metadata, of flags and of messages.
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident, $what:literal: $($(#[$of:meta])* $variant:ident = $word:literal,)*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $type {
+            $($(#[$of])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $type {
+            /// Its word.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = crate::Error;
+
+            fn from_str(text: &str) -> crate::Result<Self> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => {
+                        let shown: String = text.chars().take(40).collect();
+                        Err(crate::Error::Options(format!(
+                            "{} {shown:?} is unknown; use one of {}", $what, [$($word),*].join(", ")
+                        )))
+                    }
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a network is for.
+    Role, "kind":
     /// Denoises images from noise.
-    Diffusion,
+    Diffusion = "diffusion",
     /// Denoises images given a smaller version of them (super-resolution).
-    Upsampler,
+    Upsampler = "upsampler",
     /// Classifies noisy images, to guide a diffusion model.
-    Classifier,
+    Classifier = "classifier",
 }
 
-/// How a classifier turns its last features into logits (`classifier_pool` in the public code).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pool {
+words! {
+    /// How a classifier turns its last features into logits (`classifier_pool` in the public code).
+    Pool, "classifier_pool":
     /// CLIP's attention pooling.
-    Attention,
+    Attention = "attention",
     /// Average pooling and a 1x1 convolution.
-    Adaptive,
+    Adaptive = "adaptive",
     /// Means of every block's output, linear, ReLU, linear.
-    Spatial,
+    Spatial = "spatial",
     /// Means of every block's output, linear, GroupNorm, SiLU, linear.
-    SpatialV2,
+    SpatialV2 = "spatial_v2",
 }
 
-/// Everything that decides the shape of a UNet or of a classifier.
-#[derive(Debug, Clone, PartialEq)]
+words! {
+    /// A noise schedule of the full process.
+    NoiseSchedule, "noise_schedule":
+    /// Linear betas (Ho et al. 2020).
+    Linear = "linear",
+    /// The squared cosine of improved diffusion.
+    Cosine = "cosine",
+}
+
+/// Everything that decides the shape of a UNet or of a classifier. Fields are named and ordered as in the metadata.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UNetConfig {
     /// Height and width of the images in pixels.
     pub image_size: usize,
@@ -63,52 +111,51 @@ pub struct UNetConfig {
     pub model_channels: usize,
     /// Channels of the output; twice the image's where sigma is learned; the number of classes for a classifier.
     pub out_channels: usize,
-    /// Residual blocks a level on the way down (one more on the way up).
+    /// Residual blocks per level of the encoder (one more in the decoder).
     pub num_res_blocks: usize,
     /// Width of each level, as a multiple of `model_channels` (0.5 occurs).
     pub channel_mult: Vec<f64>,
     /// Image resolutions (32, 16, 8) at which attention is applied.
     pub attention_resolutions: Vec<usize>,
     /// Classes of a class-conditional model; 0 for an unconditional one.
+    #[serde(default)]
     pub num_classes: usize,
     /// Attention heads, where `num_head_channels` is 0.
+    #[serde(default, deserialize_with = "metadata::count")]
     pub num_heads: usize,
-    /// Channels of an attention head, or 0.
+    /// Channels per attention head, or 0.
+    #[serde(default, deserialize_with = "metadata::count")]
     pub num_head_channels: usize,
     /// Residual blocks resample (BigGAN) instead of strided and nearest + convolution.
     pub resblock_updown: bool,
     /// Adaptive group normalization instead of adding the embedding.
     pub use_scale_shift_norm: bool,
     /// Rows of qkv are (q|k|v)(head)(channel) instead of (head)(q|k|v)(channel).
+    #[serde(default)]
     pub use_new_attention_order: bool,
     /// A classifier's head.
+    #[serde(default, with = "metadata::pool")]
     pub pool: Option<Pool>,
 }
 
-/// A noise schedule of the full process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NoiseSchedule {
-    /// Linear betas (Ho et al. 2020).
-    Linear,
-    /// The squared cosine of improved diffusion.
-    Cosine,
-}
-
 /// The diffusion process a network was trained for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffusionConfig {
     /// Steps of the full process.
     pub diffusion_steps: usize,
     /// The full process's schedule.
     pub noise_schedule: NoiseSchedule,
     /// The output's second half interpolates the variance.
+    #[serde(default)]
     pub learn_sigma: bool,
     /// The network predicts x_0 instead of the noise.
+    #[serde(default)]
     pub predict_xstart: bool,
     /// Timesteps are scaled to [0, 1000) whatever `diffusion_steps` is.
+    #[serde(default)]
     pub rescale_timesteps: bool,
     /// Without learned sigma: the posterior's variance instead of beta.
+    #[serde(default)]
     pub sigma_small: bool,
 }
 
@@ -159,70 +206,13 @@ impl UNetConfig {
 }
 
 impl ModelConfig {
-    /// Channels of the images it makes or judges.
+    /// Channels of the images it makes or classifies.
     pub fn image_channels(&self) -> usize {
         if self.role == Role::Upsampler { self.unet.in_channels / 2 } else { self.unet.in_channels }
     }
 
-    /// Classes it can be conditioned on, or tells apart; 0 for an unconditional model.
+    /// Classes it can be conditioned on, or distinguishes; 0 for an unconditional model.
     pub fn classes(&self) -> usize {
         if self.role == Role::Classifier { self.unet.out_channels } else { self.unet.num_classes }
-    }
-}
-
-impl Role {
-    /// The metadata's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Diffusion => "diffusion",
-            Self::Upsampler => "upsampler",
-            Self::Classifier => "classifier",
-        }
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for NoiseSchedule {
-    type Err = crate::Error;
-
-    fn from_str(text: &str) -> crate::Result<Self> {
-        match text {
-            "linear" => Ok(Self::Linear),
-            "cosine" => Ok(Self::Cosine),
-            _ => Err(crate::Error::Options(format!("noise_schedule {text:?} is unknown; use linear or cosine"))),
-        }
-    }
-}
-
-impl Pool {
-    /// The public scripts' word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Attention => "attention",
-            Self::Adaptive => "adaptive",
-            Self::Spatial => "spatial",
-            Self::SpatialV2 => "spatial_v2",
-        }
-    }
-}
-
-impl std::str::FromStr for Pool {
-    type Err = crate::Error;
-
-    fn from_str(text: &str) -> crate::Result<Self> {
-        match text {
-            "attention" => Ok(Self::Attention),
-            "adaptive" => Ok(Self::Adaptive),
-            "spatial" => Ok(Self::Spatial),
-            "spatial_v2" => Ok(Self::SpatialV2),
-            _ => Err(crate::Error::Options(format!(
-                "classifier_pool {text:?} is unknown; use attention, adaptive, spatial or spatial_v2"
-            ))),
-        }
     }
 }

@@ -1,6 +1,9 @@
 //! The specification of a network's parameters: their names, in the public checkpoints' own words, and shapes.
 //!
-//! Written from the paper's code alone and apart from the graph, so that a test can hold one against the other.
+//! It is not derived from the graph, which names the same tensors. A header is compared with this list before the image
+//! size is known, for every arrangement of blocks that it might have and for every public file, and a graph needs the size,
+//! is costly to build and stands above this module (the fuzzers compile `checkpoint` and `config` without it). Two
+//! independent lists also check each other: tests/plan.rs compares them.
 
 use std::collections::{BTreeMap, btree_map};
 
@@ -71,7 +74,7 @@ pub(super) fn list(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     list.out
 }
 
-/// What the way down leaves for the way up, or for a classifier's head.
+/// What the encoder leaves for the decoder, or for a classifier's head.
 struct Encoder {
     channels: usize,
     ds: usize,

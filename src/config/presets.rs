@@ -1,4 +1,4 @@
-//! The table of public files (July 2021): what their tensor shapes cannot tell, and the published guidance scales.
+//! The table of public files (July 2021): what their tensor shapes cannot show, and the published guidance scales.
 //!
 //! A row is the flags that the public README gives for the file; what its code fixes (channel multipliers by image
 //! size, the classifiers' heads) is filled in by [`Preset::config`].

@@ -1,12 +1,12 @@
-//! What the tensors' names and shapes tell about a network: everything but the image size, the heads, the order of
+//! What the tensors' names and shapes show of a network: everything but the image size, the heads, the order of
 //! qkv's rows and the diffusion process.
 
 use super::parameters::{list, mismatches};
-use super::{DiffusionConfig, ModelConfig, NoiseSchedule, Overrides, Pool, Role, UNetConfig};
+use super::{DiffusionConfig, Flags, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
 use crate::checkpoint::Header;
 use crate::error::{Error, Result};
 
-/// A configuration as far as shapes tell it.
+/// A configuration as far as shapes show it.
 pub(super) struct Shapes {
     /// The rest is filled with placeholders: heads of 32 channels, a schedule.
     pub config: ModelConfig,
@@ -17,7 +17,7 @@ pub(super) struct Shapes {
 }
 
 /// Reads a header; flags only decide between readings that the shapes leave open.
-pub(super) fn read(file: &str, header: &Header, flags: &Overrides) -> Result<Shapes> {
+pub(super) fn read(file: &str, header: &Header, flags: &Flags) -> Result<Shapes> {
     let h = Names { file, header };
     let [_, model_channels] = h.need("time_embed.0.weight")?;
     let [_, in_channels, _, _] = h.need("input_blocks.0.0.weight")?;
@@ -64,8 +64,8 @@ pub(super) fn read(file: &str, header: &Header, flags: &Overrides) -> Result<Sha
     }
 }
 
-/// Diffusion model or upsampler, and whether sigma is learned: told by the channels, almost always.
-fn kind(inputs: usize, outputs: usize, flags: &Overrides) -> Result<(Role, bool)> {
+/// Diffusion model or upsampler, and whether sigma is learned: known by the channels, almost always.
+fn kind(inputs: usize, outputs: usize, flags: &Flags) -> Result<(Role, bool)> {
     let asked = flags.large_size.is_some() || flags.small_size.is_some();
     if outputs.checked_div(2) == Some(inputs) && outputs.is_multiple_of(2) {
         return Ok((Role::Diffusion, true));

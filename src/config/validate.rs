@@ -137,7 +137,7 @@ fn network(c: &UNetConfig) -> Result<()> {
     let smallest = 1usize << (c.channel_mult.len() - 1);
     if !c.image_size.is_multiple_of(smallest) {
         return fail(format!(
-            "image_size {} cannot be halved {} times (channel_mult has {} levels); use a multiple of {smallest}",
+            "image_size {} cannot be downsampled {} times by 2 (channel_mult has {} levels); use a multiple of {smallest}",
             c.image_size,
             c.channel_mult.len() - 1,
             c.channel_mult.len()
@@ -165,8 +165,8 @@ fn classifier(c: &UNetConfig) -> Result<()> {
 /// Residual blocks from the input to the output, those that resample included (where they are plain convolutions too).
 fn residual_blocks(c: &UNetConfig) -> usize {
     let (levels, depth) = (c.channel_mult.len(), c.num_res_blocks);
-    let way = |depth: usize| levels * depth + levels - 1;
-    way(depth) + 2 + if c.pool.is_none() { way(depth + 1) } else { 0 }
+    let blocks = |depth: usize| levels * depth + levels - 1;
+    blocks(depth) + 2 + if c.pool.is_none() { blocks(depth + 1) } else { 0 }
 }
 
 fn process(d: &DiffusionConfig) -> Result<()> {

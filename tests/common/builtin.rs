@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use guided_diffusion::checkpoint::Checkpoint;
-use guided_diffusion::config::Overrides;
+use guided_diffusion::config::Flags;
 use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::plan::PlanOptions;
@@ -17,7 +17,7 @@ use super::judge::Judge;
 pub fn session(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion32.safetensors");
     let checkpoint = Checkpoint::open(path).unwrap();
-    let config = checkpoint.config(&Overrides::default()).unwrap().config;
+    let config = checkpoint.config(&Flags::default()).unwrap().config;
     let plan = PlanOptions { precision, ..PlanOptions::default() };
     let options = SessionOptions { batch, plan, ..SessionOptions::default() };
     block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap()

@@ -21,7 +21,7 @@ pub struct Engine {
 #[wasm_bindgen]
 impl Engine {
     /// Opens the adapter that the browser offers; `subgroups`: its devices are opened with them (worker/subgroups.ts);
-    /// `browser`: what tells the adapter, its driver and the browser from others.
+    /// `browser`: what distinguishes the adapter, its driver and the browser from others.
     ///
     /// # Errors
     /// It offers none.

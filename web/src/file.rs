@@ -38,7 +38,7 @@ impl File {
         self.stream.header().is_some()
     }
 
-    /// The file's length as its header tells, once that is there.
+    /// The file's length as its header says, once that is there.
     #[wasm_bindgen(getter)]
     pub fn length(&self) -> Option<f64> {
         self.stream.described().map(|bytes| bytes as f64)

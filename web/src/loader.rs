@@ -1,7 +1,7 @@
 //! From headers to a prepared model: what the files are, whether they go together, and whether the device takes them.
 
 use guided_diffusion::checkpoint::Header;
-use guided_diffusion::config::{self, Inferred, Overrides, Role};
+use guided_diffusion::config::{self, Flags, Inferred, Role};
 use guided_diffusion::device::Precision;
 use guided_diffusion::plan::PlanOptions;
 use guided_diffusion::plan::tuning::TuningCache;
@@ -17,14 +17,14 @@ use crate::model::{About, Model};
 use crate::request::{self, LoadRequest};
 use crate::tuner;
 
-/// A model's files, as far as their headers tell.
+/// A model's files, as far as their headers show.
 #[wasm_bindgen]
 pub struct Loader {
     gpu: std::sync::Arc<guided_diffusion::Gpu>,
     device: String,
     choices: TuningCache,
     request: LoadRequest,
-    flags: Overrides,
+    flags: Flags,
     model: Option<(String, Inferred, Precision)>,
     classifier: Option<(String, Inferred)>,
 }
@@ -34,7 +34,7 @@ impl Loader {
     /// Takes the package's `LoadOptions` as JSON, and the table of a `Tuner` where there is one.
     ///
     /// # Errors
-    /// Options that are none.
+    /// Options of the wrong types.
     #[wasm_bindgen(constructor)]
     pub fn new(engine: &Engine, options: &str, table: Option<String>) -> Result<Loader> {
         let request: LoadRequest = request::parse(options).map_err(js)?;

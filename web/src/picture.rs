@@ -22,7 +22,7 @@ pub struct Place<'a> {
     pub preview: Option<(usize, usize)>,
 }
 
-/// An array of objects, one an image: the package's `RawImage`.
+/// An array of objects, one per image: the package's `RawImage`.
 ///
 /// # Errors
 /// Images of more channels than a picture has.

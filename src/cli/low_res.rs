@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Small images.
 #[derive(Debug)]
-pub enum Low {
+pub enum LowRes {
     /// Given ones: image k of the run is made from number k modulo their count, as the public script repeats them.
     Input(Images),
     /// Those of the run's first stage. The public scripts hand them on as 8-bit files, and upsamplers saw such in
@@ -18,14 +18,14 @@ pub enum Low {
         first: u32,
         /// Height and width.
         size: usize,
-        /// Values a pixel.
+        /// Values per pixel.
         channels: usize,
         /// All pixels.
         bytes: Vec<u8>,
     },
 }
 
-impl Low {
+impl LowRes {
     /// Room for the images of `stage`, the first one being number `first` of the run.
     pub fn made(stage: &Stage, first: u32) -> Self {
         Self::Made { first, size: stage.size, channels: stage.channels, bytes: Vec::new() }
@@ -68,16 +68,16 @@ mod tests {
     #[test]
     fn given_images_repeat() {
         let two = Images::from_u8(2, 1, 1, 1, &[0, 255]).expect("two pixels");
-        let rows = Low::Input(two).rows(1..4).expect("three");
+        let rows = LowRes::Input(two).rows(1..4).expect("three");
         assert_eq!(rows.data(), [1.0, -1.0, 1.0]);
     }
 
     #[test]
     fn made_images_are_those_of_their_indices() {
-        let mut low = Low::Made { first: 5, size: 1, channels: 1, bytes: Vec::new() };
-        low.push(&Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels"));
-        let rows = low.rows(6..8).expect("two");
+        let mut low_res = LowRes::Made { first: 5, size: 1, channels: 1, bytes: Vec::new() };
+        low_res.push(&Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels"));
+        let rows = low_res.rows(6..8).expect("two");
         assert_eq!(rows.data(), [127.0 / 127.5 - 1.0, 254.0 / 127.5 - 1.0], "rounded as a file rounds");
-        assert!(low.rows(7..9).is_err());
+        assert!(low_res.rows(7..9).is_err());
     }
 }

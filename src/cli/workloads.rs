@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::json;
 
-use super::bench::time;
-use super::{print, print_json};
+use super::console::{print, print_json};
 use crate::checkpoint::synthetic;
 use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use crate::device::Precision;
+use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
 use crate::graph::{Graph, Segment, TensorId, fuse};
 use crate::model::blocks::convolution;
@@ -27,7 +28,7 @@ pub const SMALL: &str = "small";
 /// Heads and their channels where attention is timed alone.
 const HEADS: (usize, usize) = (6, 64);
 
-/// A network that takes a second on slow devices too: 0.999 GFLOP an image.
+/// A network that takes a second on slow devices too: 0.999 GFLOP per image.
 pub fn small() -> ModelConfig {
     ModelConfig {
         role: Role::Diffusion,
@@ -52,10 +53,27 @@ pub fn small() -> ModelConfig {
     }
 }
 
+/// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.
+///
+/// # Errors
+/// A lost device.
+pub async fn time(program: &mut Program, runs: u32) -> Result<f64> {
+    let mut times = Vec::new();
+    for run in 0..=runs {
+        let start = Instant::now();
+        program.run(Segment::Network).await?;
+        program.gpu().finish().await?;
+        if run > 0 {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(median(times).max(1e-9))
+}
+
 /// Times one operation, by every kernel that is legal for it, and prints the fastest.
 ///
 /// # Errors
-/// A name that is none of an operation; the device's errors.
+/// A name of no operation; the device's errors.
 pub async fn operation(gpu: &Arc<Gpu>, name: &str, precision: Precision, runs: u32, as_json: bool) -> Result<()> {
     let graph = parse(name)?;
     let (seconds, variant) = fastest(gpu, &graph, precision, runs).await?;
@@ -144,7 +162,7 @@ pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: 
                 plan => plan?,
             };
             let mut program = load(gpu, graph, plan).await?;
-            // One run tells the hopeless ones.
+            // One run excludes the hopeless ones.
             let once = time(&mut program, 1).await?;
             if best.is_none_or(|(fastest, _)| once < 2.0 * fastest) {
                 let seconds = time(&mut program, runs).await?;
