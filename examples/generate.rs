@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example generate -- models/fashion32.safetensors
 
-use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, Method, SampleOptions, Session, SessionOptions};
+use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, SampleOptions, Session, SessionOptions, Settings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     pollster::block_on(generate(&std::env::args().nth(1).unwrap_or("models/fashion32.safetensors".into())))
@@ -20,8 +20,7 @@ async fn generate(model: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut run = session.sample(SampleOptions {
         count,
         labels,
-        method: Method::Ddim { eta: 0.0 },
-        respacing: "ddim25".parse()?,
+        settings: Settings { steps: Some("ddim25".parse()?), ..Settings::default() },
         ..Default::default()
     })?;
     while let Some(step) = run.step().await? {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use guided_diffusion::config::Flags;
 use guided_diffusion::image::{Grid, Pixels};
 use guided_diffusion::session::Source;
-use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, Images, Method, SampleOptions, Session, SessionOptions};
+use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, Images, SampleOptions, Session, SessionOptions, Settings};
 use judge::Judge;
 
 const SCALES: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 5.0, 10.0];
@@ -67,9 +67,7 @@ async fn sample(session: &mut Session, scale: f32) -> Result<Images, Box<dyn Err
         let options = SampleOptions {
             count: BATCH,
             labels: (first..first + BATCH).map(|i| (i % CLASSES) as u32).collect(),
-            method: Method::Ddim { eta: 0.0 },
-            respacing: "ddim25".parse()?,
-            guidance_scale: scale,
+            settings: Settings { steps: Some("ddim25".parse()?), guidance: Some(scale.into()), ..Settings::default() },
             first_index: first as u32,
             ..SampleOptions::default()
         };

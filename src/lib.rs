@@ -34,5 +34,5 @@ pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, Gpu, OpenOptions};
 pub use image::Images;
 pub use plan::PlanOptions;
-pub use sampler::{Method, Respacing, SampleOptions};
+pub use sampler::{Method, Respacing, SampleOptions, Sampler, Settings};
 pub use session::{Session, SessionOptions};

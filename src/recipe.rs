@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::device::Precision;
-use crate::sampler::{Method, Respacing};
+use crate::sampler::{Method, Respacing, Sampler, Settings};
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
 pub const KEYWORD: &str = "guided-diffusion";
@@ -69,6 +69,25 @@ pub struct Subject<'a> {
 }
 
 impl StageRecipe {
+    /// How its images are sampled.
+    pub fn settings(&self) -> Settings {
+        let guidance = self.guidance.as_ref();
+        let (sampler, eta) = match self.method {
+            Method::Ancestral => (Sampler::ancestral(), None),
+            Method::Ddim { eta } => (Sampler::ddim(), Some(eta)),
+        };
+        Settings {
+            sampler: Some(sampler),
+            steps: Some(self.respacing.clone()),
+            eta,
+            clip_denoised: Some(self.clip),
+            seed: self.seed,
+            guidance: guidance.map(|guidance| guidance.scale),
+            guidance_interval: guidance
+                .and_then(|guidance| Some([*guidance.interval.as_ref()?.start(), *guidance.interval.as_ref()?.end()])),
+        }
+    }
+
     fn parameters(&self) -> Value {
         let mut out = json!({
             "model": self.model,

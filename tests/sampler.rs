@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
-use guided_diffusion::sampler::{Method, Noise, Preview, Run, SampleOptions};
+use guided_diffusion::sampler::{Noise, Preview, Run, SampleOptions, Sampler, Settings};
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
 
@@ -51,8 +51,7 @@ fn options(first: u32, count: usize) -> SampleOptions {
     SampleOptions {
         count,
         labels: (0..count as u32).map(|i| (first + i) * 3 % 10).collect(),
-        respacing: "4".parse().unwrap(),
-        seed: 77,
+        settings: Settings { steps: Some("4".parse().unwrap()), seed: 77, ..Settings::default() },
         first_index: first,
         ..SampleOptions::default()
     }
@@ -79,7 +78,10 @@ fn an_image_depends_on_its_seed_and_index_alone() {
         let whole = sample(&mut eight, options(0, 8));
         assert_eq!(whole.first_not_finite(), None);
         assert_eq!(sample(&mut eight, options(0, 8)).data(), whole.data(), "the same seed twice");
-        let other = sample(&mut eight, SampleOptions { seed: 78, ..options(0, 8) });
+        let other = sample(
+            &mut eight,
+            SampleOptions { settings: Settings { seed: 78, ..options(0, 8).settings }, ..options(0, 8) },
+        );
         assert!(relative_l2(other.data(), whole.data()) > 0.1, "another seed");
         // A run that does not fill its batch.
         let few = sample(&mut eight, options(2, 3));
@@ -204,17 +206,21 @@ fn impossible_options_are_refused_before_any_work() {
     let gpu = &gpus()[0];
     let mut session = load(gpu, &small(Role::Diffusion), 4);
     let ok = || options(0, 2);
+    let set = |settings| SampleOptions { settings, ..options(0, 2) };
     for (wrong, said) in [
         (SampleOptions { count: 0, ..ok() }, "1 to 4"),
         (SampleOptions { count: 5, labels: vec![0; 5], ..ok() }, "1 to 4"),
         (SampleOptions { labels: Vec::new(), ..ok() }, "0 classes given for 2"),
         (SampleOptions { labels: vec![1], ..ok() }, "1 classes given for 2"),
         (SampleOptions { labels: vec![1, 10], ..ok() }, "class 10"),
-        (SampleOptions { respacing: "1001".parse().unwrap(), ..ok() }, "1001"),
-        (SampleOptions { respacing: "ddim999".parse().unwrap(), ..ok() }, "ddim1000"),
-        (SampleOptions { respacing: "1".parse().unwrap(), ..ok() }, "2 steps"),
-        (SampleOptions { method: Method::Ddim { eta: 1.5 }, ..ok() }, "eta"),
-        (SampleOptions { method: Method::Ddim { eta: f64::NAN }, ..ok() }, "eta"),
+        (set(Settings { steps: Some("1001".parse().unwrap()), ..Settings::default() }), "1001"),
+        (set(Settings { steps: Some("ddim999".parse().unwrap()), ..Settings::default() }), "ddim1000"),
+        (set(Settings { steps: Some("1".parse().unwrap()), ..Settings::default() }), "2 steps"),
+        (set(Settings { eta: Some(0.5), ..Settings::default() }), "sampler ddim"),
+        (set(Settings { sampler: Some(Sampler::ddim()), eta: Some(1.5), ..Settings::default() }), "eta"),
+        (set(Settings { sampler: Some(Sampler::ddim()), eta: Some(f64::NAN), ..Settings::default() }), "eta"),
+        (set(Settings { guidance: Some(1.0), ..Settings::default() }), "classifier"),
+        (set(Settings { guidance_interval: Some([0, 9]), ..Settings::default() }), "classifier"),
         (SampleOptions { first_index: u32::MAX - 1, ..ok() }, "index"),
         (SampleOptions { noise: Noise::Start(vec![0.0; 7]), ..ok() }, "7 values; 384"),
         (SampleOptions { low_res: Some(Images::new(2, 2, 2, 3, vec![0.0; 24]).unwrap()), ..ok() }, "low-resolution"),

@@ -19,7 +19,7 @@ use guided_diffusion::op::{Op, cases};
 use guided_diffusion::plan::tuning;
 use guided_diffusion::plan::tuning::VariantOverrides;
 use guided_diffusion::plan::{Plan, PlanOptions};
-use guided_diffusion::sampler::SampleOptions;
+use guided_diffusion::sampler::{SampleOptions, Settings};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::{Checkpoint, Error, Gpu, Result, Session, SessionOptions};
@@ -39,7 +39,8 @@ fn load(gpu: &Arc<Gpu>, self_test: bool) -> Result<Session> {
 }
 
 fn image(session: &mut Session) -> Vec<f32> {
-    let options = SampleOptions { labels: vec![3], respacing: "2".parse().unwrap(), ..SampleOptions::default() };
+    let settings = Settings { steps: Some("2".parse().unwrap()), ..Settings::default() };
+    let options = SampleOptions { settings, labels: vec![3], ..SampleOptions::default() };
     block_on(async { session.sample(options)?.finish().await }).unwrap().data().to_vec()
 }
 

@@ -189,19 +189,13 @@ impl Job<'_> {
     ) -> Result<Option<(Images, Instant)>> {
         let gpu = Arc::clone(session.program().gpu());
         let recipe = &stage.recipe;
-        let guidance = recipe.guidance.as_ref();
         let labels = indices.clone().filter_map(|index| self.request.label(index));
         let mut run = session.sample(SampleOptions {
             count: indices.len(),
             labels: labels.filter(|_| stage.conditional).collect(),
-            method: recipe.method,
-            respacing: recipe.respacing.clone(),
-            clip_denoised: recipe.clip,
-            seed: recipe.seed,
+            settings: recipe.settings(),
             first_index: indices.start,
             noise: noise.map_or(Noise::Philox, Noise::Start),
-            guidance_scale: guidance.map_or(1.0, |guidance| guidance.scale as f32),
-            guidance_interval: guidance.and_then(|guidance| guidance.interval.clone()),
             low_res,
         })?;
         let mut first = None;

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// A respacing spec, parsed but not yet applied to a process.
+/// JSON has it as text, or a single count as a number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Text", into = "String")]
 pub enum Respacing {
     /// So many steps from each of so many equal sections; a single count covers the whole process.
     Sections(Vec<usize>),
@@ -87,6 +89,31 @@ fn sections(steps: usize, counts: &[usize]) -> Result<Vec<usize>> {
     }
     kept.dedup();
     Ok(kept)
+}
+
+/// What JSON may have.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Count(usize),
+    Spec(String),
+}
+
+impl TryFrom<Text> for Respacing {
+    type Error = Error;
+
+    fn try_from(text: Text) -> Result<Self> {
+        match text {
+            Text::Count(count) => count.to_string().parse(),
+            Text::Spec(spec) => spec.parse(),
+        }
+    }
+}
+
+impl From<Respacing> for String {
+    fn from(respacing: Respacing) -> Self {
+        respacing.to_string()
+    }
 }
 
 impl FromStr for Respacing {

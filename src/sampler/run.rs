@@ -1,10 +1,10 @@
 //! One sampling run: the loop over the steps, its progress, previews and result.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use super::respace::Respacing;
-use super::schedule::{Method, Schedule};
+use super::schedule::Schedule;
+use super::settings::{Facts, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::Readback;
 use crate::graph::Segment;
@@ -43,26 +43,16 @@ impl fmt::Debug for Noise {
 /// What to sample, and how.
 #[derive(Debug)]
 pub struct SampleOptions {
+    /// How.
+    pub settings: Settings,
     /// Images wanted, 1 to the session's batch; the rest of the batch is computed and dropped.
     pub count: usize,
     /// The class of each image; empty for an unconditional model.
     pub labels: Vec<u32>,
-    /// Ancestral or DDIM.
-    pub method: Method,
-    /// Which steps of the process to take.
-    pub respacing: Respacing,
-    /// Clip the predicted x_0 to `[-1, 1]`, as the public scripts do.
-    pub clip_denoised: bool,
-    /// Seed of the noise.
-    pub seed: u64,
     /// Index of the first image in the whole run: image k is the same whatever batch or shard computes it.
     pub first_index: u32,
     /// Where noise comes from.
     pub noise: Noise,
-    /// The scale of the classifier's gradient, for a session with a classifier.
-    pub guidance_scale: f32,
-    /// Guide only where the full process's timestep lies here; elsewhere the classifier is not run.
-    pub guidance_interval: Option<RangeInclusive<u32>>,
     /// An upsampler's input, as many images as `count`.
     pub low_res: Option<Images>,
 }
@@ -70,16 +60,11 @@ pub struct SampleOptions {
 impl Default for SampleOptions {
     fn default() -> Self {
         Self {
+            settings: Settings::default(),
             count: 1,
             labels: Vec::new(),
-            method: Method::Ancestral,
-            respacing: Respacing::Sections(vec![250]),
-            clip_denoised: true,
-            seed: 0,
             first_index: 0,
             noise: Noise::Philox,
-            guidance_scale: 1.0,
-            guidance_interval: None,
             low_res: None,
         }
     }
@@ -135,14 +120,13 @@ impl Preview {
 impl<'a> Run<'a> {
     pub(crate) fn new(session: &'a mut Session, options: SampleOptions) -> Result<Self> {
         let shape = session.image_shape()?;
-        let schedule = Schedule::new(&session.config().diffusion, &options.respacing)?;
-        let mut steps = schedule.steps(options.method, options.clip_denoised)?;
-        if session.is_guided() {
-            if !options.guidance_scale.is_finite() {
-                return Err(Error::Options(format!("the guidance scale is {}", options.guidance_scale)));
-            }
-            let inside = |t: u32| options.guidance_interval.as_ref().is_none_or(|interval| interval.contains(&t));
-            steps.iter_mut().filter(|s| inside(s.timestep)).for_each(|s| s.guidance = options.guidance_scale);
+        let settings = options.settings.resolve(&Facts::new(session.config(), session.is_guided()))?;
+        let respacing = settings.steps.clone().unwrap_or(Respacing::Sections(vec![250]));
+        let schedule = Schedule::new(&session.config().diffusion, &respacing)?;
+        let mut steps = schedule.steps(settings.method(), settings.clips())?;
+        if let Some(scale) = settings.guidance {
+            let inside = |t: u32| settings.guidance_interval.is_none_or(|[low, high]| (low..=high).contains(&t));
+            steps.iter_mut().filter(|s| inside(s.timestep)).for_each(|s| s.guidance = scale as f32);
         }
         let (count, batch) = (options.count, session.batch());
         if count == 0 || count > batch {
@@ -234,7 +218,7 @@ impl<'a> Run<'a> {
             return program.write(ports::NOISE, &padded(&values, self.shape.elements()));
         }
         // Step 0 draws nothing, so that its number is free for the first x.
-        let seed = self.options.seed;
+        let seed = self.options.settings.seed;
         let key = [seed as u32, (seed >> 32) as u32, self.options.first_index, step.unwrap_or(0)];
         program.write(ports::NOISE_KEY, &key)?;
         program.run(Segment::Noise).await

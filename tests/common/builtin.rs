@@ -7,7 +7,7 @@ use guided_diffusion::config::Flags;
 use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::plan::PlanOptions;
-use guided_diffusion::sampler::{Method, SampleOptions};
+use guided_diffusion::sampler::{SampleOptions, Settings};
 use guided_diffusion::{Images, Session, SessionOptions};
 use pollster::block_on;
 
@@ -26,8 +26,7 @@ pub fn session(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session {
 /// 25 steps of DDIM, as all figures of the built-in model.
 pub fn ddim25() -> SampleOptions {
     SampleOptions {
-        method: Method::Ddim { eta: 0.0 },
-        respacing: "ddim25".parse().unwrap(),
+        settings: Settings { steps: Some("ddim25".parse().unwrap()), ..Settings::default() },
         ..SampleOptions::default()
     }
 }

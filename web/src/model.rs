@@ -157,12 +157,8 @@ impl About {
         let options = SampleOptions {
             count: request.count,
             labels: if ignored { Vec::new() } else { request.labels.clone() },
-            method: stage.method,
-            respacing: stage.respacing.clone(),
-            seed: stage.seed,
+            settings: stage.settings(),
             first_index: request.first_index,
-            guidance_scale: stage.guidance.as_ref().map_or(1.0, |guidance| guidance.scale as f32),
-            guidance_interval: stage.guidance.as_ref().and_then(|guidance| guidance.interval.clone()),
             low_res,
             ..SampleOptions::default()
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use guided_diffusion::config::ModelConfig;
-use guided_diffusion::sampler::{Method, Noise, SampleOptions};
+use guided_diffusion::sampler::{Noise, SampleOptions, Settings};
 use guided_diffusion::session::Source;
 use guided_diffusion::{Checkpoint, Gpu, Result, Session, SessionOptions};
 use serde_json::Value;
@@ -48,14 +48,15 @@ pub fn options(case: &Value) -> SampleOptions {
     SampleOptions {
         count,
         labels: numbers(&case["labels"]),
-        method: match case["method"].as_str().unwrap() {
-            "ddim" => Method::Ddim { eta: case["eta"].as_f64().unwrap() },
-            _ => Method::Ancestral,
+        settings: Settings {
+            sampler: Some(case["method"].as_str().unwrap().parse().unwrap()),
+            steps: Some(case["options"]["respacing"].as_str().unwrap().parse().unwrap()),
+            eta: (case["method"] == "ddim").then(|| case["eta"].as_f64().unwrap()),
+            clip_denoised: case["clip"].as_bool(),
+            guidance: case.get("guidance_scale").and_then(Value::as_f64),
+            ..Settings::default()
         },
-        respacing: case["options"]["respacing"].as_str().unwrap().parse().unwrap(),
-        clip_denoised: case["clip"].as_bool().unwrap(),
         noise: Noise::Given(Box::new(draws)),
-        guidance_scale: case.get("guidance_scale").map_or(1.0, |scale| scale.as_f64().unwrap() as f32),
         ..SampleOptions::default()
     }
 }
@@ -66,7 +67,7 @@ pub(crate) async fn check(gpu: &Arc<Gpu>, golden: &Golden, i: usize) -> Result<C
     assert_eq!(session.warnings(), &[] as &[String], "the self-test is silent on a sound driver");
     let mut options = options(case);
     if golden.name(i) == CHAOTIC {
-        options.guidance_scale = CALM_SCALE;
+        options.settings.guidance = Some(CALM_SCALE.into());
     }
     let images = session.sample(options)?.finish().await?;
     Ok(Check {

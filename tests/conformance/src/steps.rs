@@ -6,7 +6,7 @@ use guided_diffusion::graph::Segment;
 use guided_diffusion::model::sampling::ports;
 use guided_diffusion::op::sampling::StepCoefficients;
 use guided_diffusion::sampler::SampleOptions;
-use guided_diffusion::sampler::schedule::Schedule;
+use guided_diffusion::sampler::schedule::{Method, Schedule};
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::{Gpu, Result};
@@ -19,13 +19,13 @@ pub(crate) async fn check(gpu: &Arc<Gpu>, golden: &Golden, case: usize) -> Resul
     let size = sizes(&case["x"]);
     let shape = Shape::new(size[0], size[2], size[3], size[1]);
     let mut session = samples::session(gpu, case).await?;
-    let SampleOptions { respacing, labels, method, guidance_scale, clip_denoised, .. } = samples::options(case);
-    let schedule = Schedule::new(&sampler_config(case).diffusion, &respacing)?;
+    let SampleOptions { settings, labels, .. } = samples::options(case);
+    let schedule = Schedule::new(&sampler_config(case).diffusion, settings.steps.as_ref().unwrap())?;
     let mut checks = Vec::new();
-    for mut step in schedule.steps(method, clip_denoised)? {
+    for mut step in schedule.steps(Method::Ancestral, true)? {
         let i = step.index;
         let Ok(x) = golden.steps.tensor_f32(&format!("x/{i}")) else { continue };
-        step.guidance = guidance_scale;
+        step.guidance = settings.guidance.unwrap() as f32;
         let program = session.program_mut();
         program.write(ports::LABELS, &labels)?;
         program.write(ports::X, &nchw_to_nhwc(&x, shape))?;
