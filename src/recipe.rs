@@ -85,6 +85,7 @@ impl StageRecipe {
             guidance: guidance.map(|guidance| guidance.scale),
             guidance_interval: guidance
                 .and_then(|guidance| Some([*guidance.interval.as_ref()?.start(), *guidance.interval.as_ref()?.end()])),
+            ..Settings::default()
         }
     }
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::respace::Respacing;
+use super::row::{Call, Combination, KNOWN, Row, X};
 use crate::config::{self, DiffusionConfig, NoiseSchedule};
 use crate::op::sampling::StepCoefficients;
 use crate::{Error, Result};
@@ -88,6 +89,33 @@ impl Schedule {
     /// # Errors
     /// [`Error::Config`] for an impossible process, [`Error::Options`] for an impossible respacing.
     pub fn new(config: &DiffusionConfig, respacing: &Respacing) -> Result<Self> {
+        // Also checks the number of steps, before anything is allocated for it.
+        let all = betas(config.noise_schedule, config.diffusion_steps)?.len();
+        let timesteps = respacing.timesteps(all)?;
+        if timesteps.len() < 2 {
+            return Err(Error::Options(format!(
+                "respacing {respacing}: sampling needs at least 2 steps; a single one would start at the clean end"
+            )));
+        }
+        Self::of_timesteps(config, timesteps)
+    }
+
+    /// The process at the timesteps of a descending time grid.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for values that are no timesteps of the process.
+    pub fn at(config: &DiffusionConfig, grid: &[f64]) -> Result<Self> {
+        let timestep = |t: &f64| {
+            let whole = t.fract() == 0.0 && (0.0..config.diffusion_steps as f64).contains(t);
+            whole.then_some(*t as usize).ok_or_else(|| {
+                Error::Options(format!("grid: {t} is no timestep; give whole ones below {}", config.diffusion_steps))
+            })
+        };
+        Self::of_timesteps(config, grid.iter().rev().map(timestep).collect::<Result<_>>()?)
+    }
+
+    /// The process at ascending timesteps.
+    fn of_timesteps(config: &DiffusionConfig, timesteps: Vec<usize>) -> Result<Self> {
         let mut bar = 1.0;
         let full: Vec<f64> = betas(config.noise_schedule, config.diffusion_steps)?
             .into_iter()
@@ -96,12 +124,6 @@ impl Schedule {
                 bar
             })
             .collect();
-        let timesteps = respacing.timesteps(full.len())?;
-        if timesteps.len() < 2 {
-            return Err(Error::Options(format!(
-                "respacing {respacing}: sampling needs at least 2 steps; a single one would start at the clean end"
-            )));
-        }
         let alphas_cumprod: Vec<f64> = timesteps.iter().map(|&t| full[t]).collect();
         let mut schedule = Self {
             variance: match (config.learn_sigma, config.sigma_small) {
@@ -132,8 +154,72 @@ impl Schedule {
         }
         // The posterior's variance is 0 at step 0, so its logarithm takes step 1's.
         let variance = &schedule.posterior_variance;
-        schedule.posterior_log_variance = (0..variance.len()).map(|i| variance[i.max(1)].ln()).collect();
+        let second = usize::from(variance.len() > 1);
+        schedule.posterior_log_variance = (0..variance.len()).map(|i| variance[i.max(second)].ln()).collect();
         Ok(schedule)
+    }
+
+    /// alpha-bar at an index; 1 for None, which is x_0.
+    pub(super) fn bar(&self, index: Option<usize>) -> f64 {
+        index.and_then(|i| self.alphas_cumprod.get(i).copied()).unwrap_or(1.0)
+    }
+
+    /// The noise level of an index in sigma-space, sqrt((1 - bar) / bar).
+    pub fn sigma(&self, index: usize) -> f64 {
+        let bar = self.bar(Some(index));
+        ((1.0 - bar) / bar).sqrt()
+    }
+
+    /// How the network is called at an index; guidance shifts the predicted noise by -sqrt(1 - bar) g.
+    pub(super) fn call(&self, index: usize) -> Call {
+        let bar = self.bar(Some(index));
+        let (skip, out) = match self.predict_xstart {
+            true => (0.0, 1.0),
+            false => ((1.0 / bar).sqrt(), -(1.0 / bar - 1.0).sqrt()),
+        };
+        Call { time: self.model_timestep(index).into(), c_in: 1.0, skip, out, guide: (1.0 - bar) / bar.sqrt() }
+    }
+
+    /// The same without guidance in x_0.
+    pub(super) fn unguided_call(&self, index: usize) -> Call {
+        Call { guide: 0.0, ..self.call(index) }
+    }
+
+    /// How the network is called at a noise level of sigma-space, as k-diffusion's `OpenAIDenoiser`: c_in = 1 /
+    /// sqrt(sigma^2 + 1), time linear in ln sigma between two indices.
+    pub(super) fn call_at_sigma(&self, sigma: f64) -> Call {
+        let last = self.len().saturating_sub(1);
+        let above = (0..=last).find(|i| self.sigma(*i) >= sigma).unwrap_or(last);
+        let below = above.saturating_sub(1);
+        let (low, high) = (self.sigma(below).ln(), self.sigma(above).ln());
+        let share = if high > low { ((sigma.ln() - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };
+        let (from, to) = (self.timesteps[below] as f64, self.timesteps[above] as f64);
+        let time = (from + share * (to - from)) * self.time_scale.map_or(1.0, f64::from);
+        let (skip, out) = if self.predict_xstart { (0.0, 1.0) } else { (1.0, -sigma) };
+        let c_in = 1.0 / (sigma * sigma + 1.0).sqrt();
+        Call { time, c_in, skip, out, guide: sigma * sigma * c_in }
+    }
+
+    /// The noise that an x_0 implies at an index: (x / sqrt(bar) - x_0) / sqrt(1 / bar - 1).
+    pub(super) fn noise_of(&self, x: Combination, x0: Combination, index: usize) -> Combination {
+        let bar = self.bar(Some(index));
+        1.0 / (1.0 / bar - 1.0).sqrt() * ((1.0 / bar).sqrt() * x - x0)
+    }
+
+    /// A first row: q(x_i | known) from a unit normal x.
+    pub(super) fn forward_row(&self, index: usize) -> Row {
+        let bar = self.bar(Some(index));
+        Row::of(bar.sqrt() * KNOWN + (1.0 - bar).sqrt() * X)
+    }
+
+    /// The two log variances between which the network interpolates at an index; equal where it does not.
+    pub(super) fn log_variance(&self, index: usize) -> [f64; 2] {
+        let (low, high) = (self.posterior_log_variance[index], self.betas[index].ln());
+        match self.variance {
+            Variance::LearnedRange => [low, high],
+            Variance::FixedLarge if index > 0 => [high; 2],
+            Variance::FixedLarge | Variance::FixedSmall => [low; 2],
+        }
     }
 
     /// The number of sampling steps.

@@ -3,8 +3,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::registry::Sampler;
+use super::ddnm;
+use super::process::Process;
+use super::registry::{Kind, Sampler, Steps, Task};
 use super::respace::Respacing;
+use super::row::Row;
 use super::schedule::{Method, Schedule};
 use crate::config::{ModelConfig, presets};
 use crate::{Error, Result};
@@ -36,6 +39,48 @@ pub struct Settings {
     /// others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_interval: Option<[u32; 2]>,
+    /// Image to image: the share of the steps, 0 to 1, that is made from the noised given image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
+    /// model was trained there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Vec<f64>>,
+    /// EDM's churn: noise added before each step of sigma-space, 0 (default) for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<f64>,
+    /// The lowest noise level that is churned (default 0).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn_min: Option<f64>,
+    /// The highest noise level that is churned (default: no bound).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn_max: Option<f64>,
+    /// Standard deviation of churned noise (default 1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn_noise: Option<f64>,
+    /// iPNDM: the first slope without an evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analytic_start: Option<bool>,
+    /// iPNDM: a last evaluation that removes the noise left at the lowest level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denoise: Option<bool>,
+    /// A consistency model's levels: places on the grid of `steps` levels, ascending, the last one included
+    /// (default of `multistep`: 0, 22, 39 of 40).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<usize>>,
+    /// Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump_length: Option<usize>,
+    /// Edits: how often each part of the walk is made (default 10 for RePaint, 1 for DDNM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump_repeats: Option<usize>,
+    /// DDNM: standard deviation of the noise in the known image (default 0).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_y: Option<f64>,
+    /// Dynamic thresholding (Saharia et al. 2022): divide the predicted x_0 by the 0.995 quantile of its absolute values per
+    /// image where that is above 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<bool>,
 }
 
 /// What defaults and checks depend on.
@@ -64,36 +109,127 @@ impl Settings {
     /// # Errors
     /// [`Error::Options`] for what this model cannot do; the message names the setting.
     pub fn resolve(&self, facts: &Facts<'_>) -> Result<Self> {
-        let all = facts.config.diffusion.diffusion_steps;
         let sampler = match (self.sampler, &self.steps) {
             (Some(sampler), _) => sampler,
             (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
             (None, None) if facts.built_in => Sampler::ddim(),
             (None, _) => Sampler::ancestral(),
         };
-        let takes = |option| sampler.entry().options.contains(&option);
-        if self.eta.is_some() && !takes("eta") {
-            return Err(Error::Options(format!(
-                "eta: the sampler {sampler} has none; use sampler ddim, or leave it out"
-            )));
-        }
-        let steps = self.steps.clone().unwrap_or_else(|| (sampler.entry().steps)(all));
-        let count = Schedule::new(&facts.config.diffusion, &steps)?.len();
-        let resolved = Self {
-            sampler: Some(sampler),
-            steps: Some(steps),
-            eta: takes("eta").then_some(self.eta.unwrap_or(0.0)),
-            clip_denoised: Some(self.clip_denoised.unwrap_or(true)),
-            seed: self.seed,
-            guidance: self.resolve_guidance(facts, sampler, count)?,
-            guidance_interval: self.guidance_interval,
+        self.check_taken(sampler)?;
+        self.check_values()?;
+        let eta = match sampler.takes("eta") {
+            true => Some(self.eta.unwrap_or(if sampler.name() == "ddnm" { ddnm::ETA } else { 0.0 })),
+            false => None,
         };
-        if let Some(eta) = resolved.eta.filter(|eta| !(0.0..=1.0).contains(eta)) {
+        let mut resolved = Self {
+            sampler: Some(sampler),
+            steps: Some(self.resolve_steps(sampler, facts)?),
+            eta,
+            clip_denoised: Some(self.clips()),
+            ..self.clone()
+        };
+        let steps = resolved.process(facts.config)?.steps().unwrap_or(usize::MAX);
+        resolved.guidance = self.resolve_guidance(facts, sampler, steps)?;
+        Ok(resolved)
+    }
+
+    fn resolve_steps(&self, sampler: Sampler, facts: &Facts<'_>) -> Result<Respacing> {
+        let all = facts.config.diffusion.diffusion_steps;
+        match (&self.grid, &self.steps, sampler.entry().steps) {
+            (Some(grid), ..) => Ok(Respacing::Sections(vec![grid.len()])),
+            (None, Some(steps), _) => Ok(steps.clone()),
+            (None, None, Steps::Respacing(usual)) => Ok(match usual.parse()? {
+                Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
+                stride => stride,
+            }),
+            (None, None, Steps::Count(n) | Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all)])),
+        }
+    }
+
+    /// Refuses settings that the sampler does not have.
+    fn check_taken(&self, sampler: Sampler) -> Result<()> {
+        let churned = self.churn.or(self.churn_min).or(self.churn_max).or(self.churn_noise).is_some();
+        let given = [
+            ("eta", self.eta.is_some()),
+            ("strength", self.strength.is_some()),
+            ("churn", churned),
+            ("analytic_start", self.analytic_start.is_some()),
+            ("denoise", self.denoise.is_some()),
+            ("at", self.at.is_some()),
+            ("jump_length", self.jump_length.is_some()),
+            ("jump_repeats", self.jump_repeats.is_some()),
+            ("sigma_y", self.sigma_y.is_some()),
+        ];
+        for (option, given) in given {
+            if given && !sampler.takes(option) {
+                let takers: Vec<&str> = Sampler::all().filter(|s| s.takes(option)).map(Sampler::name).collect();
+                return Err(Error::Options(format!(
+                    "{option}: the sampler {sampler} has none; leave it out, or use {}",
+                    takers.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_values(&self) -> Result<()> {
+        let ranges = [
+            ("eta", self.eta, 0.0, 1.0, "0 (deterministic) to 1 (as random as the ancestral sampler)"),
+            ("strength", self.strength, 0.0, 1.0, "0 (the given image) to 1 (all steps)"),
+            ("churn", self.churn, 0.0, 1e6, "0 (none) or more"),
+            ("churn_min", self.churn_min, 0.0, f64::MAX, "a noise level of at least 0"),
+            ("churn_max", self.churn_max, 0.0, f64::MAX, "a noise level of at least 0"),
+            ("churn_noise", self.churn_noise, 0.0, 1e6, "a standard deviation, such as 1.003"),
+            ("sigma_y", self.sigma_y, 0.0, 1e6, "a standard deviation of at least 0"),
+        ];
+        for (name, value, low, high, what) in ranges {
+            if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
+                return Err(Error::Options(format!("{name} is {value}; give {what}")));
+            }
+        }
+        for (name, value) in [("jump_length", self.jump_length), ("jump_repeats", self.jump_repeats)] {
+            if value.is_some_and(|value| !(1..=1000).contains(&value)) {
+                return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
+            }
+        }
+        let descends = |grid: &Vec<f64>| {
+            !grid.is_empty() && grid.iter().all(|t| t.is_finite() && *t >= 0.0) && grid.is_sorted_by(|a, b| a > b)
+        };
+        if self.grid.as_ref().is_some_and(|grid| !descends(grid)) {
+            return Err(Error::Options("grid: it must descend, from the noisiest step to the cleanest".into()));
+        }
+        Ok(())
+    }
+
+    /// The process that resolved settings sample from.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for an impossible respacing, or a sampler that steps through another kind of process.
+    pub fn process(&self, config: &ModelConfig) -> Result<Process> {
+        let whole = || Schedule::new(&config.diffusion, &Respacing::Sections(vec![config.diffusion.diffusion_steps]));
+        let sampler = self.sampler.unwrap_or(Sampler::ancestral());
+        if !sampler.entry().kinds.contains(&Kind::Discrete) {
+            let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Discrete)).map(Sampler::name);
             return Err(Error::Options(format!(
-                "eta is {eta}; it must be between 0 (deterministic) and 1 (as random as the ancestral sampler)"
+                "sampler {sampler} is for consistency models, and this model has a discrete process; use one of {}",
+                able.collect::<Vec<_>>().join(", ")
             )));
         }
-        Ok(resolved)
+        match (sampler.entry().steps, &self.grid, &self.steps) {
+            (Steps::Respacing(_), Some(grid), _) => Ok(Process::Discrete(Schedule::at(&config.diffusion, grid)?)),
+            (Steps::Respacing(_), None, Some(steps)) => Ok(Process::Discrete(Schedule::new(&config.diffusion, steps)?)),
+            (Steps::Respacing(_), None, None) | (Steps::Count(_), ..) => Ok(Process::Discrete(whole()?)),
+            (Steps::Sigma(_), ..) => Ok(Process::Sigma(whole()?)),
+        }
+    }
+
+    /// The step table of resolved settings; `edits`: the run has the image of an edit that it does not start from.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for steps that the sampler cannot make.
+    pub fn table(&self, process: &Process, edits: bool) -> Result<Vec<Row>> {
+        let sampler = self.sampler.unwrap_or(Sampler::ancestral());
+        (sampler.entry().rows)(&Task { process, settings: self, edits })
     }
 
     fn resolve_guidance(&self, facts: &Facts<'_>, sampler: Sampler, steps: usize) -> Result<Option<f64>> {

@@ -1,0 +1,58 @@
+//! Consistency models (Song et al. 2023, arXiv 2303.01469): x_0 in one evaluation, or in a few with fresh noise between
+//! them (algorithm 1); edits put x0 + P(known - x0) for x0 (algorithm 4).
+//!
+//! ```text
+//! x' = x0 + sqrt(sigma'^2 - sigma_min^2) noise       at the chosen levels of a Karras grid
+//! ```
+
+use super::process::karras_sigmas;
+use super::registry::{Entry, Kind, Steps, Task};
+use super::row::{KNOWN, NOISE, Row, X, X0, ZERO};
+use super::sigma::finish;
+use crate::error::{Error, Result};
+
+pub(super) static ONESTEP: Entry = Entry {
+    name: "onestep",
+    summary: "a consistency model's image in one evaluation",
+    kinds: &[Kind::Karras],
+    steps: Steps::Sigma(40),
+    options: &["edit"],
+    rows: |task| {
+        let last = task.count()?.saturating_sub(1);
+        rows(task, &[0, last])
+    },
+};
+
+pub(super) static MULTISTEP: Entry = Entry {
+    name: "multistep",
+    summary: "a consistency model's image in a few evaluations, with fresh noise between them",
+    options: &["edit", "at"],
+    rows: |task| {
+        let steps = task.count()?;
+        // The published two-step schedule of the distilled models, on whatever grid.
+        let usual = [0, (22 * steps.saturating_sub(1) + 19) / 39, steps.saturating_sub(1)];
+        let at = task.settings.at.as_deref().unwrap_or(&usual);
+        if at.len() < 2 || !at.is_sorted_by(|a, b| a < b) || at.last().is_none_or(|last| *last >= steps) {
+            return Err(Error::Options(format!(
+                "at: {at:?} must be two or more places, ascending, on a grid of {steps} levels (0 to {}), such as 0,22,39",
+                steps.saturating_sub(1)
+            )));
+        }
+        rows(task, at)
+    },
+    ..ONESTEP
+};
+
+fn rows(task: &Task<'_>, at: &[usize]) -> Result<Vec<Row>> {
+    let (lowest, highest) = task.process.sigmas();
+    let grid = karras_sigmas(task.count()?.max(2), (lowest, highest));
+    let clip = task.settings.clips();
+    let mut rows = vec![Row::of(highest * X)];
+    for pair in at.windows(2) {
+        let (from, to) = (grid[pair[0]], grid[pair[1]]);
+        let noise = if pair[1] + 1 < grid.len() { (to * to - lowest * lowest).sqrt() } else { 0.0 };
+        let row = Row::call(task.process.call(from), clip, X0 + noise * NOISE);
+        rows.push(Row { proj: if task.edits { KNOWN - X0 } else { ZERO }, ..row });
+    }
+    Ok(finish(rows, clip && !task.edits))
+}
