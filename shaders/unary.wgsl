@@ -1,11 +1,14 @@
-// An elementwise function of one tensor.
+// SiLU or ReLU of one tensor, or the gradient with respect to it; a copy without either.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32, // elements per row of the dispatch's grid
 }
 #import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
+#if ADJOINT
+@auto var<storage, read> incoming: array<f32>;
+#end
 @auto var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)
@@ -15,8 +18,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let v = x[i];
-#if SILU
+#if SILU && ADJOINT
+    let s = 1.0 / (1.0 + exp4(vec4<f32>(min(-v, 80.0))).x);
+    out[i] = incoming[i] * s * (1.0 + v * (1.0 - s));
+#elif SILU
     out[i] = silu4(vec4<f32>(v)).x;
+#elif RELU && ADJOINT
+    out[i] = select(0.0, incoming[i], v > 0.0);
 #elif RELU
     out[i] = max(v, 0.0);
 #else

@@ -132,7 +132,7 @@ impl Session {
         if options.self_test {
             // All at once is faster than case by case. A kernel that is refused here is refused there again, where
             // another takes its place.
-            match gpu.pipelines.get(gpu, &plan.kernels()).await {
+            match gpu.compiled(&plan.kernels()).await {
                 Ok(_) | Err(Error::Shader { .. }) => {}
                 Err(error) => return Err(error),
             }

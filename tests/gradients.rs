@@ -10,9 +10,7 @@ use guided_diffusion::checkpoint::synthetic;
 use guided_diffusion::gpu::Program;
 use guided_diffusion::graph::{Graph, Param, Segment, TensorId, fuse, grad, reference};
 use guided_diffusion::model::blocks::{convolution, group_norm};
-use guided_diffusion::op::{
-    Add, AddEmbedding, Attention, Concat, Conv2d, FirstToken, GlobalMean, PoolTokens, Resample, ScaleShift, Unary,
-};
+use guided_diffusion::op::{Add, AddEmbedding, Attention, Concat, Conv2d, Pooled, Resample, Unary};
 use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::tensor::Shape;
 use pollster::block_on;
@@ -33,20 +31,19 @@ const CASES: &[(&str, [usize; 4], Build)] = &[
     ("conv2d stride 2, even", [2, 6, 8, 8], |g, x| convolution(g, "op", Conv2d::new(3, 2), x, 12, &[3, 3])),
     ("conv2d stride 2, odd", [1, 7, 5, 8], |g, x| convolution(g, "op", Conv2d::new(3, 2), x, 4, &[3, 3])),
     ("conv2d 1x1", [3, 3, 5, 12], |g, x| convolution(g, "op", Conv2d::new(1, 1), x, 20, &[1, 1])),
-    ("group norm", [2, 3, 5, 32], |g, x| group_norm(g, "op", x)),
+    ("group norm", [2, 3, 5, 32], |g, x| group_norm(g, "op", x, None)),
     ("group norm, SiLU", [2, 5, 3, 64], |g, x| {
-        let h = group_norm(g, "op", x)?;
-        g.push("silu", Unary::Silu, &[h], &[])
+        let h = group_norm(g, "op", x, None)?;
+        g.push("silu", Unary::SILU, &[h], &[])
     }),
-    ("group norm, scale-shift, SiLU", [2, 3, 3, 64], |g, x| {
+    ("adaptive group norm, SiLU", [2, 3, 3, 64], |g, x| {
         let s = g.shape(x);
         let e = g.input("embedding", Shape::vector(s.n, 2 * s.c));
-        let h = group_norm(g, "op", x)?;
-        let h = g.push("scale_shift", ScaleShift, &[h, e], &[])?;
-        g.push("silu", Unary::Silu, &[h], &[])
+        let h = group_norm(g, "op", x, Some(e))?;
+        g.push("silu", Unary::SILU, &[h], &[])
     }),
-    ("SiLU alone", [2, 3, 5, 4], |g, x| g.push("op", Unary::Silu, &[x], &[])),
-    ("ReLU", [1, 2, 3, 8], |g, x| g.push("op", Unary::Relu, &[x], &[])),
+    ("SiLU alone", [2, 3, 5, 4], |g, x| g.push("op", Unary::SILU, &[x], &[])),
+    ("ReLU", [1, 2, 3, 8], |g, x| g.push("op", Unary::RELU, &[x], &[])),
     ("nearest upsampling", [2, 3, 5, 8], |g, x| g.push("op", Resample::Up, &[x], &[])),
     ("average pooling", [2, 6, 4, 8], |g, x| g.push("op", Resample::Down, &[x], &[])),
     ("attention, legacy order", [2, 3, 5, 48], |g, x| {
@@ -55,19 +52,19 @@ const CASES: &[(&str, [usize; 4], Build)] = &[
     ("attention, new order", [1, 7, 3, 48], |g, x| g.push("op", Attention { heads: 4, new_order: true }, &[x], &[])),
     ("attention pooling", [2, 3, 3, 8], |g, x| {
         let positions = g.param("positional_embedding", &[8, 10]);
-        let tokens = g.push("tokens", PoolTokens, &[x], &[positions])?;
+        let tokens = g.push("tokens", Pooled::Tokens, &[x], &[positions])?;
         let qkv = convolution(g, "qkv", Conv2d::new(1, 1), tokens, 24, &[1])?;
         let h = g.push("attention", Attention { heads: 2, new_order: true }, &[qkv], &[])?;
-        g.push("first", FirstToken, &[h], &[])
+        g.push("first", Pooled::FirstToken, &[h], &[])
     }),
-    ("mean", [2, 3, 5, 12], |g, x| g.push("op", GlobalMean, &[x], &[])),
+    ("mean", [2, 3, 5, 12], |g, x| g.push("op", Pooled::Mean, &[x], &[])),
     ("concat and two paths", [1, 3, 5, 8], |g, x| {
-        let a = g.push("silu", Unary::Silu, &[x], &[])?;
+        let a = g.push("silu", Unary::SILU, &[x], &[])?;
         g.push("op", Concat, &[x, a], &[])
     }),
     ("sum and embedding", [2, 3, 3, 8], |g, x| {
         let e = g.input("embedding", Shape::vector(2, 8));
-        let a = g.push("silu", Unary::Silu, &[x], &[])?;
+        let a = g.push("silu", Unary::SILU, &[x], &[])?;
         let sum = g.push("sum", Add, &[x, a], &[])?;
         g.push("op", AddEmbedding, &[sum, e], &[])
     }),

@@ -1,5 +1,5 @@
 //! Every op, by every kernel that may compute it and in every precision, against the plain CPU reference:
-//! the case table of src/op/cases, on every adapter under test.
+//! the case table of tests/conformance, on every adapter under test.
 
 mod common;
 
@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use common::golden;
 use common::gpu::{gpus, relative_l2};
+use conformance::cases::{self, Case, TOLERANCE};
 use conformance::{OpRun, Task, op_runs};
 use guided_diffusion::device::{Caps, Precision};
-use guided_diffusion::gpu::{Gpu, selftest};
+use guided_diffusion::gpu::Gpu;
 use guided_diffusion::op::Op;
-use guided_diffusion::op::cases::{self, Case, TOLERANCE};
 use guided_diffusion::op::variant::Variant;
 use guided_diffusion::shader::KERNELS;
 use pollster::block_on;
@@ -75,13 +75,13 @@ fn winograd_in_chunks_equals_the_whole() {
     // A limit that lets no more than a part of the tiles into one workspace.
     let cases = cases::table().unwrap();
     let case = cases.iter().find(|c| c.name == "3x3, many tiles").unwrap();
-    let expected = case.expected(Precision::F32).unwrap();
+    let expected = case.trial.expected(Precision::F32).unwrap();
     let gpu = &gpus()[0];
     let small = Caps { max_binding_size: 20 << 10, ..gpu.caps().clone() };
     for variant in case.variants(gpu.caps()).into_iter().filter(|v| matches!(v, Variant::Winograd(..))) {
         let plan = case.plan(&small, variant, Precision::F32).unwrap();
         assert!(plan.dispatches().len() >= 6, "{variant:?}: {} steps", plan.dispatches().len());
-        let error = relative_l2(&block_on(selftest::run_plan(gpu, case, plan)).unwrap(), &expected);
+        let error = relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &expected);
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
     }
 }
@@ -91,7 +91,7 @@ fn the_table_covers_every_op_and_every_kernel() {
     let cases = cases::table().unwrap();
     let covered: BTreeSet<String> = cases.iter().flat_map(|case| case.ops().map(op_name)).collect();
     let all: BTreeSet<String> = Op::NAMES.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(covered, all, "a new op needs a row in src/op/cases");
+    assert_eq!(covered, all, "a new op needs a row in tests/conformance/src/cases");
 
     let caps = Caps { shader_f16: true, cooperative: Some(16), ..Caps::webgpu_defaults() };
     let mut used = BTreeSet::new();

@@ -99,7 +99,7 @@ fn random_graph(random: &mut Random) -> Graph {
                     graph.param(format!("{name}.weight"), &[shape.c]),
                     graph.param(format!("{name}.bias"), &[shape.c]),
                 ];
-                graph.push(&*name, GroupNorm, &[x], &params)
+                graph.push(&*name, GroupNorm { scale_shift: false }, &[x], &params)
             }
             5 if shape.c % 96 == 0 => graph.push(&*name, Attention { heads: 2, new_order: false }, &[x], &[]),
             6 => {
@@ -110,7 +110,7 @@ fn random_graph(random: &mut Random) -> Graph {
                 let params = weight(&mut graph, 32, 1);
                 graph.push(&*name, Conv2d::new(1, 1), &[x], &params)
             }
-            _ => graph.push(&*name, Unary::Silu, &[x], &[]),
+            _ => graph.push(&*name, Unary::SILU, &[x], &[]),
         };
         values.push(value.unwrap());
     }

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::pipeline::Pipelines;
+use super::pipeline::{Pipeline, Pipelines};
+use super::results::SelfTestResults;
 use super::scope::{self, Caught};
-use super::selftest::Verdicts;
 use super::signal::{Sender, lock, signal};
 use super::tensor_cores::{self, TensorCores};
 use crate::device::Caps;
 use crate::error::{Error, Result};
+use crate::shader::Kernel;
 
 /// Subgroup sizes that kernels are written for.
 const SUBGROUPS: [usize; 4] = [4, 8, 16, 32];
@@ -69,7 +70,7 @@ pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) pipelines: Pipelines,
-    pub(crate) verdicts: Verdicts,
+    pub(crate) self_test: SelfTestResults,
     /// Read-back buffers that wait for their next use.
     pub(crate) staging: Mutex<Vec<wgpu::Buffer>>,
     caps: Caps,
@@ -146,8 +147,8 @@ impl Gpu {
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
         let caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         let pipelines = Pipelines::new(options.checked || cooperative.is_some());
-        let (verdicts, staging) = (Verdicts::default(), Mutex::default());
-        Ok(Arc::new(Self { device, queue, pipelines, verdicts, staging, caps, summary, failure, waiting }))
+        let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
+        Ok(Arc::new(Self { device, queue, pipelines, self_test, staging, caps, summary, failure, waiting }))
     }
 
     /// What plans need to know.
@@ -168,6 +169,25 @@ impl Gpu {
         let cores = if self.caps.cooperative.is_some() { "; tensor cores" } else { "" };
         let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}{cores}");
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    /// Compiles `kernel` unless that is done already, as a plan's are when its program is made.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with the compiler's message; a lost device.
+    pub async fn compile(&self, kernel: &Kernel) -> Result<()> {
+        self.compiled(&[kernel]).await.map(drop)
+    }
+
+    /// The pipelines of `kernels`, in their order; those that are new are compiled at the same time.
+    ///
+    /// # Errors
+    /// As [`Gpu::compile`], of the first kernel that was refused; no memory for it.
+    pub(crate) async fn compiled(&self, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
+        let pipelines = self.pipelines.get(&self.device, kernels).await;
+        // A lost device is the cause of whatever else was reported.
+        self.check()?;
+        pipelines
     }
 
     /// How many pipelines were compiled so far; a second run with the same plan adds none.

@@ -7,10 +7,12 @@ mod pipeline;
 pub mod profile;
 pub mod program;
 mod readback;
+mod results;
 mod scope;
 pub mod selftest;
 mod signal;
 mod tensor_cores;
+pub mod trial;
 pub mod tuner;
 
 pub use adapter::{AdapterChoice, AdapterSummary, Gpu, OpenOptions};

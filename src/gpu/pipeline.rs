@@ -6,8 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::adapter::Gpu;
-use super::scope::{self, Caught, Outcome};
+use super::scope::{self, Caught, Pending};
 use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::shader::{Access, Kernel};
@@ -44,16 +43,16 @@ impl Pipelines {
     ///
     /// # Errors
     /// [`Error::Shader`] with the compiler's message, of the first kernel that was refused; no memory for it.
-    pub(crate) async fn get(&self, gpu: &Gpu, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
+    pub(crate) async fn get(&self, device: &wgpu::Device, kernels: &[&Kernel]) -> Result<Vec<Arc<Pipeline>>> {
         let missing: Vec<&Kernel> = {
             let (known, mut seen) = (lock(&self.compiled), HashSet::new());
             kernels.iter().copied().filter(|kernel| !known.contains_key(kernel) && seen.insert(*kernel)).collect()
         };
         let mut failed = None;
-        let started = each(&missing, |kernel| self.start(gpu, kernel));
+        let started = each(&missing, |kernel| self.start(device, kernel));
         for (kernel, started) in missing.into_iter().zip(started) {
             let done = match started {
-                Ok((pipeline, outcome)) => match outcome.error().await {
+                Ok((pipeline, pending)) => match pending.error().await {
                     None => Ok(pipeline),
                     Some(Caught { exhausted: true, reason }) => {
                         Err(Error::OutOfMemory(format!("shader {kernel}: {reason}")))
@@ -69,7 +68,6 @@ impl Pipelines {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        gpu.check()?;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -78,21 +76,21 @@ impl Pipelines {
         found.ok_or_else(|| Error::Gpu("a compiled kernel is gone".into()))
     }
 
-    /// Begins to compile `kernel`; the outcome tells why it was refused, if it was.
-    fn start(&self, gpu: &Gpu, kernel: &Kernel) -> Result<(Pipeline, Outcome)> {
+    /// Begins to compile `kernel`; why it was refused, if it was, is reported later.
+    fn start(&self, device: &wgpu::Device, kernel: &Kernel) -> Result<(Pipeline, Pending)> {
         let label = kernel.to_string();
         let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
-        Ok(scope::watch(gpu, || {
+        Ok(scope::watch(device, || {
             let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
-            let module = self.module(gpu, &label, text);
-            let layout = bind_group_layout(&gpu.device, &accesses);
-            let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            let module = self.module(device, &label, text);
+            let layout = bind_group_layout(device, &accesses);
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(&label),
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             });
-            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&label),
                 layout: Some(&pipeline_layout),
                 module: &module,
@@ -108,26 +106,16 @@ impl Pipelines {
         }))
     }
 
-    fn module(&self, gpu: &Gpu, label: &str, text: String) -> wgpu::ShaderModule {
+    fn module(&self, device: &wgpu::Device, label: &str, text: String) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
         if self.checked {
-            return gpu.device.create_shader_module(descriptor);
+            return device.create_shader_module(descriptor);
         }
         // SAFETY: the text is this library's own, and so is every buffer it runs on: a `Plan` can only be made by
         // lowering a graph, which derives buffer sizes and shader parameters from the same shapes; indices that come from
         // the host's data (labels) are clamped in the shader. Divisors are never 0, and every loop ends.
-        unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
-    }
-}
-
-impl Gpu {
-    /// Compiles `kernel` unless that is done already, as a plan's are when its program is made.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] with the compiler's message; a lost device.
-    pub async fn compile(&self, kernel: &Kernel) -> Result<()> {
-        self.pipelines.get(self, &[kernel]).await.map(drop)
+        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
 }
 

@@ -50,8 +50,8 @@ impl Program {
     /// # Errors
     /// A refused shader, out of memory, a lost device.
     pub async fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self> {
-        let pipelines = gpu.pipelines.get(gpu, &plan.kernels()).await?;
-        let ((slots, constants, parameters), outcome) = scope::watch(gpu, || {
+        let pipelines = gpu.compiled(&plan.kernels()).await?;
+        let ((slots, constants, parameters), pending) = scope::watch(&gpu.device, || {
             let slot = |(i, bytes): (usize, &u64)| gpu.storage(&slot_label(&plan, i), *bytes);
             let slots: Vec<wgpu::Buffer> = plan.slots.iter().enumerate().map(slot).collect();
             let constant = |data: &Vec<f32>| {
@@ -80,7 +80,7 @@ impl Program {
             in_flight: VecDeque::with_capacity(IN_FLIGHT + 1),
             plan,
         };
-        let refused = outcome.error().await;
+        let refused = pending.error().await;
         gpu.check()?;
         match refused {
             Some(caught) => Err(caught.refusal("activations", "a smaller batch may fit")),
@@ -110,7 +110,7 @@ impl Program {
             if data.len() != expected {
                 return Err(Error::Options(format!("{name}: {} elements given, {expected} expected", data.len())));
             }
-            let ((buffer, packed), outcome) = scope::watch(&self.gpu, || {
+            let ((buffer, packed), pending) = scope::watch(&self.gpu.device, || {
                 let buffer = self.weight_buffer(spec);
                 let first = spec.place.map_or(0, |place| place.offset);
                 let packed =
@@ -121,7 +121,7 @@ impl Program {
             });
             // Kept before anything can fail, so that it is freed with the program.
             self.weights[i] = Some(buffer);
-            let refused = outcome.error().await;
+            let refused = pending.error().await;
             packed?;
             self.gpu.check()?;
             if let Some(caught) = refused {
@@ -164,14 +164,14 @@ impl Program {
     /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
     pub(crate) async fn seal_blank(&mut self) -> Result<()> {
         let gpu = self.gpu.clone();
-        let ((), outcome) = scope::watch(&gpu, || {
+        let ((), pending) = scope::watch(&gpu.device, || {
             for i in 0..self.weights.len() {
                 if self.weights[i].is_none() {
                     self.weights[i] = Some(self.weight_buffer(&self.plan.weights[i]));
                 }
             }
         });
-        if let Some(caught) = outcome.error().await {
+        if let Some(caught) = pending.error().await {
             return Err(caught.refusal("weights", "float16 weights may fit"));
         }
         self.seal()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::adapter::Gpu;
-use super::scope::{self, Outcome};
+use super::scope::{self, Pending};
 use super::signal::{Signal, lock, signal};
 use crate::error::{Error, Result};
 
@@ -17,14 +17,14 @@ pub(crate) struct Readback {
     staging: Staging,
     bytes: u64,
     submission: wgpu::SubmissionIndex,
-    outcome: Outcome,
+    pending: Pending,
     mapped: Signal<Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Readback {
     /// Submits a copy of the first `bytes` bytes of `buffer`, as everything submitted so far leaves them.
     pub(crate) fn start(gpu: &Arc<Gpu>, buffer: &wgpu::Buffer, bytes: u64) -> Self {
-        let ((staging, submission, mapped), outcome) = scope::watch(gpu, || {
+        let ((staging, submission, mapped), pending) = scope::watch(&gpu.device, || {
             let staging = take(gpu, bytes);
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
@@ -33,7 +33,7 @@ impl Readback {
             staging.map_async(wgpu::MapMode::Read, ..bytes, move |result| sender.send(result));
             (staging, submission, mapped)
         });
-        Self { staging: Staging { gpu: gpu.clone(), buffer: Some(staging) }, bytes, submission, outcome, mapped }
+        Self { staging: Staging { gpu: gpu.clone(), buffer: Some(staging) }, bytes, submission, pending, mapped }
     }
 
     /// Whether the bytes are there. It waits for nothing.
@@ -45,12 +45,12 @@ impl Readback {
 
     /// The bytes, once they are there.
     pub(crate) async fn bytes(self) -> Result<Vec<u8>> {
-        let Self { mut staging, bytes, submission, outcome, mapped } = self;
+        let Self { mut staging, bytes, submission, pending, mapped } = self;
         let gpu = Arc::clone(&staging.gpu);
         if !mapped.is_ready() {
             gpu.wait(Some(submission))?;
         }
-        let (result, refused) = (mapped.await, outcome.error().await);
+        let (result, refused) = (mapped.await, pending.error().await);
         gpu.check()?;
         if let Some(caught) = refused {
             return Err(caught.refusal("read-back", "a smaller batch may fit"));

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::pin::Pin;
 
-use super::adapter::Gpu;
 use crate::error::Error;
 
 /// An error of the device.
@@ -29,29 +28,29 @@ impl Caught {
     }
 }
 
-/// What was caught of watched calls; it is told later.
-pub(crate) struct Outcome(platform::Pending);
+/// The errors of watched calls, which the device reports later.
+pub(crate) struct Pending(platform::Pending);
 
-impl Outcome {
+impl Pending {
     /// The error, if there was one. Of several the cause: whatever uses a buffer that found no memory is invalid, too.
     pub(crate) async fn error(self) -> Option<Caught> {
         self.0.await
     }
 }
 
-impl fmt::Debug for Outcome {
+impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outcome")
+        f.write_str("Pending")
     }
 }
 
 /// Does `work` and catches all errors of its calls.
-pub(crate) fn watch<R>(gpu: &Gpu, work: impl FnOnce() -> R) -> (R, Outcome) {
-    let (result, pending) = platform::watch(&gpu.device, work);
-    (result, Outcome(pending))
+pub(crate) fn watch<R>(device: &wgpu::Device, work: impl FnOnce() -> R) -> (R, Pending) {
+    let (result, pending) = platform::watch(device, work);
+    (result, Pending(pending))
 }
 
-/// Tells `handler` of errors that nobody watched for.
+/// Calls `handler` with errors of calls that were not watched.
 pub(crate) use platform::on_uncaught;
 
 #[cfg(not(target_arch = "wasm32"))]

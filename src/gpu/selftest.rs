@@ -2,21 +2,21 @@
 //!
 //! A driver that miscompiles one kernel yields wrong images without a word. So each kind of node is computed once, tiny,
 //! by the same kernels, and compared with the host; where it differs, the next legal variant is tried and the change
-//! reported. Verdicts are kept with the device: a second session tests nothing again.
+//! reported. Results are kept with the device: a second session tests nothing again.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::adapter::Gpu;
-use super::program::Program;
+use super::results::Fault;
 use super::signal::lock;
+use super::trial::Trial;
 use crate::device::Precision;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Segment};
-use crate::op::cases::{self, Case};
-use crate::op::variant::{GemmTile, Sharing, Variant};
-use crate::plan::tuning;
-use crate::plan::tuning::VariantOverrides;
+use crate::graph::Graph;
+use crate::op::Variant;
+use crate::op::variant::{GemmTile, Sharing};
+use crate::plan::tuning::{self, VariantOverrides};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::Shape;
 
@@ -35,16 +35,6 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Whether a kernel's expectation shall be made wrong: by the op's name and the variant.
-pub type Fault = fn(&str, Variant) -> bool;
-
-/// A device's verdicts: why a kernel is wrong, or `None` where it is right.
-#[derive(Debug, Default)]
-pub(crate) struct Verdicts {
-    known: Mutex<HashMap<String, Option<String>>>,
-    fault: Mutex<Option<Fault>>,
-}
-
 /// Checks the kernels of a fused graph, and chooses others for those that fail.
 ///
 /// # Errors
@@ -53,23 +43,25 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
     let caps = &gpu.caps().at(options.precision);
     let mut report = Report { overrides: options.overrides.clone(), warnings: Vec::new() };
     let mut chosen = VariantOverrides::new();
-    let (mut seen, mut told) = (HashSet::new(), HashSet::new());
+    let (mut seen, mut reported) = (HashSet::new(), HashSet::new());
     for node in &graph.nodes {
-        let Some(case) = cases::shrunken(graph, node)? else { continue };
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
+        let params: Vec<&[usize]> = node.params.iter().map(|id| graph.params[id.0].shape.as_slice()).collect();
+        let Some(probe) = node.op.probe(&shapes, &params, node.shape) else { continue };
         // A device on which no variant is legal gets its error from the plan.
         let Some(first) = tuning::choose(node, &shapes, caps, &options.overrides) else { continue };
-        let problem = tuning::key(node, &shapes);
-        if !seen.insert(problem.clone()) {
+        let key = tuning::key(node, &shapes);
+        if !seen.insert(key.clone()) {
             continue;
         }
+        let trial = Trial::of(probe)?;
         let others = node.op.operator().variants(&shapes, node.shape, caps);
         let candidates = std::iter::once(first).chain(others.into_iter().filter(|v| *v != first));
         let op = node.op.operator().name();
         let mut wrong: Vec<(String, String)> = Vec::new();
         let mut right = None;
         for variant in candidates {
-            match verdict(gpu, &case, op, variant, options.precision).await? {
+            match test(gpu, &trial, op, variant, options.precision).await? {
                 None => {
                     right = Some(variant);
                     break;
@@ -85,35 +77,38 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         };
         // Nodes differ in how far off they are: one line for all that lose the same kernels.
         let lost: Vec<String> = wrong.into_iter().map(|(kernel, _)| kernel).collect();
-        if right != first && told.insert((lost, right)) {
+        if right != first && reported.insert((lost, right)) {
             report.warnings.push(format!("self-test: {reasons} on {adapter}; {} is used instead", describe(right)));
         }
-        chosen.insert(problem, right);
+        chosen.insert(key, right);
     }
     if !report.warnings.is_empty() {
         // What was asked for everywhere (`*`) is in `chosen`, node by node.
-        let given = options.overrides.iter().filter(|(problem, _)| *problem != "*");
-        report.overrides = given.map(|(problem, variant)| (problem.clone(), *variant)).chain(chosen).collect();
+        let given = options.overrides.iter().filter(|(key, _)| *key != "*");
+        report.overrides = given.map(|(key, variant)| (key.clone(), *variant)).chain(chosen).collect();
     }
     Ok(report)
 }
 
-/// Why `variant` computes `case` wrongly, if it does.
-async fn verdict(
+/// Why `variant` computes `trial` wrongly, if it does.
+async fn test(
     gpu: &Arc<Gpu>,
-    case: &Case,
+    trial: &Trial,
     op: &'static str,
     variant: Variant,
     precision: Precision,
 ) -> Result<Option<String>> {
-    let key = format!("{variant:?} {precision:?} {}", case.key());
-    if let Some(known) = lock(&gpu.verdicts.known).get(&key) {
+    let key = format!("{variant:?} {precision:?} {}", trial.key());
+    if let Some(known) = lock(&gpu.self_test.known).get(&key) {
         return Ok(known.clone());
     }
-    let reason = match run(gpu, case, variant, precision).await {
+    let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
+    let options = PlanOptions { precision, overrides, ..PlanOptions::default() };
+    let computed = async { trial.run(gpu, Plan::new(trial.graph(), gpu.caps(), &options)?).await };
+    let reason = match computed.await {
         Ok(result) => {
-            let mut expected = case.expected(precision)?;
-            if (*lock(&gpu.verdicts.fault)).is_some_and(|fault| fault(op, variant)) {
+            let mut expected = trial.expected(precision)?;
+            if (*lock(&gpu.self_test.fault)).is_some_and(|fault| fault(op, variant)) {
                 expected.iter_mut().for_each(|v| *v = 1.5 * *v + 1.0);
             }
             let error = relative_l2(&result, &expected);
@@ -124,46 +119,21 @@ async fn verdict(
         Err(Error::OutOfMemory(reason)) => return Err(Error::OutOfMemory(format!("{op}: {reason}"))),
         Err(error) => Some(format!("fails: {error}")),
     };
-    lock(&gpu.verdicts.known).insert(key, reason.clone());
+    lock(&gpu.self_test.known).insert(key, reason.clone());
     Ok(reason)
-}
-
-/// Computes a case by one variant.
-///
-/// # Errors
-/// A refused shader, a lost device.
-pub async fn run(gpu: &Arc<Gpu>, case: &Case, variant: Variant, precision: Precision) -> Result<Vec<f32>> {
-    run_plan(gpu, case, case.plan(gpu.caps(), variant, precision)?).await
-}
-
-/// Computes a case by a plan of it.
-///
-/// # Errors
-/// A refused shader, a lost device.
-pub async fn run_plan(gpu: &Arc<Gpu>, case: &Case, plan: Plan) -> Result<Vec<f32>> {
-    let mut program = Program::new(gpu, plan).await?;
-    for (name, data) in case.weights() {
-        program.upload(name, &data).await?;
-    }
-    program.seal()?;
-    for (name, data) in case.inputs() {
-        program.write(&name, &data)?;
-    }
-    program.run(Segment::Network).await?;
-    program.read(cases::OUT).await
 }
 
 /// How many kinds of kernel were tested on this device.
 #[doc(hidden)]
 pub fn count(gpu: &Gpu) -> usize {
-    lock(&gpu.verdicts.known).len()
+    lock(&gpu.self_test.known).len()
 }
 
 /// Makes kernels seem wrong, to test what follows.
 #[doc(hidden)]
 pub fn inject(gpu: &Gpu, fault: Fault) {
-    lock(&gpu.verdicts.known).clear();
-    *lock(&gpu.verdicts.fault) = Some(fault);
+    lock(&gpu.self_test.known).clear();
+    *lock(&gpu.self_test.fault) = Some(fault);
 }
 
 fn describe(variant: Variant) -> String {

@@ -2,11 +2,11 @@
 //!
 //! | chain | becomes |
 //! |---|---|
-//! | group norm, `[scale-shift]` | `GroupNormAffine`, applied by whoever reads it |
+//! | group norm | `GroupNormAffine`, applied by whoever reads it |
 //! | `[concat]`, `[affine]`, `[SiLU]`, `[resample]`, convolution | the convolution's prologue |
 //! | convolution, `[add embedding]`, `[add, one side perhaps resampled]` | the convolution's epilogue |
 //! | the same chains without a convolution | `Modulate` |
-//! | gradient of SiLU, `[of scale-shift]`, of group norm | one `GroupNormGrad` |
+//! | gradient of SiLU, of group norm | one `GroupNormGrad` |
 //! | linear layers that read the same vector | one `EmbLayers` (see `gather`) |
 //!
 //! A chain's inner values must have one reader, except concatenations and norms, which are cheap to repeat.
@@ -15,9 +15,7 @@ use std::collections::HashMap;
 
 use super::{Graph, Node, TensorId};
 use crate::error::{Error, Result};
-use crate::op::{
-    Concat, Conv2d, GroupNormAffine, GroupNormGrad, Modulate, Op, Prologue, Resample, ScaleShiftGrad, Unary, UnaryGrad,
-};
+use crate::op::{Concat, Conv2d, GroupNorm, GroupNormAffine, GroupNormGrad, Modulate, Op, Prologue, Resample, Unary};
 
 /// The fused graph; same inputs, outputs, parameters and values.
 ///
@@ -65,8 +63,8 @@ struct Fuser<'a> {
     uses: Vec<usize>,
     fused: Graph,
     map: Vec<Option<TensorId>>,
-    /// The affine map of each norm, by the norm and its modulation's embedding.
-    affines: HashMap<(TensorId, Option<TensorId>), TensorId>,
+    /// The affine map of each norm.
+    affines: HashMap<TensorId, TensorId>,
 }
 
 /// What a chain reads: its sources, the norm's map, and the prologue that applies them.
@@ -129,9 +127,9 @@ impl<'a> Fuser<'a> {
                 }
                 _ => self.plain(node)?,
             },
-            Op::GroupNorm(_) | Op::ScaleShift(_) => self.modulate(node, id)?,
+            Op::GroupNorm(_) => self.modulate(node, id)?,
             Op::GroupNormGrad(grad) => self.norm_gradient(node, grad)?,
-            Op::Unary(Unary::Silu) if self.begins_with_norm(id) => self.modulate(node, id)?,
+            Op::Unary(Unary::SILU) if self.begins_with_norm(id) => self.modulate(node, id)?,
             Op::Resample(_) if self.begins_with_norm(id) => self.modulate(node, id)?,
             _ => self.plain(node)?,
         })
@@ -150,7 +148,7 @@ impl<'a> Fuser<'a> {
     fn modulate(&mut self, node: &Node, id: TensorId) -> Result<TensorId, Stop> {
         let Chain { prologue, inputs } = self.chain(id, true)?;
         self.fused.begin(node.segment);
-        Ok(self.fused.push(node.name.clone(), Modulate { prologue }, &inputs, &[])?)
+        Ok(self.fused.push(node.name.clone(), Modulate { prologue, gain: 1.0 }, &inputs, &[])?)
     }
 
     /// Whether the chain that ends in `id` holds a group norm.
@@ -158,7 +156,7 @@ impl<'a> Fuser<'a> {
         let node = self.node(id);
         match &node.op {
             Op::GroupNorm(_) => true,
-            Op::ScaleShift(_) | Op::Resample(_) | Op::Unary(Unary::Silu) => self.begins_with_norm(node.inputs[0]),
+            Op::Resample(_) | Op::Unary(Unary::SILU) => self.begins_with_norm(node.inputs[0]),
             _ => false,
         }
     }
@@ -174,31 +172,24 @@ impl<'a> Fuser<'a> {
             prologue.resample = Some(resample);
             at = self.node(at).inputs[0];
         }
-        if self.node(at).op == Op::Unary(Unary::Silu) && absorb(self, at) && self.begins_with_norm(at) {
+        if self.node(at).op == Op::Unary(Unary::SILU) && absorb(self, at) && self.begins_with_norm(at) {
             prologue.silu = true;
             at = self.node(at).inputs[0];
         }
-        let mut embedding = None;
-        if let Op::ScaleShift(_) = self.node(at).op
-            && matches!(self.node(self.node(at).inputs[0]).op, Op::GroupNorm(_))
-        {
-            embedding = Some(self.node(at).inputs[1]);
-            at = self.node(at).inputs[0];
-        }
         let mut inputs = Vec::new();
-        if let Op::GroupNorm(_) = self.node(at).op {
+        if let Op::GroupNorm(GroupNorm { scale_shift }) = self.node(at).op {
             let norm = self.node(at);
             let sources = self.sources(norm.inputs[0])?;
             let mut operands = sources.clone();
-            if let Some(embedding) = embedding {
-                operands.push(self.emitted(embedding)?);
+            if scale_shift {
+                operands.push(self.emitted(norm.inputs[1])?);
             }
-            let affine = match self.affines.get(&(at, embedding)) {
+            let affine = match self.affines.get(&at) {
                 Some(done) => *done,
                 None => {
-                    let op = GroupNormAffine { two_sources: sources.len() == 2, scale_shift: embedding.is_some() };
-                    let affine = self.push(norm, op, &operands)?;
-                    self.affines.insert((at, embedding), affine);
+                    let affine =
+                        self.push(norm, GroupNormAffine { two_sources: sources.len() == 2, scale_shift }, &operands)?;
+                    self.affines.insert(at, affine);
                     affine
                 }
             };
@@ -243,39 +234,29 @@ impl<'a> Fuser<'a> {
         Ok(self.push(node, fused, &inputs)?)
     }
 
-    /// The gradient of a norm absorbs those of the modulation and the SiLU behind it.
+    /// The gradient of a norm absorbs that of the SiLU behind it.
     fn norm_gradient(&mut self, node: &Node, grad: &GroupNormGrad) -> Result<TensorId, Stop> {
         let mut fused = grad.clone();
-        let mut incoming = node.inputs[1];
-        let mut embedding = None;
-        if self.node(incoming).op == Op::ScaleShiftGrad(ScaleShiftGrad) && self.single(incoming) {
-            fused.scale_shift = true;
-            embedding = Some(self.node(incoming).inputs[1]);
-            incoming = self.node(incoming).inputs[0];
-        }
-        let silu = UnaryGrad { unary: Unary::Silu };
-        if self.node(incoming).op == Op::UnaryGrad(silu)
-            && self.single(incoming)
-            && self.recomputes(self.node(incoming).inputs[0], node.inputs[0], embedding)
+        let mut inputs = node.inputs.clone();
+        let behind = self.node(inputs[1]);
+        if behind.op == Op::Unary(Unary { adjoint: true, ..Unary::SILU })
+            && self.single(inputs[1])
+            && self.recomputes(behind.inputs[0], node)
         {
             fused.silu = true;
-            incoming = self.node(incoming).inputs[1];
+            inputs[1] = behind.inputs[1];
         }
-        let mut inputs = vec![self.emitted(node.inputs[0])?, self.emitted(incoming)?];
-        if let Some(embedding) = embedding {
-            inputs.push(self.emitted(embedding)?);
-        }
+        let inputs = inputs.into_iter().map(|input| self.emitted(input)).collect::<Result<Vec<_>, Stop>>()?;
         Ok(self.push(node, fused, &inputs)?)
     }
 
-    /// Whether `z` is the norm of `x`, modulated by `embedding` where there is one: what a norm's gradient recomputes.
-    fn recomputes(&self, z: TensorId, x: TensorId, embedding: Option<TensorId>) -> bool {
-        let node = self.node(z);
-        match (&node.op, embedding) {
-            (Op::GroupNorm(_), None) => node.inputs[0] == x,
-            (Op::ScaleShift(_), Some(e)) => node.inputs[1] == e && self.recomputes(node.inputs[0], x, None),
-            _ => false,
-        }
+    /// Whether `z` is the norm whose gradient `grad` is: what that recomputes.
+    fn recomputes(&self, z: TensorId, grad: &Node) -> bool {
+        let norm = self.node(z);
+        matches!(norm.op, Op::GroupNorm(_))
+            && norm.inputs[0] == grad.inputs[0]
+            && norm.inputs.get(1) == grad.inputs.get(2)
+            && norm.params == grad.params
     }
 
     /// A sum whose one side is a convolution: the other becomes its residual.

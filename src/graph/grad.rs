@@ -5,10 +5,7 @@
 
 use super::{Graph, Node, ParamId, TensorId};
 use crate::error::{Error, Result};
-use crate::op::{
-    Add, AttentionGrad, Conv2d, Dilate, FirstTokenGrad, GlobalMeanGrad, GroupNormGrad, Op, PoolTokensGrad,
-    ResampleGrad, ScaleShiftGrad, Slice, UnaryGrad,
-};
+use crate::op::{Add, AttentionGrad, Conv2d, Dilate, GroupNormGrad, Modulate, Op, Pooling, Slice, Unary};
 
 /// One node's backward step, as the rules see it.
 struct Backward<'a> {
@@ -49,16 +46,18 @@ impl Backward<'_> {
                 let transposed = Conv2d { stride: 1, transposed: true, ..conv.clone() };
                 self.push(transposed, &[incoming], &self.node.params[..1])
             }
-            Op::FirstToken(_) => self.push(FirstTokenGrad { shape }, &[incoming], &[]),
-            Op::GlobalMean(_) => self.push(GlobalMeanGrad { shape }, &[incoming], &[]),
-            Op::GroupNorm(_) => {
-                let op = GroupNormGrad { scale_shift: false, silu: false };
-                self.push(op, &[inputs[0], incoming], &self.node.params)
+            Op::GroupNorm(norm) if operand == 0 => {
+                let op = GroupNormGrad { scale_shift: norm.scale_shift, silu: false };
+                let operands: Vec<TensorId> = [inputs[0], incoming].into_iter().chain(inputs.get(1).copied()).collect();
+                self.push(op, &operands, &self.node.params)
             }
-            Op::PoolTokens(_) => self.push(PoolTokensGrad { shape }, &[incoming], &[]),
-            Op::Resample(resample) => self.push(ResampleGrad { forward: *resample }, &[incoming], &[]),
-            Op::ScaleShift(_) if operand == 0 => self.push(ScaleShiftGrad, &[incoming, inputs[1]], &[]),
-            Op::Unary(unary) => self.push(UnaryGrad { unary: *unary }, &[inputs[0], incoming], &[]),
+            Op::Pooling(Pooling { pooled, adjoint: None }) => {
+                self.push(Pooling { pooled: *pooled, adjoint: Some(shape) }, &[incoming], &[])
+            }
+            Op::Resample(resample) => self.push(Modulate::resample_grad(*resample), &[incoming], &[]),
+            Op::Unary(unary) if !unary.adjoint => {
+                self.push(Unary { adjoint: true, ..*unary }, &[inputs[0], incoming], &[])
+            }
             op => {
                 let (name, op) = (&self.node.name, op.operator().name());
                 Err(Error::Config(format!("{name} ({op}): operand {operand} has no gradient rule")))

@@ -3,9 +3,7 @@
 use crate::config::UNetConfig;
 use crate::error::Result;
 use crate::graph::{Graph, TensorId};
-use crate::op::{
-    Add, AddEmbedding, Attention, Conv2d, GroupNorm, LabelEmbedding, Resample, ScaleShift, TimestepEmbedding, Unary,
-};
+use crate::op::{Add, AddEmbedding, Attention, Conv2d, GroupNorm, LabelEmbedding, Resample, TimestepEmbedding, Unary};
 
 /// Builds blocks of one network into a graph.
 pub struct Blocks<'a> {
@@ -40,12 +38,13 @@ pub fn linear(graph: &mut Graph, name: &str, x: TensorId, out: usize) -> Result<
     convolution(graph, name, Conv2d::linear(), x, out, &[])
 }
 
-/// A group norm `name`.
-pub fn group_norm(graph: &mut Graph, name: &str, x: TensorId) -> Result<TensorId> {
+/// A group norm `name`; with an embedding `[N, 1, 1, scale C | shift C]`, an adaptive one.
+pub fn group_norm(graph: &mut Graph, name: &str, x: TensorId, embedding: Option<TensorId>) -> Result<TensorId> {
     let channels = graph.shape(x).c;
     let weight = graph.param(format!("{name}.weight"), &[channels]);
     let bias = graph.param(format!("{name}.bias"), &[channels]);
-    graph.push(name, GroupNorm, &[x], &[weight, bias])
+    let operands: Vec<TensorId> = [x].into_iter().chain(embedding).collect();
+    graph.push(name, GroupNorm { scale_shift: embedding.is_some() }, &operands, &[weight, bias])
 }
 
 /// The embedding of timesteps `[N, 1, 1, 1]` and, where the network is conditional, labels `[N, 1, 1, 1]`; activated.
@@ -60,13 +59,13 @@ pub fn embedding(
     let sinusoid = TimestepEmbedding { width: config.model_channels };
     let x = graph.push(format!("{prefix}timesteps"), sinusoid, &[timesteps], &[])?;
     let x = linear(graph, &format!("{prefix}time_embed.0"), x, width)?;
-    let x = graph.push(format!("{prefix}time_embed.1"), Unary::Silu, &[x], &[])?;
+    let x = graph.push(format!("{prefix}time_embed.1"), Unary::SILU, &[x], &[])?;
     let mut x = linear(graph, &format!("{prefix}time_embed.2"), x, width)?;
     if let Some(labels) = labels {
         let table = graph.param(format!("{prefix}label_emb.weight"), &[config.num_classes, width]);
         x = graph.push(format!("{prefix}label_emb"), LabelEmbedding, &[x, labels], &[table])?;
     }
-    graph.push(format!("{prefix}emb_layers.0"), Unary::Silu, &[x], &[])
+    graph.push(format!("{prefix}emb_layers.0"), Unary::SILU, &[x], &[])
 }
 
 impl Blocks<'_> {
@@ -82,8 +81,8 @@ impl Blocks<'_> {
         let name = format!("{}{name}", self.prefix);
         let channels = g.shape(x).c;
         let conv3 = || Conv2d::new(3, 1);
-        let mut h = group_norm(g, &format!("{name}.in_layers.0"), x)?;
-        h = g.push(format!("{name}.in_layers.1"), Unary::Silu, &[h], &[])?;
+        let mut h = group_norm(g, &format!("{name}.in_layers.0"), x, None)?;
+        h = g.push(format!("{name}.in_layers.1"), Unary::SILU, &[h], &[])?;
         let mut skip = x;
         if let Some(resample) = resample {
             h = g.push(format!("{name}.h_upd"), resample, &[h], &[])?;
@@ -93,14 +92,13 @@ impl Blocks<'_> {
         let projection = format!("{name}.emb_layers.1");
         if self.config.use_scale_shift_norm {
             let e = linear(g, &projection, self.embedding, 2 * out)?;
-            h = group_norm(g, &format!("{name}.out_layers.0"), h)?;
-            h = g.push(format!("{name}.scale_shift"), ScaleShift, &[h, e], &[])?;
+            h = group_norm(g, &format!("{name}.out_layers.0"), h, Some(e))?;
         } else {
             let e = linear(g, &projection, self.embedding, out)?;
             h = g.push(format!("{name}.add_emb"), AddEmbedding, &[h, e], &[])?;
-            h = group_norm(g, &format!("{name}.out_layers.0"), h)?;
+            h = group_norm(g, &format!("{name}.out_layers.0"), h, None)?;
         }
-        h = g.push(format!("{name}.out_layers.1"), Unary::Silu, &[h], &[])?;
+        h = g.push(format!("{name}.out_layers.1"), Unary::SILU, &[h], &[])?;
         h = convolution(g, &format!("{name}.out_layers.3"), conv3(), h, out, &[3, 3])?;
         if channels != out {
             skip = convolution(g, &format!("{name}.skip_connection"), Conv2d::new(1, 1), skip, out, &[1, 1])?;
@@ -115,7 +113,7 @@ impl Blocks<'_> {
         let channels = g.shape(x).c;
         let heads = self.config.heads(channels);
         let attention = Attention { heads, new_order: self.config.use_new_attention_order };
-        let h = group_norm(g, &format!("{name}.norm"), x)?;
+        let h = group_norm(g, &format!("{name}.norm"), x, None)?;
         let h = convolution(g, &format!("{name}.qkv"), Conv2d::new(1, 1), h, 3 * channels, &[1])?;
         let h = g.push(format!("{name}.attention"), attention, &[h], &[])?;
         let h = convolution(g, &format!("{name}.proj_out"), Conv2d::new(1, 1), h, channels, &[1])?;

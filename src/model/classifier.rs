@@ -5,7 +5,8 @@ use super::blocks::{Blocks, convolution, embedding, group_norm, linear};
 use crate::config::{Pool, UNetConfig};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, TensorId, grad};
-use crate::op::{Attention, Concat, Conv2d, FirstToken, GlobalMean, LogSoftmaxGrad, PoolTokens, Unary};
+use crate::op::pooling::Pooled;
+use crate::op::{Attention, Concat, Conv2d, LogSoftmaxGrad, Unary};
 
 /// Width of the hidden layer of the spatial heads.
 const HIDDEN: usize = 2048;
@@ -38,13 +39,13 @@ pub fn classifier(
         }
         Pool::Adaptive => {
             let h = normalized(graph, &name("0"), &name("1"), middle)?;
-            let h = graph.push(name("2"), GlobalMean, &[h], &[])?;
+            let h = graph.push(name("2"), Pooled::Mean, &[h], &[])?;
             convolution(graph, &name("3"), Conv2d::new(1, 1), h, classes, &[1, 1])
         }
         Pool::Spatial => {
             let h = means(graph, &name("means"), &outputs)?;
             let h = linear(graph, &name("0"), h, HIDDEN)?;
-            let h = graph.push(name("1"), Unary::Relu, &[h], &[])?;
+            let h = graph.push(name("1"), Unary::RELU, &[h], &[])?;
             linear(graph, &name("2"), h, classes)
         }
         Pool::SpatialV2 => {
@@ -66,15 +67,15 @@ pub fn guidance_gradient(graph: &mut Graph, logits: TensorId, labels: TensorId, 
 }
 
 fn normalized(graph: &mut Graph, norm: &str, activation: &str, x: TensorId) -> Result<TensorId> {
-    let h = group_norm(graph, norm, x)?;
-    graph.push(activation, Unary::Silu, &[h], &[])
+    let h = group_norm(graph, norm, x, None)?;
+    graph.push(activation, Unary::SILU, &[h], &[])
 }
 
 /// The means of every block's output, joined.
 fn means(graph: &mut Graph, name: &str, outputs: &[TensorId]) -> Result<TensorId> {
     let mut joined: Option<TensorId> = None;
     for output in outputs {
-        let mean = graph.push(name, GlobalMean, &[*output], &[])?;
+        let mean = graph.push(name, Pooled::Mean, &[*output], &[])?;
         joined = Some(match joined {
             None => mean,
             Some(h) => graph.push(name, Concat, &[h, mean], &[])?,
@@ -87,10 +88,10 @@ fn means(graph: &mut Graph, name: &str, outputs: &[TensorId]) -> Result<TensorId
 fn attention_pool(graph: &mut Graph, config: &UNetConfig, name: &str, x: TensorId) -> Result<TensorId> {
     let shape = graph.shape(x);
     let positions = graph.param(format!("{name}.positional_embedding"), &[shape.c, shape.pixels() + 1]);
-    let h = graph.push(format!("{name}.tokens"), PoolTokens, &[x], &[positions])?;
+    let h = graph.push(format!("{name}.tokens"), Pooled::Tokens, &[x], &[positions])?;
     let h = convolution(graph, &format!("{name}.qkv_proj"), Conv2d::new(1, 1), h, 3 * shape.c, &[1])?;
     let attention = Attention { heads: config.heads(shape.c), new_order: true };
     let h = graph.push(format!("{name}.attention"), attention, &[h], &[])?;
-    let h = graph.push(format!("{name}.first"), FirstToken, &[h], &[])?;
+    let h = graph.push(format!("{name}.first"), Pooled::FirstToken, &[h], &[])?;
     convolution(graph, &format!("{name}.c_proj"), Conv2d::new(1, 1), h, config.out_channels, &[1])
 }

@@ -70,7 +70,7 @@ pub fn unet(graph: &mut Graph, config: &UNetConfig, inputs: UNetInputs) -> Resul
             block += 1;
         }
     }
-    h = group_norm(graph, "out.0", h)?;
-    h = graph.push("out.1", Unary::Silu, &[h], &[])?;
+    h = group_norm(graph, "out.0", h, None)?;
+    h = graph.push("out.1", Unary::SILU, &[h], &[])?;
     convolution(graph, "out.2", Conv2d::new(3, 1), h, config.out_channels, &[3, 3])
 }

@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, TINY, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -30,6 +31,10 @@ impl Operator for Add {
         let data = inputs[0].data.iter().zip(&inputs[1].data).map(|(a, b)| a + b).collect();
         Tensor { shape: output, data }
     }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(TINY), noise(TINY)]))
+    }
 }
 
 /// Inputs: x, a vector `[N, 1, 1, C]`.
@@ -54,6 +59,10 @@ impl Operator for AddEmbedding {
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         Tensor::from_fn(output, |n, y, x, c| inputs[0].at(n, y, x, c) + inputs[1].at(n, 0, 0, c))
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(TINY), noise(Shape::vector(TINY.n, TINY.c))]))
     }
 }
 

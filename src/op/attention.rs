@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, noise};
 use super::variant::{self, AttentionTile, Variant};
 use crate::device::Caps;
 use crate::error::Result;
@@ -39,6 +40,15 @@ impl Attention {
             .word("heads", self.heads)
             .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt())
             .groups([out.pixels().div_ceil(tokens), self.heads, out.n]);
+    }
+}
+
+impl Attention {
+    /// Some tokens of at most two heads, of the same channels, for which kernels are specialised.
+    pub(crate) fn few_heads(&self, output: Shape) -> (Self, Shape) {
+        let heads = self.heads.clamp(1, 2);
+        let channels = output.c / self.heads.max(1) * heads;
+        (Self { heads, ..self.clone() }, Shape::new(2, 3, 5, channels))
     }
 }
 
@@ -98,6 +108,11 @@ impl Operator for Attention {
             }
         }
         result
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
+        let (op, out) = self.few_heads(output);
+        Some(Probe::new(op, vec![noise(out.with_channels(3 * out.c))]))
     }
 
     fn flops(&self, _: &[Shape], output: Shape) -> u64 {

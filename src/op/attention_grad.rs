@@ -5,6 +5,7 @@ use super::attention::Attention;
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, noise};
 use super::variant::{self, AttentionTile, Variant};
 use crate::device::Caps;
 use crate::error::Result;
@@ -85,6 +86,12 @@ impl Operator for AttentionGrad {
             }
         }
         Tensor { shape: output, data: result.into_iter().map(|v| v as f32).collect() }
+    }
+
+    fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let (attention, out) = self.attention.few_heads(*inputs.get(1)?);
+        let operands = vec![noise(out.with_channels(3 * out.c)), noise(out), noise(out)];
+        Some(Probe::new(Self { attention }, operands))
     }
 
     fn flops(&self, inputs: &[Shape], _: Shape) -> u64 {

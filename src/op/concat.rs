@@ -4,6 +4,7 @@ use super::fused::Prologue;
 use super::lowering::Lowering;
 use super::modulate::materialize;
 use super::operator::Operator;
+use super::probe::{Probe, TINY4, noise};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 
@@ -33,5 +34,9 @@ impl Operator for Concat {
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], _: Shape) -> Tensor {
         Self::prologue().reference(inputs)
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(TINY4), noise(TINY4)]))
     }
 }

@@ -9,6 +9,7 @@ use super::fused::{Epilogue, Prologue};
 use super::lowering::{Layout, Lowering};
 use super::modulate::materialize;
 use super::operator::{Operator, ensure};
+use super::probe::{Probe, noise};
 use super::resample::Resample;
 use super::variant::{self, Convolution, GemmTile, Variant};
 use crate::device::Caps;
@@ -351,6 +352,33 @@ impl Operator for Conv2d {
             }
             sum as f32
         })
+    }
+
+    fn probe(&self, inputs: &[Shape], params: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
+        // The same kernels need the same channels modulo 4, the same count of columns where there are few, and rows that fill
+        // more than a workgroup's tile.
+        let few = |channels: usize, least: usize| if channels <= least { channels } else { least + 4 + channels % 4 };
+        let vector = output.pixels() == 1 && self.kernel == 1;
+        let size = if vector { 1 } else { 4 * self.stride.max(2) };
+        let (c, out) = (few(inputs.first()?.c, 4), few(output.c, 8));
+        let mut operands = self.prologue.sources(Shape::new(2, size, size, c));
+        let channels = c * (1 + self.prologue.two_sources as usize);
+        let size = (size + 2 * self.padding - self.kernel) / self.stride + 1;
+        let result = Shape::new(2, size, size, out);
+        if self.epilogue.embedding {
+            operands.push(noise(Shape::vector(result.n, out)));
+        }
+        if let Some(resample) = self.epilogue.residual {
+            operands.push(noise(Resample::before(resample, result)));
+        }
+        // The input's gradient reads the same parameter with its channels exchanged.
+        let mut weight = if self.transposed { vec![channels, out] } else { vec![out, channels] };
+        // A linear layer's weight is a plain matrix.
+        if params.first()?.len() > 2 {
+            weight.extend([self.kernel, self.kernel]);
+        }
+        let params = if params.len() > 1 { vec![weight, vec![out]] } else { vec![weight] };
+        Some(Probe { op: self.clone(), operands, params })
     }
 
     fn flops(&self, inputs: &[Shape], output: Shape) -> u64 {

@@ -7,6 +7,7 @@ use super::conv2d::Conv2d;
 use super::dispatch::DispatchBuilder;
 use super::lowering::{Layout, Lowering};
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -127,6 +128,13 @@ impl Operator for EmbLayers {
         Tensor { shape: output, data }
     }
 
+    fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        // As many samples as an invocation takes, and layers that leave no gap between their results.
+        let n = inputs.first()?.n.min(Self::ROWS);
+        let probe = Probe::new(Self { channels: vec![64, 128] }, vec![noise(Shape::vector(n, 12))]);
+        Some(probe.with_params(&[&[64, 12], &[64], &[128, 12], &[128]]))
+    }
+
     fn flops(&self, inputs: &[Shape], _: Shape) -> u64 {
         let channels: usize = self.channels.iter().sum();
         inputs.first().map_or(0, |x| 2 * (x.n * x.c * channels) as u64)
@@ -152,5 +160,9 @@ impl Operator for EmbLayer {
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         let data = inputs[0].data[self.first..self.first + output.elements()].to_vec();
         Tensor { shape: output, data }
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        None
     }
 }

@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::{Layout, Lowering};
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, labels, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -44,5 +45,10 @@ impl Operator for LabelEmbedding {
         Tensor::from_fn(output, |n, y, x, c| {
             inputs[0].at(n, y, x, c) + params[0][inputs[1].data[n] as usize * output.c + c]
         })
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let operands = vec![noise(Shape::vector(2, 8)), labels(&[9, 4])];
+        Some(Probe::new(Self, operands).with_params(&[&[10, 8]]))
     }
 }

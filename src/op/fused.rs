@@ -1,8 +1,9 @@
 //! What a convolution takes in of the ops around it: how its input is read, and what is added to its result.
 
-use super::dispatch::DispatchBuilder;
+use super::dispatch::{DispatchBuilder, ValueId};
 use super::lowering::Lowering;
 use super::operator::ensure;
+use super::probe::{Operand, noise, spread};
 use super::resample::Resample;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -47,6 +48,8 @@ impl Prologue {
             let affine = inputs[self.operands() - 1];
             ensure(affine == Shape::vector(s.n, 2 * s.c), || format!("the affine map is {affine} for {s}"))?;
         }
+        let whole = s.c.is_multiple_of(4) && inputs[0].c.is_multiple_of(4);
+        ensure(self.is_plain() || whole, || format!("the channels of {s} are no multiples of 4"))?;
         Resample::apply(self.resample, s)
     }
 
@@ -68,6 +71,16 @@ impl Prologue {
         Resample::reference(self.resample, &activated)
     }
 
+    /// Operands for the self-test: each source of the shape that becomes `s`, and the affine map.
+    pub(crate) fn sources(&self, s: Shape) -> Vec<Operand> {
+        let x = Resample::before(self.resample, s);
+        let mut operands = vec![noise(x); 1 + self.two_sources as usize];
+        if self.affine {
+            operands.push(spread(Shape::vector(x.n, 2 * x.c * operands.len()), 0.5, 0.5));
+        }
+        operands
+    }
+
     pub(crate) fn define(&self, kernel: Kernel) -> Kernel {
         kernel
             .with("SOURCES", 1 + self.two_sources as i64)
@@ -76,13 +89,17 @@ impl Prologue {
             .with("RESAMPLE", Resample::code(self.resample))
     }
 
-    pub(crate) fn bind(&self, step: &mut DispatchBuilder, lowering: &dyn Lowering) {
-        step.bind("x", lowering.input(0));
-        if self.two_sources {
-            step.bind("skip", lowering.input(1));
-        }
-        if self.affine {
-            step.bind("affine", lowering.input(self.operands() - 1));
+    /// Binds its operands: the lowered node's first ones.
+    pub(crate) fn bind(&self, dispatch: &mut DispatchBuilder, lowering: &dyn Lowering) {
+        let operands: Vec<ValueId> = (0..self.operands()).map(|i| lowering.input(i)).collect();
+        self.bind_values(dispatch, &operands);
+    }
+
+    /// Binds these values as its operands.
+    pub(crate) fn bind_values(&self, dispatch: &mut DispatchBuilder, operands: &[ValueId]) {
+        let names = ["x"].into_iter().chain(self.two_sources.then_some("skip")).chain(self.affine.then_some("affine"));
+        for (name, value) in names.zip(operands) {
+            dispatch.bind(name, *value);
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::Prologue;
 use super::lowering::{Layout, Lowering};
+use super::modulate::emit;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, noise, spread};
 use super::variant::Variant;
 use crate::device::Caps;
 use crate::error::Result;
@@ -17,9 +19,19 @@ pub const EPSILON: f32 = 1e-5;
 /// Invocations that fold one group's statistics.
 const WORKERS: usize = 32;
 
-/// Inputs: x. Parameters: weight `[C]`, bias `[C]`.
+/// Inputs: x and, where adaptive, the embedding `[N, 1, 1, scale C | shift C]`. Parameters: weight `[C]`, bias `[C]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GroupNorm;
+pub struct GroupNorm {
+    /// Adaptive group normalization (Dhariwal & Nichol 2021, section 3): the norm times (1 + scale), plus shift.
+    pub scale_shift: bool,
+}
+
+impl GroupNorm {
+    /// The op of its affine map alone.
+    pub fn affine(&self) -> GroupNormAffine {
+        GroupNormAffine { two_sources: false, scale_shift: self.scale_shift }
+    }
+}
 
 impl Operator for GroupNorm {
     fn name(&self) -> &'static str {
@@ -27,20 +39,32 @@ impl Operator for GroupNorm {
     }
 
     fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
-        let [x] = operands(inputs)?;
-        check(x, params)?;
-        Ok(x)
+        self.affine().shape(inputs, params)?;
+        Ok(inputs[0])
+    }
+
+    fn variants(&self, inputs: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
+        self.affine().variants(inputs, output, caps)
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        Err(lowering.misfit("fuse the graph before planning it".into()))
+        let (x, out) = (lowering.input_shape(0), lowering.output());
+        let map = lowering.temporary("affine", 2 * x.n * x.c);
+        self.affine().lower_into(lowering, map)?;
+        let operands = [lowering.input(0), map];
+        emit(lowering, &Prologue { affine: true, ..Prologue::default() }, &operands, out, 1.0)
     }
 
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {
-        let affine = affine_reference(&[inputs[0]], params, None);
+        let affine = affine_reference(&inputs[..1], params, inputs.get(1).copied());
         let prologue = Prologue { affine: true, ..Prologue::default() };
         let result = prologue.reference(&[inputs[0], &affine]);
         Tensor { shape: output, ..result }
+    }
+
+    fn probe(&self, inputs: &[Shape], params: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
+        let Probe { operands, params, .. } = self.affine().probe(inputs, params, output)?;
+        Some(Probe { op: self.clone(), operands, params })
     }
 }
 
@@ -52,6 +76,38 @@ pub struct GroupNormAffine {
     pub two_sources: bool,
     /// Adaptive group normalization.
     pub scale_shift: bool,
+}
+
+impl GroupNormAffine {
+    /// Emits the statistics of the lowered node's first inputs, and the affine map into `out`.
+    fn lower_into(&self, lowering: &mut dyn Lowering, out: ValueId) -> Result<()> {
+        let first = lowering.input_shape(0);
+        let second = if self.two_sources { lowering.input_shape(1).c } else { 0 };
+        let channels = first.c + second;
+        let serial = lowering.variant() == Variant::Serial;
+        let Statistics { stats, run, runs } = statistics(lowering, channels, self.two_sources, serial)?;
+        let pixels = first.pixels();
+
+        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
+        let tasks = GROUPS * first.n;
+        let mut step = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
+        step.bind("stats", stats)
+            .bind("weight", lowering.weight(0, Layout::Vector))
+            .bind("bias", lowering.weight(1, Layout::Vector));
+        if self.scale_shift {
+            step.bind("embedding", lowering.input(1 + self.two_sources as usize));
+        }
+        step.bind("out", out)
+            .word("pixels", pixels)
+            .word("channels", channels)
+            .word("group_channels", channels / GROUPS)
+            .word("run", run)
+            .word("runs", runs)
+            .word("tasks", tasks)
+            .float("epsilon", EPSILON)
+            .groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+        lowering.emit(step)
+    }
 }
 
 impl Operator for GroupNormAffine {
@@ -76,36 +132,23 @@ impl Operator for GroupNormAffine {
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        let first = lowering.input_shape(0);
-        let channels = lowering.output_shape().c / 2;
-        let serial = lowering.variant() == Variant::Serial;
-        let Statistics { stats, run, runs } = statistics(lowering, channels, self.two_sources, serial)?;
-        let pixels = first.pixels();
-
-        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
-        let tasks = GROUPS * first.n;
-        let mut step = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
-        step.bind("stats", stats)
-            .bind("weight", lowering.weight(0, Layout::Vector))
-            .bind("bias", lowering.weight(1, Layout::Vector));
-        if self.scale_shift {
-            step.bind("embedding", lowering.input(1 + self.two_sources as usize));
-        }
-        step.bind("out", lowering.output())
-            .word("pixels", pixels)
-            .word("channels", channels)
-            .word("group_channels", channels / GROUPS)
-            .word("run", run)
-            .word("runs", runs)
-            .word("tasks", tasks)
-            .float("epsilon", EPSILON)
-            .groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
-        lowering.emit(step)
+        let out = lowering.output();
+        self.lower_into(lowering, out)
     }
 
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], _: Shape) -> Tensor {
         let sources = 1 + self.two_sources as usize;
         affine_reference(&inputs[..sources], params, self.scale_shift.then(|| inputs[sources]))
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let x = Shape::new(2, 5, 5, 32);
+        let mut operands = vec![noise(x); 1 + self.two_sources as usize];
+        let channels = x.c * operands.len();
+        if self.scale_shift {
+            operands.push(spread(Shape::vector(x.n, 2 * channels), 0.5, 0.0));
+        }
+        Some(Probe::new(self.clone(), operands).with_params(&[&[channels], &[channels]]))
     }
 }
 

@@ -4,6 +4,7 @@ use super::dispatch::DispatchBuilder;
 use super::group_norm::{EPSILON, GROUPS, Statistics, statistics};
 use super::lowering::{Layout, Lowering};
 use super::operator::{Operator, ensure};
+use super::probe::{Probe, noise, spread};
 use super::unary::silu_derivative;
 use super::variant::Variant;
 use crate::device::Caps;
@@ -163,5 +164,14 @@ impl Operator for GroupNormGrad {
             }
         }
         result
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let x = Shape::new(2, 5, 5, 64);
+        let mut operands = vec![noise(x), noise(x)];
+        if self.scale_shift {
+            operands.push(spread(Shape::vector(x.n, 2 * x.c), 0.5, 0.0));
+        }
+        Some(Probe::new(self.clone(), operands).with_params(&[&[x.c], &[x.c]]))
     }
 }

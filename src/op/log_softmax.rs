@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, labels, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -47,5 +48,9 @@ impl Operator for LogSoftmaxGrad {
             let softmax = (f64::from(logits.at(n, 0, 0, c)) - peak).exp() / total;
             (f64::from(inputs[1].data[n] as usize == c) - softmax) as f32
         })
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(Shape::vector(2, 100)), labels(&[99, 4])]))
     }
 }

@@ -4,6 +4,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -60,5 +61,10 @@ impl Operator for ConcatLowRes {
             let line = |y| low.at(n, y, x0, c) * (1.0 - fx) + low.at(n, y, x1, c) * fx;
             line(y0) * (1.0 - fy) + line(y1) * fy
         })
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
+        let image = |size| noise(Shape::new(2, size, size, output.c / 2));
+        Some(Probe::new(Self, vec![image(6), image(3)]))
     }
 }

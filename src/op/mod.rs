@@ -1,18 +1,16 @@
-//! The operations of the network. One file an op: its parameters, its shape rule (which validates), the kernels it
-//! lowers to, and a plain CPU reference used by tests and the self-test alone.
+//! The operations of the network. One file per op: its parameters, its shape rule (which validates), the kernels it
+//! lowers to, a plain CPU reference used by tests and the self-test alone, and the self-test's small problem.
 //!
 //! Primitive ops are what the model files and the gradient rules speak; `graph::fuse` turns chains of them into the
-//! fused forms (`Conv2d` with a prologue and an epilogue, `GroupNormAffine`, `Modulate`) that lower to kernels.
+//! fused forms (`Conv2d` with a prologue and an epilogue, `GroupNormAffine`, `Modulate`). All of them lower to kernels:
+//! fusing saves passes over memory, and a graph computes the same without it.
 
 pub mod add;
 pub mod attention;
 pub mod attention_grad;
-#[doc(hidden)]
-pub mod cases;
 pub mod concat;
 pub mod conv2d;
 pub mod dispatch;
-pub mod elementwise_grad;
 pub mod emb_layers;
 pub mod embedding;
 pub mod fused;
@@ -25,10 +23,10 @@ pub mod modulate;
 pub mod operator;
 pub mod philox;
 pub mod pooling;
+pub mod probe;
 pub mod rearrange;
 pub mod resample;
 pub mod sampling;
-pub mod scale_shift;
 pub mod timestep_embedding;
 pub mod unary;
 pub mod variant;
@@ -36,13 +34,13 @@ pub mod variant;
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 use lowering::Lowering;
+use probe::Probe;
 
 pub use add::{Add, AddEmbedding};
 pub use attention::Attention;
 pub use attention_grad::AttentionGrad;
 pub use concat::Concat;
 pub use conv2d::Conv2d;
-pub use elementwise_grad::{ResampleGrad, ScaleShiftGrad, UnaryGrad};
 pub use emb_layers::{EmbLayer, EmbLayers};
 pub use embedding::LabelEmbedding;
 pub use fused::{Epilogue, Prologue};
@@ -52,11 +50,10 @@ pub use log_softmax::LogSoftmaxGrad;
 pub use low_res::ConcatLowRes;
 pub use modulate::Modulate;
 pub use operator::Operator;
-pub use pooling::{FirstToken, FirstTokenGrad, GlobalMean, GlobalMeanGrad, PoolTokens, PoolTokensGrad};
+pub use pooling::{Pooled, Pooling};
 pub use rearrange::{Dilate, Slice};
 pub use resample::Resample;
 pub use sampling::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
-pub use scale_shift::ScaleShift;
 pub use timestep_embedding::TimestepEmbedding;
 pub use unary::Unary;
 pub use variant::Variant;
@@ -82,6 +79,15 @@ macro_rules! ops {
                     $(Self::$name(op) => op),*
                 }
             }
+
+            /// A small problem that runs the same kernels as a node of these shapes; `None` where there is nothing to
+            /// compute.
+            pub fn probe(&self, inputs: &[Shape], params: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
+                match self {
+                    Self::Input => None,
+                    $(Self::$name(op) => op.probe(inputs, params, output).map(Probe::into)),*
+                }
+            }
         }
 
         $(impl From<$name> for Op {
@@ -95,7 +101,7 @@ macro_rules! ops {
 ops! {
     /// Sum of two tensors.
     Add,
-    /// Adds a vector a sample to every pixel.
+    /// Adds a vector per sample to every pixel.
     AddEmbedding,
     /// Multi-head attention over pixels.
     Attention,
@@ -115,15 +121,7 @@ ops! {
     EmbLayer,
     /// Linear layers that read the same vector.
     EmbLayers,
-    /// The first of a sample's tokens.
-    FirstToken,
-    /// Its gradient.
-    FirstTokenGrad,
-    /// Mean over pixels.
-    GlobalMean,
-    /// Its gradient.
-    GlobalMeanGrad,
-    /// Group normalization.
+    /// Group normalization, adaptive or not.
     GroupNorm,
     /// Group normalization's affine map.
     GroupNormAffine,
@@ -135,23 +133,15 @@ ops! {
     LogSoftmaxGrad,
     /// Affine map, SiLU, resampling, joining.
     Modulate,
-    /// Tokens of attention pooling.
-    PoolTokens,
-    /// Its gradient.
-    PoolTokensGrad,
+    /// Means and tokens of classifier heads.
+    Pooling,
     /// The predicted x_0.
     PredictXStart,
-    /// Doubles or halves the image.
+    /// 2x nearest upsampling or 2x2 average pooling.
     Resample,
-    /// Its gradient.
-    ResampleGrad,
     /// One step of a sampler.
     SamplerStep,
-    /// x * (1 + scale) + shift.
-    ScaleShift,
-    /// Its gradient.
-    ScaleShiftGrad,
-    /// A run of channels.
+    /// A range of channels.
     Slice,
     /// The first x.
     StartFromNoise,
@@ -159,8 +149,6 @@ ops! {
     TimestepEmbedding,
     /// SiLU or ReLU.
     Unary,
-    /// Its gradient.
-    UnaryGrad,
 }
 
 /// The host's own node: nothing to compute.
@@ -181,5 +169,15 @@ impl Operator for Input {
 
     fn reference(&self, _: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         Tensor { shape: output, data: Vec::new() }
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        None
+    }
+}
+
+impl From<Pooled> for Op {
+    fn from(pooled: Pooled) -> Self {
+        Self::Pooling(pooled.into())
     }
 }

@@ -1,6 +1,7 @@
 //! What every op knows about itself; the trait that each file of this folder implements.
 
 use super::lowering::Lowering;
+use super::probe::Probe;
 use super::variant::Variant;
 use crate::device::Caps;
 use crate::error::Result;
@@ -30,6 +31,11 @@ pub trait Operator {
 
     /// The plain meaning, on the CPU.
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor;
+
+    /// A small problem that runs the same kernels as a node of these shapes; `None` where there is nothing to compute.
+    fn probe(&self, inputs: &[Shape], params: &[&[usize]], output: Shape) -> Option<Probe<Self>>
+    where
+        Self: Sized;
 
     /// Floating-point operations as the direct algorithm counts them (2 x multiply-adds); 0 where negligible.
     fn flops(&self, _inputs: &[Shape], _output: Shape) -> u64 {

@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, TINY, noise};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -41,6 +42,10 @@ impl Operator for Slice {
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         Tensor::from_fn(output, |n, y, x, c| inputs[0].at(n, y, x, self.first + c))
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self { first: 2, channels: 2 }, vec![noise(TINY)]))
     }
 }
 
@@ -86,5 +91,9 @@ impl Operator for Dilate {
                 if y % 2 == 0 && x % 2 == 0 { inputs[0].at(n, y / 2, x / 2, c) } else { 0.0 }
             },
         )
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self { height: 5, width: 6 }, vec![noise(TINY)]))
     }
 }

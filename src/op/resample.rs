@@ -3,7 +3,7 @@
 use super::operator::ensure;
 use crate::tensor::{Shape, Tensor};
 
-/// Doubling by nearest neighbour, or halving by 2x2 averages.
+/// 2x nearest upsampling or 2x2 average pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resample {
     /// Each pixel becomes 2 x 2.
@@ -25,13 +25,15 @@ impl Resample {
     /// The resampled shape.
     ///
     /// # Errors
-    /// Halving an odd size.
+    /// 2x2 pooling of an odd size.
     pub fn apply(resample: Option<Self>, s: Shape) -> Result<Shape, String> {
         match resample {
             None => Ok(s),
             Some(Self::Up) => Ok(Shape { h: 2 * s.h, w: 2 * s.w, ..s }),
             Some(Self::Down) => {
-                ensure(s.h.is_multiple_of(2) && s.w.is_multiple_of(2), || format!("{s} cannot be halved"))?;
+                ensure(s.h.is_multiple_of(2) && s.w.is_multiple_of(2), || {
+                    format!("{s} has an odd size, which 2x2 average pooling cannot halve")
+                })?;
                 Ok(Shape { h: s.h / 2, w: s.w / 2, ..s })
             }
         }
@@ -49,6 +51,15 @@ impl Resample {
                 let at = |dy, dx| x.at(n, 2 * y + dy, 2 * column + dx, c);
                 0.25 * (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1))
             }),
+        }
+    }
+
+    /// The shape that becomes `s`.
+    pub(crate) fn before(resample: Option<Self>, s: Shape) -> Shape {
+        match resample {
+            None => s,
+            Some(Self::Up) => Shape { h: s.h / 2, w: s.w / 2, ..s },
+            Some(Self::Down) => Shape { h: 2 * s.h, w: 2 * s.w, ..s },
         }
     }
 }

@@ -9,6 +9,7 @@ use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
 use super::philox;
+use super::probe::{Operand, Probe, TINY, noise, words};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -108,6 +109,10 @@ impl Operator for DrawNoise {
         let data = (0..output.n as u32).flat_map(|i| philox::normals(seed, first + i, step, elements)).collect();
         Tensor { shape: output, data }
     }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self { shape: TINY }, vec![words(&[1, 2, 3, 4])]))
+    }
 }
 
 /// The first x is the first draw. Inputs: x (overwritten in place), noise.
@@ -127,13 +132,17 @@ impl Operator for StartFromNoise {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         lowering.in_place(0);
-        let mut step = DispatchBuilder::new(Kernel::new("unary").with("SILU", 0).with("RELU", 0));
+        let mut step = DispatchBuilder::new(Kernel::new("unary").with("SILU", 0).with("RELU", 0).with("ADJOINT", 0));
         step.bind("x", lowering.input(1)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
         lowering.emit(step)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], _: Shape) -> Tensor {
         inputs[1].clone()
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(TINY), noise(TINY)]))
     }
 }
 
@@ -176,6 +185,11 @@ impl Operator for PredictXStart {
             let x0 = if self.predict_xstart { model } else { k.sqrt_recip_bar * x - k.sqrt_recipm1_bar * model };
             if k.clip == 1 { x0.clamp(-1.0, 1.0) } else { x0 }
         })
+    }
+
+    fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let [x, model] = tiny(inputs.first()?, inputs.get(1)?);
+        Some(Probe::new(self.clone(), vec![noise(x), noise(model), step()]))
     }
 }
 
@@ -247,6 +261,13 @@ impl Operator for SamplerStep {
             k.coef1 * x0 + k.coef2 * x + log_variance.exp() * gradient + (0.5 * log_variance).exp() * noise
         })
     }
+
+    fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let [x, model] = tiny(inputs.first()?, inputs.get(2)?);
+        let mut operands = vec![noise(x), noise(x), noise(model), noise(x), step()];
+        operands.extend(self.guided.then(|| noise(x)));
+        Some(Probe::new(self.clone(), operands))
+    }
 }
 
 fn check(x: Shape, out: Shape, coefficients: Shape) -> Result<(), String> {
@@ -256,4 +277,35 @@ fn check(x: Shape, out: Shape, coefficients: Shape) -> Result<(), String> {
 
 fn coefficients(tensor: &Tensor) -> StepCoefficients {
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&tensor.data))
+}
+
+/// A small image and a network's output for it, with as many channels or twice as many, as in the real one.
+fn tiny(x: &Shape, model: &Shape) -> [Shape; 2] {
+    let output = Shape::new(2, 3, 3, 6);
+    [output.with_channels(if model.c == 2 * x.c { 3 } else { 6 }), output]
+}
+
+/// Coefficients of an ancestral step in the middle of a schedule, clipped and guided.
+fn step() -> Operand {
+    let coefficients = StepCoefficients {
+        model_timestep: 500.0,
+        sqrt_recip_bar: 3.6,
+        sqrt_recipm1_bar: 3.4,
+        coef1: 0.09,
+        coef2: 0.85,
+        max_log_variance: -1.2,
+        min_log_variance: -1.4,
+        fixed_log_variance: -1.3,
+        sqrt_prev: 0.4,
+        ddim_direction: 0.9,
+        sigma: 0.0,
+        sqrt_one_minus_bar: 0.95,
+        index: 5,
+        draws_noise: 1,
+        timestep: 500,
+        ddim: 0,
+        clip: 1,
+        guidance: 0.7,
+    };
+    words(bytemuck::cast_slice(&[coefficients]))
 }

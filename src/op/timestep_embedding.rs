@@ -3,6 +3,7 @@
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
+use super::probe::{Probe, scalars};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
@@ -58,5 +59,9 @@ impl Operator for TimestepEmbedding {
                 _ => 0.0,
             }
         })
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self { width: 8 }, vec![scalars(&[3.0, 977.5])]))
     }
 }

@@ -35,7 +35,7 @@ impl Judge {
                     let ((weight, shape), (bias, _)) = (named("weight"), named("bias"));
                     let output = x.shape.with_channels(shape[0]);
                     let h = Op::from(Conv2d::new(3, 1)).operator().reference(&[&x], &[&weight, &bias], output);
-                    Unary::Relu.reference(&[&h], &[], output)
+                    Unary::RELU.reference(&[&h], &[], output)
                 }
                 "max_pool" => {
                     let s = Shape { h: x.shape.h / 2, w: x.shape.w / 2, ..x.shape };

@@ -3,6 +3,7 @@
 //!
 //! The fixtures are this project's own, so that reading them panics where a product would return an error.
 
+pub mod cases;
 mod configs;
 mod golden;
 mod kernels;
@@ -27,7 +28,7 @@ pub use networks::{run_classifier, run_unet};
 pub use ops::{OpRun, op_runs};
 pub use tiny::tiny;
 
-/// Relative L2 errors that results may have. A kernel's own is [`guided_diffusion::op::cases::TOLERANCE`].
+/// Relative L2 errors that results may have. A kernel's own is [`cases::TOLERANCE`].
 pub mod tolerance {
     /// A network in float32; the reference is float64, rounded once.
     pub const NETWORK: f64 = 2e-5;

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use guided_diffusion::device::{Caps, Precision};
-use guided_diffusion::gpu::selftest;
-use guided_diffusion::op::cases::{self, Case};
 use guided_diffusion::op::variant::Variant;
 use guided_diffusion::{Gpu, Result};
 
+use crate::cases::{self, Case};
 use crate::kernels::PRECISIONS;
 use crate::{Check, relative_l2};
 
@@ -57,8 +56,8 @@ impl OpRun {
     }
 
     pub(crate) async fn check(&self, gpu: &Arc<Gpu>) -> Result<Check> {
-        let expected = self.case.expected(self.precision)?;
-        let result = selftest::run(gpu, &self.case, self.variant, self.precision).await?;
+        let expected = self.case.trial.expected(self.precision)?;
+        let result = self.case.trial.run(gpu, self.case.plan(gpu.caps(), self.variant, self.precision)?).await?;
         Ok(Check {
             name: self.name(),
             error: relative_l2(&result, &expected),

@@ -1,12 +1,14 @@
 //! The ops that only gradients use, each with an incoming gradient that is noise.
 
-use super::{Case, labels, noise, spread};
-use crate::error::Result;
-use crate::op::{
-    Attention, AttentionGrad, Dilate, FirstTokenGrad, GlobalMeanGrad, GroupNorm, GroupNormGrad, LogSoftmaxGrad,
-    PoolTokensGrad, Resample, ResampleGrad, ScaleShift, ScaleShiftGrad, Slice, Unary, UnaryGrad,
+use guided_diffusion::Result;
+use guided_diffusion::op::probe::{labels, noise, spread};
+use guided_diffusion::op::{
+    Attention, AttentionGrad, Dilate, GroupNorm, GroupNormGrad, LogSoftmaxGrad, Modulate, Pooled, Pooling, Resample,
+    Slice, Unary,
 };
-use crate::tensor::Shape;
+use guided_diffusion::tensor::Shape;
+
+use super::Case;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let s = Shape::new;
@@ -15,11 +17,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         Case::new("to even sizes", Dilate { height: 6, width: 8 }, vec![noise(s(2, 3, 4, 5))], &[])?,
         Case::new("inner channels", Slice { first: 3, channels: 6 }, vec![noise(s(2, 3, 5, 11))], &[])?,
         Case::new("all channels", Slice { first: 0, channels: 5 }, vec![noise(s(1, 3, 5, 5))], &[])?,
-        Case::new("pixels 5x7", GlobalMeanGrad { shape: s(2, 5, 7, 20) }, vec![noise(Shape::vector(2, 20))], &[])?,
-        Case::new("36 tokens", FirstTokenGrad { shape: s(2, 1, 36, 20) }, vec![noise(Shape::vector(2, 20))], &[])?,
-        Case::new("pixels 3x5", PoolTokensGrad { shape: s(2, 3, 5, 20) }, vec![noise(s(2, 1, 16, 20))], &[])?,
-        Case::new("of doubling", ResampleGrad { forward: Resample::Up }, vec![noise(s(2, 6, 10, 20))], &[])?,
-        Case::new("of halving", ResampleGrad { forward: Resample::Down }, vec![noise(s(2, 3, 5, 20))], &[])?,
+        Case::new("pixels 5x7", adjoint(Pooled::Mean, s(2, 5, 7, 20)), vec![noise(Shape::vector(2, 20))], &[])?,
+        Case::new("36 tokens", adjoint(Pooled::FirstToken, s(2, 1, 36, 20)), vec![noise(Shape::vector(2, 20))], &[])?,
+        Case::new("pixels 3x5", adjoint(Pooled::Tokens, s(2, 3, 5, 20)), vec![noise(s(2, 1, 16, 20))], &[])?,
+        Case::new("of 2x upsampling", Modulate::resample_grad(Resample::Up), vec![noise(s(2, 6, 10, 20))], &[])?,
+        Case::new("of 2x2 pooling", Modulate::resample_grad(Resample::Down), vec![noise(s(2, 3, 5, 20))], &[])?,
         Case::new("10 classes", LogSoftmaxGrad, vec![noise(Shape::vector(3, 10)), labels(&[0, 9, 4])], &[])?,
         Case::new(
             "1000 classes",
@@ -28,9 +30,14 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             &[],
         )?,
     ];
-    for unary in [Unary::Silu, Unary::Relu] {
+    for unary in [Unary::SILU, Unary::RELU] {
         let operands = vec![spread(s(1, 5, 27, 1), 6.0, 0.0), noise(s(1, 5, 27, 1))];
-        cases.push(Case::new(format!("slopes of {unary:?}"), UnaryGrad { unary }, operands, &[])?);
+        cases.push(Case::new(
+            format!("slopes of {:?}", unary.function),
+            Unary { adjoint: true, ..unary },
+            operands,
+            &[],
+        )?);
     }
     for (name, heads, new_order, tokens, channels) in [
         ("three heads of 4", 3, false, [7, 5], 12),
@@ -60,16 +67,18 @@ fn attention(name: &str, attention: Attention, out: Shape) -> Result<Case> {
     })
 }
 
-/// The gradients of SiLU and of the modulation, absorbed by that of the norm.
+/// The gradient of SiLU, absorbed by that of the norm.
 fn chain() -> Result<Case> {
     let x = Shape::new(2, 5, 7, 32);
     let operands = vec![noise(x), noise(x), spread(Shape::vector(x.n, 2 * x.c), 0.5, 0.0)];
-    Case::fused("of norm, modulation and SiLU", operands, |graph, x| {
+    Case::fused("of adaptive norm and SiLU", operands, |graph, x| {
         let params = [graph.param("0.weight", &[32]), graph.param("1.bias", &[32])];
-        let z = graph.push("norm", GroupNorm, &[x[0]], &params)?;
-        let z = graph.push("modulated", ScaleShift, &[z, x[2]], &[])?;
-        let g = graph.push("silu", UnaryGrad { unary: Unary::Silu }, &[z, x[1]], &[])?;
-        let g = graph.push("modulation", ScaleShiftGrad, &[g, x[2]], &[])?;
-        graph.push("node", GroupNormGrad { scale_shift: false, silu: false }, &[x[0], g], &params)
+        let z = graph.push("norm", GroupNorm { scale_shift: true }, &[x[0], x[2]], &params)?;
+        let g = graph.push("silu", Unary { adjoint: true, ..Unary::SILU }, &[z, x[1]], &[])?;
+        graph.push("node", GroupNormGrad { scale_shift: true, silu: false }, &[x[0], g, x[2]], &params)
     })
+}
+
+fn adjoint(pooled: Pooled, shape: Shape) -> Pooling {
+    Pooling { pooled, adjoint: Some(shape) }
 }

@@ -1,15 +1,17 @@
 //! The sampling loop's ops, at real coefficients of a schedule's ends.
 
-use super::{Case, Operand, noise, words};
-use crate::config::{DiffusionConfig, NoiseSchedule};
-use crate::error::{Error, Result};
-use crate::op::sampling::StepCoefficients;
-use crate::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
-use crate::sampler::{Method, Respacing, Schedule};
-use crate::tensor::Shape;
+use guided_diffusion::config::{DiffusionConfig, NoiseSchedule};
+use guided_diffusion::op::probe::{Operand, noise, words};
+use guided_diffusion::op::sampling::StepCoefficients;
+use guided_diffusion::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
+use guided_diffusion::sampler::{Method, Respacing, Schedule};
+use guided_diffusion::tensor::Shape;
+use guided_diffusion::{Error, Result};
+
+use super::Case;
 
 /// The coefficients of step `step` (0 is the noisiest) of ten.
-pub(super) fn coefficients(method: Method, clip: bool, step: usize) -> Result<Operand> {
+fn coefficients(method: Method, clip: bool, step: usize) -> Result<Operand> {
     let process = DiffusionConfig::new(1000, NoiseSchedule::Linear);
     let steps = Schedule::new(&process, &Respacing::Sections(vec![10]))?.steps(method, clip)?;
     let found = steps.get(step).ok_or_else(|| Error::Options(format!("ten steps have no step {step}")))?;

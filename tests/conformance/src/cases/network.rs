@@ -1,14 +1,15 @@
 //! The network's other ops: norms, attention, elementwise, embeddings, resampling, pooling.
 
-use super::{Case, labels, noise, scalars, spread};
-use crate::error::Result;
-use crate::graph::{Graph, TensorId};
-use crate::model::blocks::linear;
-use crate::op::{
-    Add, AddEmbedding, Attention, Concat, ConcatLowRes, FirstToken, GlobalMean, GroupNorm, GroupNormAffine,
-    LabelEmbedding, Modulate, PoolTokens, Prologue, Resample, ScaleShift, Slice, TimestepEmbedding, Unary,
+use guided_diffusion::Result;
+use guided_diffusion::model::blocks::{group_norm, linear};
+use guided_diffusion::op::probe::{Operand, labels, noise, scalars, spread};
+use guided_diffusion::op::{
+    Add, AddEmbedding, Attention, Concat, ConcatLowRes, GroupNormAffine, LabelEmbedding, Modulate, Pooled, Prologue,
+    Resample, Slice, TimestepEmbedding, Unary,
 };
-use crate::tensor::Shape;
+use guided_diffusion::tensor::Shape;
+
+use super::Case;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let s = Shape::new;
@@ -16,7 +17,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = vec![
         Case::new("odd elements", Add, vec![noise(x), noise(x)], &[])?,
         Case::new("more than a row of the grid", Add, vec![noise(s(1, 1025, 683, 3)), noise(s(1, 1025, 683, 3))], &[])?,
-        Case::new("a vector a sample", AddEmbedding, vec![noise(x), noise(Shape::vector(2, 3))], &[])?,
+        Case::new("a vector per sample", AddEmbedding, vec![noise(x), noise(Shape::vector(2, 3))], &[])?,
         Case::new("8 and 12 channels", Concat, vec![noise(s(2, 3, 5, 8)), noise(s(2, 3, 5, 12))], &[])?,
         Case::new("enlarged from 3x2", ConcatLowRes, vec![noise(s(2, 7, 6, 3)), noise(s(2, 3, 2, 3))], &[])?,
         Case::new("from one pixel", ConcatLowRes, vec![noise(s(1, 4, 5, 1)), noise(s(1, 1, 1, 1))], &[])?,
@@ -31,14 +32,14 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         )?,
         Case::new("zeros between", Resample::Up, vec![noise(s(2, 3, 5, 20))], &[])?,
         Case::new("means of four", Resample::Down, vec![noise(s(2, 6, 10, 20))], &[])?,
-        Case::new("pixels 5x7", GlobalMean, vec![noise(s(2, 5, 7, 20))], &[])?,
-        Case::new("pixels 5x7", FirstToken, vec![noise(s(2, 1, 36, 20))], &[])?,
-        Case::new("pixels 3x5", PoolTokens, vec![noise(s(2, 3, 5, 20))], &[&[20, 16]])?,
+        Case::new("pixels 5x7", Pooled::Mean, vec![noise(s(2, 5, 7, 20))], &[])?,
+        Case::new("36 tokens", Pooled::FirstToken, vec![noise(s(2, 1, 36, 20))], &[])?,
+        Case::new("pixels 3x5", Pooled::Tokens, vec![noise(s(2, 3, 5, 20))], &[&[20, 16]])?,
     ];
     for n in [1, 2, 11] {
         cases.push(emb_layers(&format!("three layers, {n} samples"), n)?);
     }
-    for unary in [Unary::Silu, Unary::Relu] {
+    for unary in [Unary::SILU, Unary::RELU] {
         cases.push(Case::new("elements of 67 or more", unary, vec![spread(s(1, 1, 67, 1), 4.0, 0.0)], &[])?);
         // Every value counts by itself here: sigmoid's tail must neither overflow nor turn into NaN.
         let tail = [-1e4, -104.0, -88.8, -87.4, -86.0, -50.0, -20.0, -8.0, -1e-3, 0.0];
@@ -66,7 +67,7 @@ fn emb_layers(name: &str, n: usize) -> Result<Case> {
 }
 
 /// The process's ends, fractions (of rescaled timesteps), and the end of a longer process.
-fn extremes() -> super::Operand {
+fn extremes() -> Operand {
     scalars(&[0.0, 999.0, 0.25, 998.75, 3999.0])
 }
 
@@ -92,15 +93,10 @@ fn norms() -> Result<Vec<Case>> {
     let s = Shape::new;
     let affine = |two_sources, scale_shift| GroupNormAffine { two_sources, scale_shift };
     let maps = |n, c: usize| spread(Shape::vector(n, 2 * c), 0.5, 0.0);
-    let norm = |graph: &mut Graph, x: TensorId| {
-        let c = graph.shape(x).c;
-        let params = [graph.param("0.weight", &[c]), graph.param("1.bias", &[c])];
-        graph.push("norm", GroupNorm, &[x], &params)
-    };
     Ok(vec![
         Case::new("32 channels, 5x7", affine(false, false), vec![noise(s(3, 5, 7, 32))], &[&[32], &[32]])?,
         Case::new("96 channels, 13x13", affine(false, false), vec![noise(s(2, 13, 13, 96))], &[&[96], &[96]])?,
-        Case::new("many runs", affine(false, false), vec![noise(s(1, 41, 40, 32))], &[&[32], &[32]])?,
+        Case::new("many chunks", affine(false, false), vec![noise(s(1, 41, 40, 32))], &[&[32], &[32]])?,
         // Two groups hold channels of both sources.
         Case::new(
             "36 and 28 channels",
@@ -119,12 +115,11 @@ fn norms() -> Result<Vec<Case>> {
         Case::new("no variance", affine(false, false), vec![spread(s(1, 5, 5, 32), 0.0, 3.0)], &[&[32], &[32]])?,
         // The reference reads the same rounded inputs: only the kernel's own cancellation would show.
         Case::new("a mean of 100", affine(false, false), vec![spread(s(2, 9, 9, 64), 1.0, 100.0)], &[&[64], &[64]])?,
-        Case::fused("a norm alone", vec![noise(s(2, 7, 5, 64))], |graph, x| norm(graph, x[0]))?,
-        Case::fused("norm, modulated, SiLU, halved", vec![noise(s(2, 6, 4, 32)), maps(2, 32)], |graph, x| {
-            let h = norm(graph, x[0])?;
-            let h = graph.push("modulated", ScaleShift, &[h, x[1]], &[])?;
-            let h = graph.push("silu", Unary::Silu, &[h], &[])?;
-            graph.push("halved", Resample::Down, &[h], &[])
+        Case::fused("a norm alone", vec![noise(s(2, 7, 5, 64))], |graph, x| group_norm(graph, "norm", x[0], None))?,
+        Case::fused("adaptive norm, SiLU, 2x2 pooled", vec![noise(s(2, 6, 4, 32)), maps(2, 32)], |graph, x| {
+            let h = group_norm(graph, "norm", x[0], Some(x[1]))?;
+            let h = graph.push("silu", Unary::SILU, &[h], &[])?;
+            graph.push("pooled", Resample::Down, &[h], &[])
         })?,
     ])
 }
@@ -136,9 +131,9 @@ fn modulations() -> Result<Vec<Case>> {
         ("affine", false, true, false, None),
         ("affine, SiLU", false, true, true, None),
         ("two sources, affine, SiLU", true, true, true, None),
-        ("affine, SiLU, doubled", false, true, true, Some(Up)),
-        ("affine, SiLU, halved", false, true, true, Some(Down)),
-        ("two sources, affine, SiLU, halved", true, true, true, Some(Down)),
+        ("affine, SiLU, 2x upsampled", false, true, true, Some(Up)),
+        ("affine, SiLU, 2x2 pooled", false, true, true, Some(Down)),
+        ("two sources, affine, SiLU, 2x2 pooled", true, true, true, Some(Down)),
     ];
     let case = |(name, two_sources, affine, silu, resample)| {
         let prologue = Prologue { two_sources, affine, silu, resample };
@@ -148,7 +143,7 @@ fn modulations() -> Result<Vec<Case>> {
         }
         let channels = if two_sources { a.c + b.c } else { a.c };
         operands.push(spread(Shape::vector(a.n, 2 * channels), 0.5, 0.5));
-        Case::new(name, Modulate { prologue }, operands, &[])
+        Case::new(name, Modulate { prologue, gain: 1.0 }, operands, &[])
     };
     list.into_iter().map(case).collect()
 }
