@@ -5,7 +5,8 @@
 //!
 //! Files are hostile until proven otherwise: every length is checked against the file before it is used.
 
-mod dtype;
+mod decode;
+mod header;
 mod pickle;
 mod safetensors;
 pub mod stream;
@@ -22,56 +23,12 @@ use std::ops::Range;
 use std::path::Path;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use self::dtype::not_finite_as;
-pub use self::dtype::{DType, decode_f16, decode_f32, encode};
+pub(crate) use self::decode::not_finite_as;
+pub use self::decode::{decode_f16, decode_f32, encode};
+pub use self::header::{DType, Header, TensorInfo};
+use self::header::{Strides, malformed};
 pub use self::stream::Stream;
 use crate::error::{Error, Result};
-
-/// Where a tensor lies in its file, and how to read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The type of its elements.
-    pub dtype: DType,
-    /// Its dimensions, outermost first; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// Its bytes in the file, from the file's start. Tensors of a .pt file may share bytes.
-    pub range: Range<u64>,
-}
-
-impl TensorInfo {
-    /// The number of elements; the parsers have checked that it fits.
-    pub fn elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// The number of bytes when stored contiguously.
-    pub fn byte_len(&self) -> usize {
-        self.elements().saturating_mul(self.dtype.size())
-    }
-}
-
-/// What a checkpoint holds, without its data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header {
-    /// Every tensor by name.
-    pub tensors: BTreeMap<String, TensorInfo>,
-    /// Free-form strings; `adm` is the configuration as JSON.
-    pub metadata: BTreeMap<String, String>,
-}
-
-impl Header {
-    /// Tensors by their place in the file: the order in which a stream delivers them.
-    pub fn in_file_order(&self) -> Vec<(&str, &TensorInfo)> {
-        let mut all: Vec<_> = self.tensors.iter().map(|(name, info)| (name.as_str(), info)).collect();
-        all.sort_by_key(|(_, info)| (info.range.start, info.range.end));
-        all
-    }
-
-    /// The number of parameters.
-    pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(|info| info.elements() as u64).sum()
-    }
-}
 
 /// Where the bytes come from.
 enum Backing {
@@ -231,9 +188,6 @@ impl std::fmt::Debug for Checkpoint {
     }
 }
 
-/// Strides of the tensors that are not contiguous, by name.
-type Strides = BTreeMap<String, Vec<usize>>;
-
 fn parse(name: &str, bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides)> {
     if torch::looks_like(bytes) {
         return torch::parse(name, bytes, key);
@@ -242,11 +196,6 @@ fn parse(name: &str, bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides
         return Err(malformed(name, format!("a safetensors file holds no state dict {key:?}")));
     }
     Ok((Header::parse(name, bytes, bytes.len() as u64)?, Strides::new()))
-}
-
-/// The error of a file that is not what it should be.
-fn malformed(file: &str, reason: String) -> Error {
-    Error::Checkpoint { file: file.into(), reason }
 }
 
 /// A checked slice by a file's 64-bit offsets.

@@ -10,7 +10,7 @@ mod machine;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::DType;
+use super::header::DType;
 
 /// Operations in one pickle; the largest public state dict takes 30 thousand.
 const MAX_OPERATIONS: usize = 1 << 20;

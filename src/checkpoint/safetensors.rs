@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::{DType, Header, TensorInfo, malformed};
+use super::header::{DType, Header, TensorInfo, malformed};
 use crate::error::Result;
 
 /// Bytes of the length field before the header.

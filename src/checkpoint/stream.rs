@@ -3,8 +3,9 @@
 //! It does no input itself: whoever has bytes pushes them, and takes what has become complete. So a browser feeds the
 //! GPU from the network while memory holds no more than the largest tensor.
 
-use super::dtype::Decoder;
-use super::{Header, TensorInfo, malformed, safetensors};
+use super::decode::Decoder;
+use super::header::{Header, TensorInfo, malformed};
+use super::safetensors;
 use crate::error::Result;
 
 /// Bytes that hold the header's length.

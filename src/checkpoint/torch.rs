@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use super::header::{Header, Strides, TensorInfo, malformed};
 use super::pickle::{self, Element, Machine, Storage, Tensor, Value};
-use super::{Header, Strides, TensorInfo, malformed, zip};
+use super::zip;
 use crate::error::Result;
 
 /// The number that starts a legacy file, as the pickle's long integer.

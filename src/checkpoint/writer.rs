@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 
-use super::DType;
+use super::header::DType;
 use crate::error::{Error, Result};
 
 /// Temporary files that exist, and folders that were made for what is to come.

@@ -1,55 +1,10 @@
-//! Element types of weights, and their conversion: of whole tensors, and of one that arrives in pieces.
+//! Elements of weights to and from float32 and float16: of whole tensors, and of one that arrives in pieces.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use serde::{Deserialize, Serialize};
 
-use super::{TensorInfo, malformed};
+use super::header::{DType, TensorInfo, malformed};
 use crate::error::{Error, Result};
-
-/// The element types that weights may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum DType {
-    /// IEEE 754 single precision.
-    F32,
-    /// IEEE 754 half precision.
-    F16,
-    /// The upper half of a single.
-    BF16,
-}
-
-impl DType {
-    /// Bytes of an element.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-}
-
-impl std::fmt::Display for DType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::BF16 => "bf16",
-        })
-    }
-}
-
-impl std::str::FromStr for DType {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "f32" | "float32" => Ok(Self::F32),
-            "f16" | "float16" | "half" => Ok(Self::F16),
-            "bf16" | "bfloat16" => Ok(Self::BF16),
-            _ => Err(Error::Options(format!("{text:?} is not an element type; use f32, f16 or bf16"))),
-        }
-    }
-}
 
 /// Elements converted at a time; keeps the buffers in the first-level cache.
 const CHUNK: usize = 1024;
