@@ -2,7 +2,7 @@
 //!
 //! Data flows in one direction, each stage its own type:
 //!
-//! checkpoint -> config -> graph -> plan -> gpu session -> sampler -> image
+//! checkpoint -> config -> graph -> plan -> program -> session -> run -> images
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -22,6 +22,7 @@ pub mod plan;
 #[cfg(feature = "png")]
 pub mod png;
 pub mod recipe;
+pub mod run;
 pub mod sampler;
 pub mod session;
 pub mod shader;
@@ -34,5 +35,6 @@ pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, Gpu, OpenOptions};
 pub use image::Images;
 pub use plan::PlanOptions;
-pub use sampler::{Method, Respacing, SampleOptions, Sampler, Settings};
+pub use run::{Run, SampleOptions};
+pub use sampler::{Method, Respacing, Sampler, Settings};
 pub use session::{Session, SessionOptions};

@@ -11,10 +11,8 @@ use crate::gpu::{Gpu, Program, selftest};
 use crate::graph::{Graph, fuse};
 pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
-use crate::plan::tuning::TuningCache;
-use crate::plan::tuning::VariantOverrides;
+use crate::plan::tuning::{TuningCache, VariantOverrides};
 use crate::plan::{Plan, PlanOptions};
-use crate::sampler::{Run, SampleOptions};
 use crate::tensor::Shape;
 
 /// How a model is loaded.
@@ -209,14 +207,6 @@ impl Session {
     /// Parameters that were not uploaded.
     pub fn seal(&mut self) -> Result<()> {
         self.program.seal()
-    }
-
-    /// Starts a sampling run of up to [`Session::batch`] images.
-    ///
-    /// # Errors
-    /// [`Error::Options`] for what this model cannot do: respacings, labels, noise of the wrong shape.
-    pub fn sample(&mut self, options: SampleOptions) -> Result<Run<'_>> {
-        Run::new(self, options)
     }
 
     /// The configuration.

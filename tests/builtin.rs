@@ -6,7 +6,7 @@ use common::builtin::{ddim25, labelled_as_asked, session};
 use common::gpu::{gpus, on_each};
 use common::{fixture, synth};
 use guided_diffusion::device::Precision;
-use guided_diffusion::sampler::{Noise, SampleOptions};
+use guided_diffusion::run::{Noise, SampleOptions};
 use pollster::block_on;
 use safetensors::SafeTensors;
 

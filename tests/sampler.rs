@@ -8,7 +8,8 @@ use std::sync::Arc;
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
-use guided_diffusion::sampler::{Noise, Preview, Run, SampleOptions, Sampler, Settings};
+use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
+use guided_diffusion::sampler::{Sampler, Settings};
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
 

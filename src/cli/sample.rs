@@ -22,7 +22,7 @@ use super::values::Ended;
 use crate::gpu::Gpu;
 use crate::image::Images;
 use crate::plan::PlanOptions;
-use crate::sampler::{Noise, SampleOptions};
+use crate::run::{Noise, SampleOptions};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 

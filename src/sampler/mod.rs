@@ -1,4 +1,4 @@
-//! The sampling loop: the schedule in float64 on the host, each step in WGSL.
+//! Samplers and schedules, in float64 on the host; the steps themselves are WGSL.
 
 mod ancestral;
 mod ddim;
@@ -13,15 +13,15 @@ mod multistep;
 pub mod process;
 pub mod registry;
 mod repaint;
+mod resolve;
 pub mod respace;
 pub mod row;
-pub mod run;
 pub mod schedule;
 pub mod settings;
 mod sigma;
 
 pub use registry::Sampler;
+pub use resolve::Facts;
 pub use respace::Respacing;
-pub use run::{Noise, Preview, Run, SampleOptions, StepInfo};
 pub use schedule::{Method, Schedule};
-pub use settings::{Facts, Settings};
+pub use settings::Settings;

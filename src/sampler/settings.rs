@@ -1,15 +1,14 @@
-//! How to sample: everything that a user chooses about a run's steps, with its defaults and checks, stated once. The command
-//! line fills it, a recipe stores it, and the browser package sends it as JSON.
+//! How to sample: everything that a user chooses about a run's steps, stated once; and what a sampler is and makes its rows
+//! from. The command line fills the settings, a recipe stores them, and the browser package sends them as JSON.
+
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ddnm;
 use super::process::Process;
-use super::registry::{Kind, Sampler, Steps, Task};
 use super::respace::Respacing;
 use super::row::Row;
-use super::schedule::{Method, Schedule};
-use crate::config::{ModelConfig, presets};
+use super::schedule::Schedule;
 use crate::{Error, Result};
 
 /// How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
@@ -83,188 +82,148 @@ pub struct Settings {
     pub threshold: Option<bool>,
 }
 
-/// What defaults and checks depend on.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// The model.
-    pub config: &'a ModelConfig,
-    /// A classifier is loaded.
-    pub guided: bool,
-    /// It is the program's built-in model.
-    pub built_in: bool,
-    /// The public file that it is.
-    pub public: Option<&'a str>,
-}
-
-impl<'a> Facts<'a> {
-    /// A model of which nothing but its configuration is known.
-    pub fn new(config: &'a ModelConfig, guided: bool) -> Self {
-        Self { config, guided, built_in: false, public: None }
-    }
-}
-
 impl Settings {
-    /// The same with every default filled in; settings that were resolved stay as they are.
-    ///
-    /// # Errors
-    /// [`Error::Options`] for what this model cannot do; the message names the setting.
-    pub fn resolve(&self, facts: &Facts<'_>) -> Result<Self> {
-        let sampler = match (self.sampler, &self.steps) {
-            (Some(sampler), _) => sampler,
-            (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
-            (None, None) if facts.built_in => Sampler::ddim(),
-            (None, _) => Sampler::ancestral(),
-        };
-        self.check_taken(sampler)?;
-        self.check_values()?;
-        let eta = match sampler.takes("eta") {
-            true => Some(self.eta.unwrap_or(if sampler.name() == "ddnm" { ddnm::ETA } else { 0.0 })),
-            false => None,
-        };
-        let mut resolved = Self {
-            sampler: Some(sampler),
-            steps: Some(self.resolve_steps(sampler, facts)?),
-            eta,
-            clip_denoised: Some(self.clips()),
-            ..self.clone()
-        };
-        let steps = resolved.process(facts.config)?.steps().unwrap_or(usize::MAX);
-        resolved.guidance = self.resolve_guidance(facts, sampler, steps)?;
-        Ok(resolved)
-    }
-
-    fn resolve_steps(&self, sampler: Sampler, facts: &Facts<'_>) -> Result<Respacing> {
-        let all = facts.config.diffusion.diffusion_steps;
-        match (&self.grid, &self.steps, sampler.entry().steps) {
-            (Some(grid), ..) => Ok(Respacing::Sections(vec![grid.len()])),
-            (None, Some(steps), _) => Ok(steps.clone()),
-            (None, None, Steps::Respacing(usual)) => Ok(match usual.parse()? {
-                Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
-                stride => stride,
-            }),
-            (None, None, Steps::Count(n) | Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all)])),
-        }
-    }
-
-    /// Refuses settings that the sampler does not have.
-    fn check_taken(&self, sampler: Sampler) -> Result<()> {
-        let churned = self.churn.or(self.churn_min).or(self.churn_max).or(self.churn_noise).is_some();
-        let given = [
-            ("eta", self.eta.is_some()),
-            ("strength", self.strength.is_some()),
-            ("churn", churned),
-            ("analytic_start", self.analytic_start.is_some()),
-            ("denoise", self.denoise.is_some()),
-            ("at", self.at.is_some()),
-            ("jump_length", self.jump_length.is_some()),
-            ("jump_repeats", self.jump_repeats.is_some()),
-            ("sigma_y", self.sigma_y.is_some()),
-        ];
-        for (option, given) in given {
-            if given && !sampler.takes(option) {
-                let takers: Vec<&str> = Sampler::all().filter(|s| s.takes(option)).map(Sampler::name).collect();
-                return Err(Error::Options(format!(
-                    "{option}: the sampler {sampler} has none; leave it out, or use {}",
-                    takers.join(", ")
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_values(&self) -> Result<()> {
-        let ranges = [
-            ("eta", self.eta, 0.0, 1.0, "0 (deterministic) to 1 (as random as the ancestral sampler)"),
-            ("strength", self.strength, 0.0, 1.0, "0 (the given image) to 1 (all steps)"),
-            ("churn", self.churn, 0.0, 1e6, "0 (none) or more"),
-            ("churn_min", self.churn_min, 0.0, f64::MAX, "a noise level of at least 0"),
-            ("churn_max", self.churn_max, 0.0, f64::MAX, "a noise level of at least 0"),
-            ("churn_noise", self.churn_noise, 0.0, 1e6, "a standard deviation, such as 1.003"),
-            ("sigma_y", self.sigma_y, 0.0, 1e6, "a standard deviation of at least 0"),
-        ];
-        for (name, value, low, high, what) in ranges {
-            if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
-                return Err(Error::Options(format!("{name} is {value}; give {what}")));
-            }
-        }
-        for (name, value) in [("jump_length", self.jump_length), ("jump_repeats", self.jump_repeats)] {
-            if value.is_some_and(|value| !(1..=1000).contains(&value)) {
-                return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
-            }
-        }
-        let descends = |grid: &Vec<f64>| {
-            !grid.is_empty() && grid.iter().all(|t| t.is_finite() && *t >= 0.0) && grid.is_sorted_by(|a, b| a > b)
-        };
-        if self.grid.as_ref().is_some_and(|grid| !descends(grid)) {
-            return Err(Error::Options("grid: it must descend, from the noisiest step to the cleanest".into()));
-        }
-        Ok(())
-    }
-
-    /// The process that resolved settings sample from.
-    ///
-    /// # Errors
-    /// [`Error::Options`] for an impossible respacing, or a sampler that steps through another kind of process.
-    pub fn process(&self, config: &ModelConfig) -> Result<Process> {
-        let whole = || Schedule::new(&config.diffusion, &Respacing::Sections(vec![config.diffusion.diffusion_steps]));
-        let sampler = self.sampler.unwrap_or(Sampler::ancestral());
-        if !sampler.entry().kinds.contains(&Kind::Discrete) {
-            let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Discrete)).map(Sampler::name);
-            return Err(Error::Options(format!(
-                "sampler {sampler} is for consistency models, and this model has a discrete process; use one of {}",
-                able.collect::<Vec<_>>().join(", ")
-            )));
-        }
-        match (sampler.entry().steps, &self.grid, &self.steps) {
-            (Steps::Respacing(_), Some(grid), _) => Ok(Process::Discrete(Schedule::at(&config.diffusion, grid)?)),
-            (Steps::Respacing(_), None, Some(steps)) => Ok(Process::Discrete(Schedule::new(&config.diffusion, steps)?)),
-            (Steps::Respacing(_), None, None) | (Steps::Count(_), ..) => Ok(Process::Discrete(whole()?)),
-            (Steps::Sigma(_), ..) => Ok(Process::Sigma(whole()?)),
-        }
-    }
-
-    /// The step table of resolved settings; `edits`: the run has the image of an edit that it does not start from.
-    ///
-    /// # Errors
-    /// [`Error::Options`] for steps that the sampler cannot make.
-    pub fn table(&self, process: &Process, edits: bool) -> Result<Vec<Row>> {
-        let sampler = self.sampler.unwrap_or(Sampler::ancestral());
-        (sampler.entry().rows)(&Task { process, settings: self, edits })
-    }
-
-    fn resolve_guidance(&self, facts: &Facts<'_>, sampler: Sampler, steps: usize) -> Result<Option<f64>> {
-        if !facts.guided {
-            return match (self.guidance, self.guidance_interval) {
-                (None, None) => Ok(None),
-                _ => Err(Error::Options("guidance needs a classifier; load the model with one".into())),
-            };
-        }
-        let last = facts.config.diffusion.diffusion_steps.saturating_sub(1);
-        if let Some([low, high]) = self.guidance_interval.filter(|[low, high]| low > high || *low as usize > last) {
-            return Err(Error::Options(format!(
-                "guidance interval {low} to {high}: give two timesteps of 0 to {last}, the lower first"
-            )));
-        }
-        let few = sampler == Sampler::ddim();
-        let published = || facts.public.and_then(|name| presets::guidance_scale(name, few, steps));
-        let scale = self.guidance.or_else(published).unwrap_or(1.0);
-        if !(scale as f32).is_finite() {
-            return Err(Error::Options(format!("the guidance scale is {scale}; give a number such as 1.0")));
-        }
-        Ok(Some(scale))
-    }
-
-    /// The step rule of resolved settings.
-    pub(crate) fn method(&self) -> Method {
-        match self.sampler {
-            Some(sampler) if sampler == Sampler::ddim() => Method::Ddim { eta: self.eta.unwrap_or(0.0) },
-            _ => Method::Ancestral,
-        }
-    }
-
     /// Whether the predicted x_0 is clipped.
     pub fn clips(&self) -> bool {
         self.clip_denoised.unwrap_or(true)
+    }
+}
+
+/// What a sampler is.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name, in settings, files and lists.
+    pub name: &'static str,
+    /// One line for help texts.
+    pub summary: &'static str,
+    /// The processes that it samples from.
+    pub kinds: &'static [Kind],
+    /// What its steps are, and how many by default.
+    pub steps: Steps,
+    /// The settings that only some samplers have and that this one takes, by their names in [`Settings`]; `edit`: it takes
+    /// the image of an edit.
+    pub options: &'static [&'static str],
+    /// Its step table.
+    pub(super) rows: fn(&Task<'_>) -> Result<Vec<Row>>,
+}
+
+/// What a network was trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A discrete process: every ADM file.
+    Discrete,
+    /// Sigma-space, with the preconditioning of EDM or of consistency models.
+    Karras,
+}
+
+/// What a sampler's steps are on a discrete process, and how many by default; in sigma-space they are a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steps {
+    /// A respacing of the process, of which each step is taken.
+    Respacing(&'static str),
+    /// A count; the sampler chooses indices of the whole process.
+    Count(usize),
+    /// A count; the sampler sees the process in sigma-space.
+    Sigma(usize),
+}
+
+/// What a sampler makes its rows from.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// Resolved settings.
+    pub settings: &'a Settings,
+    /// The run edits a known image (other than by starting from it).
+    pub edits: bool,
+}
+
+impl Task<'_> {
+    /// The number of steps of a sampler that counts them.
+    pub(super) fn count(&self) -> Result<usize> {
+        match &self.settings.steps {
+            Some(Respacing::Sections(counts)) if counts.len() == 1 && counts[0] > 0 => Ok(counts[0]),
+            steps => {
+                let given = steps.as_ref().map_or_else(String::new, ToString::to_string);
+                Err(Error::Options(format!("steps {given:?}: this sampler takes a count, such as 10")))
+            }
+        }
+    }
+
+    /// The indices of a given time grid.
+    pub(super) fn grid_indices(&self, schedule: &Schedule) -> Result<Option<Vec<usize>>> {
+        let Some(grid) = &self.settings.grid else { return Ok(None) };
+        let index = |t: &f64| {
+            schedule.timesteps.iter().position(|kept| *kept as f64 == *t).ok_or_else(|| {
+                Error::Options(format!("grid: {t} is no timestep of this process; give whole ones, descending"))
+            })
+        };
+        grid.iter().map(index).collect::<Result<_>>().map(Some)
+    }
+
+    /// The noise levels of a given time grid.
+    pub(super) fn grid_sigmas(&self) -> Result<Option<Vec<f64>>> {
+        match self.process {
+            Process::Karras(_) => Ok(self.settings.grid.clone()),
+            Process::Discrete(schedule) | Process::Sigma(schedule) => {
+                let indices = self.grid_indices(schedule)?;
+                Ok(indices.map(|indices| indices.into_iter().map(|i| schedule.sigma(i)).collect()))
+            }
+        }
+    }
+
+    /// The error of a sampler that was given a process of another kind.
+    pub(super) fn wrong_process(&self) -> Error {
+        Error::Options("this sampler steps through the indices of a discrete process; this model has none".into())
+    }
+}
+
+/// A sampler of the registry; two are equal where their names are.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sampler(pub(super) &'static Entry);
+
+impl Sampler {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// What it is.
+    pub fn entry(self) -> &'static Entry {
+        self.0
+    }
+
+    /// Whether it takes a setting that only some samplers have.
+    pub fn takes(self, option: &str) -> bool {
+        self.0.options.contains(&option)
+    }
+}
+
+impl PartialEq for Sampler {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Sampler {}
+
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl From<Sampler> for String {
+    fn from(sampler: Sampler) -> Self {
+        sampler.name().into()
     }
 }
 

@@ -7,7 +7,8 @@ use guided_diffusion::config::Flags;
 use guided_diffusion::device::Precision;
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::plan::PlanOptions;
-use guided_diffusion::sampler::{SampleOptions, Settings};
+use guided_diffusion::run::SampleOptions;
+use guided_diffusion::sampler::Settings;
 use guided_diffusion::{Images, Session, SessionOptions};
 use pollster::block_on;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use guided_diffusion::config::ModelConfig;
-use guided_diffusion::sampler::{Noise, SampleOptions, Settings};
+use guided_diffusion::run::{Noise, SampleOptions};
+use guided_diffusion::sampler::Settings;
 use guided_diffusion::session::Source;
 use guided_diffusion::{Checkpoint, Gpu, Result, Session, SessionOptions};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guided_diffusion::graph::Segment;
 use guided_diffusion::model::sampling::ports;
 use guided_diffusion::op::sampling::StepCoefficients;
-use guided_diffusion::sampler::SampleOptions;
+use guided_diffusion::run::SampleOptions;
 use guided_diffusion::sampler::schedule::{Method, Schedule};
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::tensor::{nchw_to_nhwc, nhwc_to_nchw};

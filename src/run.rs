@@ -2,18 +2,15 @@
 
 use std::fmt;
 
-use super::respace::Respacing;
-use super::schedule::Schedule;
-use super::settings::{Facts, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::Readback;
 use crate::graph::Segment;
 use crate::image::Images;
 use crate::model::sampling::ports;
 use crate::op::sampling::StepCoefficients;
+use crate::sampler::{Facts, Respacing, Schedule, Settings};
 use crate::session::Session;
-use crate::tensor::Shape;
-use crate::tensor::nchw_to_nhwc;
+use crate::tensor::{Shape, nchw_to_nhwc};
 
 /// Given draws: `None` asks for the first x, `Some(step)` for the noise of a step (counting down to 1); NCHW.
 pub type Draws = Box<dyn FnMut(Option<u32>) -> Result<Vec<f32>> + Send>;
@@ -114,6 +111,16 @@ impl Preview {
     pub async fn images(self) -> Result<Images> {
         let data = bytemuck::pod_collect_to_vec(&self.readback.bytes().await?);
         images(data, self.shape, self.count)
+    }
+}
+
+impl Session {
+    /// Starts a sampling run of up to [`Session::batch`] images.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for what this model cannot do: respacings, labels, noise of the wrong shape.
+    pub fn sample(&mut self, options: SampleOptions) -> Result<Run<'_>> {
+        Run::new(self, options)
     }
 }
 
