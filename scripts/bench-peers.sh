@@ -18,7 +18,7 @@ cargo build --release --locked
 CARGO_TARGET_DIR=$work/burn cargo build --release --locked --manifest-path tests/peers/burn/Cargo.toml
 scripts/web-build.sh
 npm ci --prefix tests/peers --no-audit --no-fund --ignore-scripts --silent
-lavapipe=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':')
+lavapipe=$(scripts/lavapipe.sh)
 drivers=$lavapipe:$(scripts/swiftshader.sh)
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 LAVAPIPE=$lavapipe BURN=$work/burn/release/peer-burn OURS=target/release/guided-diffusion \

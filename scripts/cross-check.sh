@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Type-checks the library and the program for platforms that this machine cannot run: Windows, macOS, Arm Linux, and the
-# library in its shell for the browser.
+# Type-checks the library and the program for platforms that this machine cannot run: Windows, macOS, Arm Linux. For
+# browsers, scripts/wasm.sh builds it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu; do
     scripts/cargo-for.sh "$target" check --release
 done
-scripts/cargo-for.sh wasm32-unknown-unknown check --profile wasm --package guided-diffusion-web

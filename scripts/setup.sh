@@ -19,6 +19,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+# rustup chooses a toolchain by the folder.
+cd "$root"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -56,8 +58,8 @@ setup_rust() {
     command -v cc >/dev/null || apt gcc libc6-dev
     rust_is_new_enough && return
     if command -v rustup >/dev/null; then
-        say "installing the stable toolchain through rustup"
-        rustup toolchain install stable --profile minimal && rustup default stable
+        say "installing the stable toolchain through rustup, for this folder alone"
+        rustup toolchain install stable --profile minimal && rustup override set stable
     elif command -v apt-get >/dev/null; then
         # Debian keeps a second, recent Rust for browsers; the ordinary one is as old as the release.
         [ -n "$updated" ] || { as_root apt-get update -qq || true; updated=yes; }
@@ -89,7 +91,7 @@ setup_gpu() {
 }
 
 setup_lavapipe() {
-    compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null || apt libvulkan1 mesa-vulkan-drivers
+    "$root/scripts/lavapipe.sh" >/dev/null 2>&1 || apt libvulkan1 mesa-vulkan-drivers
 }
 
 # The driver's manifest, for Vulkan's loader: scripts/swiftshader.sh knows where browsers keep it.

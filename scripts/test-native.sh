@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh rust lavapipe swiftshader
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-drivers=$(echo /usr/share/vulkan/icd.d/lvp_icd*.json | tr ' ' ':'):$(scripts/swiftshader.sh)
+drivers=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
 # The loader's variable has a new name; old loaders know the old one. Mesa's device selection layer looks for a
 # display server, and complains where there is none.
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1

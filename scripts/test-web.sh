@@ -19,8 +19,8 @@ scripts/setup.sh "${parts[@]}"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 scripts/wasm.sh guided-diffusion-web-conformance target/web-conformance
 scripts/web-build.sh
-# The program, with whose images those of browsers are compared.
-cargo build --release --locked
+# The program, with whose images those of browsers are compared; with examples, so that it is built as the tests build it.
+cargo build --release --locked --bins --examples
 cargo run --release --locked --quiet --example tiny_models -- target/tiny-models
 if [ $# = 0 ]; then
     depth=(); [ -z "$BROWSERS" ] || depth=(-maxdepth 1)

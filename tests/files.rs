@@ -31,13 +31,27 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
 
 fn layout(count: usize, channels: usize) -> Layout {
     let grid = Grid { rows: 2, columns: count.div_ceil(2), by_column: true, gap: 1 };
-    Layout { count, height: 2, width: 3, channels, grid, texts: vec![("Software".into(), "test".into())] }
+    Layout {
+        indices: 0..count as u32,
+        height: 2,
+        width: 3,
+        channels,
+        grid,
+        texts: vec![("Software".into(), "test".into())],
+        labels: (0..count as u32).map(|index| index % 3).collect(),
+        run: serde_json::json!({"seed": 1}),
+        low_bytes: 0,
+    }
+}
+
+fn open(path: &Path, layout: Layout) -> guided_diffusion::Result<Output> {
+    Output::open(path, layout, false, |index| records(index.into()..u64::from(index) + 1).remove(0))
 }
 
 /// Writes five images in batches of three and two.
 fn write(path: &Path, channels: usize) -> Images {
     let mut all = images(3, channels);
-    let mut output = Output::create(path, layout(5, channels)).expect("writable");
+    let mut output = open(path, layout(5, channels)).expect("writable");
     output.push(&all, &records(0..3)).expect("pushed");
     let rest = images(2, channels);
     output.push(&rest, &records(3..5)).expect("pushed");
@@ -93,42 +107,80 @@ fn folders_and_grids_of_pngs() {
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_is_finished() {
+fn an_interrupted_run_goes_on_and_ends_with_the_same_bytes() {
     let folder = Folder::new("interrupted");
-    for name in ["a.npz", "a.npy", "b"] {
-        let mut output = Output::create(&folder.join(name), layout(5, 1)).expect("writable");
-        output.push(&images(2, 1), &records(0..2)).expect("pushed");
-        output.finish().expect("finished").expect("something");
-        assert_eq!(input::images(&folder.join(name)).expect("read").images.count(), 2, "{name}");
+    let picture = "samples/000000-t-shirt-top.png";
+    for (name, whole) in [("a.npz", "a.npz"), ("a.npy", "a.npy"), ("a.png", "a.png"), ("samples", picture)] {
+        write(&folder.join(name), 1);
+        let undisturbed = std::fs::read(folder.join(whole)).expect("there");
+        let mut output = open(&folder.join(name), layout(5, 1)).expect("writable");
+        output.push(&images(3, 1), &records(0..3)).expect("pushed");
+        assert_eq!(output.finish().expect("not an error"), None, "{name}: two are missing");
+
+        let mut output = open(&folder.join(name), layout(5, 1)).expect("the same run");
+        assert_eq!((output.written(), output.is_complete()), (3, false));
+        output.push(&images(2, 1), &records(3..5)).expect("pushed");
+        // Killed before the file was put in its place.
+        drop(output);
+        let output = open(&folder.join(name), layout(5, 1)).expect("the same run");
+        assert!(output.is_complete());
+        output.finish().expect("finished").expect("complete");
+        assert_eq!(std::fs::read(folder.join(whole)).expect("there"), undisturbed, "{name}");
     }
-    let before = folder.names();
-    for name in ["c.npz", "c.npy", "c.png", "d"] {
-        let output = Output::create(&folder.join(name), layout(5, 1)).expect("writable");
-        assert_eq!(output.finish().expect("finished"), None);
-        // Dropped on an error: nothing is left behind either.
-        if name != "d" {
-            drop(Output::create(&folder.join(name), layout(5, 1)).expect("writable"));
-        }
+    assert_eq!(folder.names(), ["a.npy", "a.npz", "a.png", "samples"]);
+    // A picture that was removed meanwhile, and those after it, are made again.
+    let mut output = open(&folder.join("samples"), layout(5, 1)).expect("writable");
+    output.push(&images(3, 1), &records(0..3)).expect("pushed");
+    drop(output);
+    std::fs::remove_file(folder.join("samples/000001-t-shirt-top.png")).expect("removed");
+    assert_eq!(open(&folder.join("samples"), layout(5, 1)).expect("the same run").written(), 1);
+    // Another run is refused until the first one is dropped.
+    let other = Layout { run: serde_json::json!({"seed": 2}), ..layout(5, 1) };
+    let text = open(&folder.join("samples"), other).expect_err("another run").to_string();
+    assert!(text.contains("seed 1, here 2") && text.contains("--restart"), "{text}");
+    // Parts of a run share the folder, if they have no image in common.
+    let part = |indices| open(&folder.join("samples"), Layout { indices, ..layout(9, 1) });
+    let first = part(0..6).expect("a first part");
+    assert!(part(6..9).is_ok());
+    let text = part(5..9).expect_err("image 5 is the other's").to_string();
+    assert!(text.contains("images 0 to 5"), "{text}");
+    drop(first);
+}
+
+#[test]
+fn what_dead_processes_left_goes_and_nothing_else() {
+    let folder = Folder::new("orphans");
+    for name in ["a.npz", "c.npz", "c.npy", "c.png", "d"] {
+        let output = open(&folder.join(name), layout(5, 1)).expect("writable");
+        assert_eq!(output.finish().expect("not an error"), None);
     }
-    assert_eq!(folder.names(), before);
+    assert!(folder.names().is_empty(), "no image was finished");
+    let [dead, other, living] = [".a.npz.99999999.0.tmp", ".b.npz.99999999.0.tmp", ".a.npz.1.1.tmp"];
+    for name in [dead, other, living, ".a.npz.tmp"] {
+        std::fs::write(folder.join(name), "half").expect("written");
+    }
+    let held = std::fs::File::options().write(true).open(folder.join(living)).expect("there");
+    held.lock().expect("as a living process does");
+    write(&folder.join("a.npz"), 1);
+    assert_eq!(folder.names(), [living, ".a.npz.tmp", other, "a.npz"]);
 }
 
 #[test]
 fn outputs_that_cannot_be_written_are_refused_at_once() {
     let folder = Folder::new("unwritable");
     for name in ["missing/a.png", "missing/a.npz", "missing/a.npy", "missing/deep"] {
-        assert!(matches!(Output::create(&folder.join(name), layout(1, 1)), Err(Error::Io { .. })), "{name}");
+        assert!(matches!(open(&folder.join(name), layout(1, 1)), Err(Error::Io { .. })), "{name}");
     }
     std::fs::create_dir(folder.join("taken.npz")).expect("made");
     assert!(matches!(Format::of(&folder.join("taken.npz")), Ok(Format::Folder)));
     assert!(matches!(Format::of(Path::new("a.jpg")), Err(Error::Options(_))));
     for (name, channels) in [("a.png", 2), ("a", 4)] {
-        assert!(matches!(Output::create(&folder.join(name), layout(1, channels)), Err(Error::Options(_))));
+        assert!(matches!(open(&folder.join(name), layout(1, channels)), Err(Error::Options(_))));
     }
     let mut vast = layout(1 << 20, 3);
     vast.grid = Grid { rows: 1 << 10, columns: 1 << 10, by_column: false, gap: 0 };
     vast.height = 256;
-    assert!(matches!(Output::create(&folder.join("a.png"), vast), Err(Error::Options(_))));
+    assert!(matches!(open(&folder.join("a.png"), vast), Err(Error::Options(_))));
     assert_eq!(folder.names(), ["taken.npz"]);
 }
 

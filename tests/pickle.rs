@@ -283,10 +283,8 @@ fn pickles_that_exhaust_are_refused() {
     let call = b"ccollections\nOrderedDict\nh\x02\x85R";
     let calls = |n: usize| with_pickle(&[&list[..], &call.repeat(n), b"."].concat());
     assert!(!refusal(calls(2)).contains("copies"), "an honest pickle may copy");
-    let start = std::time::Instant::now();
     let text = refusal(calls(20_000));
     assert!(text.contains("copies more than"), "{text}");
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     // Nor do tensors of as many dimensions.
     let shape = [b"](".to_vec(), b"K\x01".repeat(400_000), b"eq\x02".to_vec()].concat();
     assert!(refusal(with_pickle(&tensor(b"K\x04", b"K\0", &shape, b"h\x02"))).contains("tensor"));

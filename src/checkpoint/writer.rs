@@ -1,6 +1,7 @@
 //! Writes files so that a reader sees the whole of one or none of it: into a temporary neighbour, renamed at the end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -45,8 +46,11 @@ pub fn keep_folder(path: &Path) {
     temporaries().retain(|known| known != path);
 }
 
-/// The system would name what is to be written and not the folder that lacks.
-fn check_parent(path: &Path) -> Result<()> {
+/// Refuses a path whose folder is missing: the system's error would name what is to be written and not that folder.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn check_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if parent != Path::new("") && !parent.is_dir() => {
             let reason = format!("there is no folder {} to write it to; make it first", parent.display());
@@ -54,6 +58,47 @@ fn check_parent(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an open file is the one under `path`, and not one that was removed meanwhile.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    id(file.metadata()) == id(std::fs::symlink_metadata(path))
+}
+
+/// Windows removes no open file.
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+/// Removes the temporary files that dead processes left in `folder`: of the file `name`, or of all files.
+pub fn remove_orphans(folder: &Path, name: Option<&OsStr>) {
+    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let is_ours =
+            name_of_temporary(&found.to_string_lossy()).is_some_and(|of| name.is_none_or(|name| *name == *of));
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        // A living process has locked its own.
+        if let Ok(file) = File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The final name of a temporary file's name, `.NAME.PROCESS.NUMBER.tmp`.
+fn name_of_temporary(name: &str) -> Option<&str> {
+    let mut parts = name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplitn(3, '.');
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (count, process) = (parts.next()?, parts.next()?);
+    parts.next().filter(|_| is_number(count) && is_number(process))
 }
 
 /// A file that appears under its name only when [`AtomicFile::commit`] succeeds. Dropped before, it leaves nothing.
@@ -83,7 +128,14 @@ impl AtomicFile {
             let temporary = path.with_file_name(unique);
             // create_new refuses to follow a link that someone may have put there.
             match File::options().write(true).create_new(true).open(&temporary) {
-                Ok(file) => break (temporary, file),
+                // Locked for as long as this process lives, so that others can tell it from what a dead one left. On a file
+                // system without locks nobody takes it for that.
+                Ok(file) => {
+                    let _ = file.try_lock();
+                    if is_at(&file, &temporary) {
+                        break (temporary, file);
+                    }
+                }
                 // One that was killed has left it: in a container, process numbers come again.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::io(&path, e)),
@@ -99,11 +151,6 @@ impl AtomicFile {
         &self.path
     }
 
-    /// Reads back what was written so far: for a file that is only a step on the way to another.
-    pub fn reopen(&mut self) -> Result<File> {
-        self.flush().and_then(|()| File::open(&self.temporary)).map_err(|e| Error::io(&self.path, e))
-    }
-
     fn forget(&self) {
         temporaries().retain(|path| *path != self.temporary);
     }
@@ -116,7 +163,13 @@ impl AtomicFile {
             file.sync_all()?;
             // Windows renames no open file.
             drop(file);
-            std::fs::rename(&self.temporary, &self.path)
+            std::fs::rename(&self.temporary, &self.path)?;
+            // The name too is to survive a power cut. Not every system can do this to a folder.
+            if let Some(folder) = self.path.parent() {
+                let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+                let _ = File::open(folder).and_then(|folder| folder.sync_all());
+            }
+            Ok(())
         };
         let result = finish();
         if result.is_err() {
@@ -188,6 +241,7 @@ pub fn write(
     let path = path.as_ref();
     // Wider types first keeps every tensor aligned; then names, so that equal content gives equal files.
     tensors.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then_with(|| a.name.cmp(&b.name)));
+    remove_orphans(path.parent().unwrap_or(Path::new("")), path.file_name());
     let mut file = AtomicFile::create(path)?;
     let header = header(&tensors, metadata).map_err(|e| Error::io(path, std::io::Error::other(e)))?;
     file.write_all(&header).map_err(|e| Error::io(path, e))?;

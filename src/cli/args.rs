@@ -182,6 +182,9 @@ pub struct RunArgs {
     /// Output: a .png grid, a folder of PNGs, .npz (arr_0 uint8 N,H,W,C, arr_1 labels) or .npy (float32 N,C,H,W)
     #[arg(long, short, value_name = "PATH", default_value = "samples.png")]
     pub out: PathBuf,
+    /// Begin anew, though an earlier run to the same output was stopped; without it, that one is gone on with
+    #[arg(long)]
+    pub restart: bool,
     /// The device and its precision.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -1,5 +1,7 @@
 //! The small images that an upsampler enlarges, by their index in the run.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use super::stage::Stage;
@@ -21,21 +23,14 @@ pub enum LowRes {
         /// Values per pixel.
         channels: usize,
         /// All pixels.
-        bytes: Vec<u8>,
+        pixels: File,
     },
 }
 
 impl LowRes {
-    /// Room for the images of `stage`, the first one being number `first` of the run.
-    pub fn made(stage: &Stage, first: u32) -> Self {
-        Self::Made { first, size: stage.size, channels: stage.channels, bytes: Vec::new() }
-    }
-
-    /// Takes the next images of the first stage.
-    pub fn push(&mut self, images: &Images) {
-        if let Self::Made { bytes, .. } = self {
-            bytes.extend(images.to_u8());
-        }
+    /// The images of `stage`, the first one being number `first` of the run.
+    pub fn made(stage: &Stage, first: u32, pixels: File) -> Self {
+        Self::Made { first, size: stage.size, channels: stage.channels, pixels }
     }
 
     /// What the images `indices` of the run are made from, in the range -1 to 1.
@@ -49,13 +44,14 @@ impl LowRes {
                 let data = indices.clone().flat_map(|index| of(index).iter().copied()).collect();
                 Images::new(indices.len(), images.height(), images.width(), images.channels(), data)
             }
-            Self::Made { first, size, channels, bytes } => {
+            Self::Made { first, size, channels, pixels } => {
                 let values = size * size * channels;
-                let at = |index: u32| index.saturating_sub(*first) as usize * values;
-                let own = bytes
-                    .get(at(indices.start)..at(indices.end))
-                    .ok_or_else(|| Error::Options(format!("the first stage made no images {indices:?}")))?;
-                Images::from_u8(indices.len(), *size, *size, *channels, own)
+                let at = u64::from(indices.start.saturating_sub(*first)) * values as u64;
+                let mut own = vec![0; indices.len() * values];
+                let mut pixels = pixels;
+                let read = pixels.seek(SeekFrom::Start(at)).and_then(|_| pixels.read_exact(&mut own));
+                read.map_err(|e| Error::io("the first stage's images", e))?;
+                Images::from_u8(indices.len(), *size, *size, *channels, &own)
             }
         }
     }
@@ -74,10 +70,13 @@ mod tests {
 
     #[test]
     fn made_images_are_those_of_their_indices() {
-        let mut low_res = LowRes::Made { first: 5, size: 1, channels: 1, bytes: Vec::new() };
-        low_res.push(&Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels"));
-        let rows = low_res.rows(6..8).expect("two");
+        let path = std::env::temp_dir().join(format!("guided-diffusion-low-{}", std::process::id()));
+        let made = Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels");
+        std::fs::write(&path, made.to_u8()).expect("written");
+        let low = LowRes::Made { first: 5, size: 1, channels: 1, pixels: File::open(&path).expect("there") };
+        let rows = low.rows(6..8).expect("two");
         assert_eq!(rows.data(), [127.0 / 127.5 - 1.0, 254.0 / 127.5 - 1.0], "rounded as a file rounds");
-        assert!(low_res.rows(7..9).is_err());
+        assert!(low.rows(7..9).is_err());
+        std::fs::remove_file(path).expect("removed");
     }
 }

@@ -10,6 +10,7 @@ mod device;
 pub mod imagenet;
 mod info;
 pub mod input;
+mod journal;
 mod low_res;
 pub mod models;
 pub mod npy;
@@ -72,7 +73,8 @@ fn code(outcome: Ended) -> ExitCode {
     }
 }
 
-const KEPT: &str = "stopping after this step; finished images are kept (Ctrl-C again: stop at once)";
+const KEPT: &str =
+    "stopping after this step; finished images are kept, and the same command goes on (Ctrl-C again: stop at once)";
 const NOTHING: &str = "stopping; the unfinished file is removed";
 
 /// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.

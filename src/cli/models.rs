@@ -8,7 +8,11 @@ use super::imagenet;
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, Flags, Inferred, ModelConfig, Role};
 use crate::session::Source;
+use crate::shader::fnv1a;
 use crate::{Error, Result};
+
+/// Bytes of a tensor that its file's fingerprint covers.
+const FINGERPRINTED: usize = 256;
 
 /// An open file and what is in it.
 #[derive(Debug)]
@@ -51,6 +55,21 @@ impl Opened {
         Source { checkpoint: &self.checkpoint, config: &self.found.config }
     }
 
+    /// Tells its weights from those of another file of the same name: a hash of every tensor's name, shape and first
+    /// values, which training changes in all of them.
+    ///
+    /// # Errors
+    /// A file that was cut short meanwhile.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut text = Vec::new();
+        for (name, info) in &self.checkpoint.header().tensors {
+            let bytes = self.checkpoint.bytes(name)?;
+            text.extend(format!("{name} {:?} {:?}", info.dtype, info.shape).bytes());
+            text.extend(&bytes[..bytes.len().min(FINGERPRINTED)]);
+        }
+        Ok(format!("{:016x}", fnv1a([text.as_slice()])))
+    }
+
     /// Refuses a file that cannot play `role`.
     fn expect(self, role: Role) -> Result<Self> {
         let (name, is) = (self.checkpoint.name(), self.config().role);
@@ -81,6 +100,11 @@ pub fn open_model(path: Option<&Path>, flags: &Flags) -> Result<(Checkpoint, Inf
 }
 
 impl Models {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Opened> {
+        [Some(&self.first), self.classifier.as_ref(), self.upsampler.as_ref()].into_iter().flatten()
+    }
+
     /// The models of `sample`.
     ///
     /// # Errors
@@ -121,11 +145,7 @@ impl Models {
     /// # Errors
     /// [`Error::Options`] where two of them know different numbers of classes.
     pub fn classes(&self) -> Result<(usize, Vec<String>)> {
-        let all: Vec<&Opened> = [Some(&self.first), self.classifier.as_ref(), self.upsampler.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter(|m| m.config().classes() > 0)
-            .collect();
+        let all: Vec<&Opened> = self.all().filter(|m| m.config().classes() > 0).collect();
         let Some(count) = all.first().map(|m| m.config().classes()) else { return Ok((0, Vec::new())) };
         if let Some(other) = all.iter().find(|m| m.config().classes() != count) {
             return Err(Error::Options(format!(

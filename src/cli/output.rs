@@ -1,14 +1,18 @@
 //! Where finished images go: a PNG grid, a folder of PNGs, an .npz for the public evaluation scripts, a float .npy.
 //!
-//! An [`Output`] is opened before sampling, which proves that it can be written, and takes images batch by batch.
-//! Arrays are streamed to disk, since 50,000 images at 256x256 are ten gigabytes; files get their final names at the end.
+//! An [`Output`] is opened before sampling, which shows that it can be written, and takes images batch by batch. Finished
+//! batches lie in its [`Journal`], since 50,000 images at 256x256 are ten gigabytes and a run may be killed; the file
+//! appears under its name when all are there.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use super::journal::{self, Journal};
 use super::npy::{Dtype, Header};
-use crate::checkpoint::writer::{AtomicFile, create_folder, keep_folder};
+use crate::checkpoint::writer::{AtomicFile, check_parent, create_folder, keep_folder, remove_orphans};
 use crate::image::{Grid, Images, Pixels};
 use crate::png;
 use crate::{Error, Result};
@@ -73,8 +77,8 @@ impl Format {
 /// What will be written, known before the first image.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// Images to come; fewer may arrive.
-    pub count: usize,
+    /// Indices of the images, in the whole run.
+    pub indices: Range<u32>,
     /// Rows of an image.
     pub height: usize,
     /// Columns of an image.
@@ -83,25 +87,37 @@ pub struct Layout {
     pub channels: usize,
     /// The grid's shape, for [`Format::Grid`].
     pub grid: Grid,
-    /// What a grid's PNG says about all of them: keyword and text.
+    /// What a grid's PNG says: keyword and text.
     pub texts: Vec<(String, String)>,
+    /// The images' classes, where they have some.
+    pub labels: Vec<u32>,
+    /// What makes the images: a file of another run is not gone on with.
+    pub run: Value,
+    /// Bytes of an image of the stage before, which the journal keeps as well; 0 without one.
+    pub low_bytes: usize,
 }
 
-/// An open output.
+impl Layout {
+    fn count(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn values(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
+/// An open output, and what an earlier process has finished of it.
 #[derive(Debug)]
 pub struct Output {
+    path: PathBuf,
+    format: Format,
     layout: Layout,
-    written: usize,
-    labels: Vec<i64>,
-    sink: Sink,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Grid { file: AtomicFile, picture: Pixels, first: Vec<(String, String)> },
-    Folder(Folder),
-    Npy { file: AtomicFile, header: usize },
-    Npz { file: AtomicFile, pixels: AtomicFile },
+    journal: Journal,
+    /// The journal's number of the images' stage; its first one is the stage before, if that is kept.
+    stage: usize,
+    /// Dropped after the journal, which may lie in it.
+    folder: Option<Folder>,
 }
 
 /// A folder for pictures. Dropped empty, one that was made for them goes again, however the run ended.
@@ -122,11 +138,13 @@ impl Drop for Folder {
 }
 
 impl Output {
-    /// Opens an output, creating what proves that it can be written.
+    /// Opens an output, which shows that it can be written, or goes on with one of the same run. `restart` drops what an
+    /// earlier process has finished.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be; [`Error::Options`] where the format does not take such images.
-    pub fn create(path: &Path, layout: Layout) -> Result<Self> {
+    /// [`Error::Io`] where it cannot be written; [`Error::Options`] where the format does not take such images, another run
+    /// was begun there, or another process is at it.
+    pub fn open(path: &Path, layout: Layout, restart: bool, name: impl Fn(u32) -> Record) -> Result<Self> {
         let format = Format::of(path)?;
         if matches!(format, Format::Grid | Format::Folder) && !matches!(layout.channels, 1 | 3) {
             return Err(Error::Options(format!(
@@ -134,51 +152,66 @@ impl Output {
                 layout.channels
             )));
         }
-        let sink = match format {
-            Format::Grid => {
-                let [height, width] = layout.grid.size(layout.height, layout.width)?;
-                if height.max(width) > png::MAX_SIDE {
-                    return Err(Error::Options(format!(
-                        "a grid of {} images would have {width} x {height} pixels; give --out a folder or a .npz file",
-                        layout.count
-                    )));
-                }
-                let bytes = vec![0; height * width * layout.channels];
-                let picture = Pixels { height, width, channels: layout.channels, bytes };
-                Sink::Grid { file: AtomicFile::create(path)?, picture, first: Vec::new() }
+        let mut folder = None;
+        if format == Format::Folder {
+            let created = !path.is_dir();
+            if created {
+                create_folder(path)?;
             }
-            Format::Folder => {
-                let created = !path.is_dir();
-                if created {
-                    create_folder(path)?;
-                } else {
-                    // Dropped at once: it only shows that the folder takes files.
-                    AtomicFile::create(path.join("test"))?;
-                    warn_of_pictures(path);
-                }
-                Sink::Folder(Folder { path: path.to_path_buf(), created })
+            folder = Some(Folder { path: path.to_path_buf(), created });
+            journal::refuse_overlap(path, &layout.indices)?;
+            remove_orphans(path, None);
+        } else {
+            if format == Format::Grid {
+                grid_size(&layout)?;
             }
-            Format::Npy => {
-                let mut file = AtomicFile::create(path)?;
-                let header = npy_header(&layout, layout.count).to_bytes(128);
-                file.write_all(&header).map_err(|e| Error::io(path, e))?;
-                Sink::Npy { file, header: header.len() }
-            }
-            Format::Npz => {
-                let mut spool = path.as_os_str().to_owned();
-                spool.push(".pixels");
-                Sink::Npz { file: AtomicFile::create(path)?, pixels: AtomicFile::create(spool)? }
-            }
+            check_parent(path)?;
+            remove_orphans(path.parent().unwrap_or(Path::new("")), path.file_name());
+        }
+        let bytes = match format {
+            Format::Folder => 0,
+            Format::Grid | Format::Npz => layout.values(),
+            Format::Npy => 4 * layout.values(),
         };
-        Ok(Self { layout, written: 0, labels: Vec::new(), sink })
+        let stages = if layout.low_bytes > 0 { vec![layout.low_bytes, bytes] } else { vec![bytes] };
+        let stage = stages.len() - 1;
+        let place = journal::place(path, format == Format::Folder, &layout.indices);
+        let mut journal = Journal::open(place, &layout.run, &stages, restart)?;
+        if let Some(folder) = &folder {
+            let is_there = |index: &u32| folder.path.join(file_name(&name(*index))).is_file();
+            let found = layout.indices.clone().take(journal.finished(stage)).take_while(is_there).count();
+            journal.keep(stage, found)?;
+            if journal.finished(stage) == 0 && !folder.created {
+                warn_of_pictures(&folder.path);
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), format, layout, journal, stage, folder })
     }
 
-    /// The number of images taken so far.
+    /// The number of images that are finished, those of earlier processes included.
     pub fn written(&self) -> usize {
-        self.written
+        self.journal.finished(self.stage).min(self.layout.count())
     }
 
-    /// Takes finished images, with as many records.
+    /// Whether all are.
+    pub fn is_complete(&self) -> bool {
+        self.written() == self.layout.count()
+    }
+
+    /// What is kept of the stage before.
+    pub fn low(&mut self) -> Option<&mut Journal> {
+        (self.stage > 0).then_some(&mut self.journal)
+    }
+
+    /// Drops finished images from number `count` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn keep(&mut self, count: usize) -> Result<()> {
+        self.journal.keep(self.stage, count)
+    }
+
+    /// Takes finished images, with as many records: they are on disk when it returns.
     ///
     /// # Errors
     /// [`Error::Io`] where writing failed; [`Error::Options`] for images that were not announced.
@@ -186,7 +219,7 @@ impl Output {
         let shape = (self.layout.height, self.layout.width, self.layout.channels);
         if (images.height(), images.width(), images.channels()) != shape
             || images.count() != records.len()
-            || self.written + images.count() > self.layout.count
+            || self.written() + images.count() > self.layout.count()
         {
             return Err(Error::Options(format!(
                 "{} images of {}x{}x{} are not what this output was opened for",
@@ -196,69 +229,83 @@ impl Output {
                 images.channels()
             )));
         }
-        match &mut self.sink {
-            Sink::Grid { picture, first, .. } => {
+        let pixels = match self.format {
+            Format::Folder => {
                 for (i, record) in records.iter().enumerate() {
-                    let (row, column) = self.layout.grid.place(self.written + i);
-                    let gap = self.layout.grid.gap;
-                    picture.paste(&images.pixels(i), row * (shape.0 + gap), column * (shape.1 + gap));
-                    if self.written + i == 0 {
-                        *first = record.texts.clone();
-                    }
+                    write_png(&self.path.join(file_name(record)), &images.pixels(i), &record.texts)?;
                 }
+                Vec::new()
             }
-            Sink::Folder(folder) => {
-                for (i, record) in records.iter().enumerate() {
-                    write_png(&folder.path.join(file_name(record)), &images.pixels(i), &record.texts)?;
-                }
-            }
-            Sink::Npy { file, .. } => {
-                let bytes: Vec<u8> = images.to_nchw().iter().flat_map(|v| v.to_le_bytes()).collect();
-                file.write_all(&bytes).map_err(|e| Error::io(file.path(), e))?;
-            }
-            Sink::Npz { file, pixels } => {
-                pixels.write_all(&images.to_u8()).map_err(|e| Error::io(file.path(), e))?;
-            }
-        }
-        self.labels.extend(records.iter().filter_map(|r| r.label).map(i64::from));
-        self.written += images.count();
-        Ok(())
+            Format::Npy => images.to_nchw().iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Format::Grid | Format::Npz => images.to_u8(),
+        };
+        self.journal.push(self.stage, images.count(), &pixels)
     }
 
-    /// Puts the output into its place and returns it, or None where no image arrived: then nothing is left behind.
+    /// Puts the output into its place and returns it, or None where images are missing: then what is finished stays for
+    /// the next process.
     ///
     /// # Errors
     /// [`Error::Io`] where writing failed.
     pub fn finish(self) -> Result<Option<PathBuf>> {
-        if self.written == 0 {
+        if !self.is_complete() {
             return Ok(None);
         }
-        let layout = self.layout;
-        let (file, result) = match self.sink {
-            Sink::Folder(folder) => return Ok(Some(folder.path.clone())),
-            Sink::Grid { mut file, picture, first } => {
-                // A single image carries its own parameters, a grid those of the run.
-                let texts = if layout.count == 1 { first } else { layout.texts };
-                let result = png::write(&mut file, &picture, &texts).map_err(std::io::Error::other);
-                (file, result)
-            }
-            Sink::Npy { mut file, header } => {
-                let bytes = npy_header(&layout, self.written).to_bytes(header);
-                let result = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&bytes));
-                (file, result)
-            }
-            Sink::Npz { mut file, mut pixels } => {
-                let shape = [self.written, layout.height, layout.width, layout.channels];
-                let labels = (self.labels.len() == self.written).then_some(&self.labels[..]);
-                let result = write_npz(&mut file, shape, &mut pixels.reopen()?, labels);
-                (file, result)
-            }
-        };
-        let path = file.path().to_path_buf();
-        result.map_err(|e| Error::io(&path, e))?;
-        file.commit()?;
-        Ok(Some(path))
+        if self.format != Format::Folder {
+            let mut file = AtomicFile::create(&self.path)?;
+            self.write(&mut file).map_err(|e| Error::io(&self.path, e))?;
+            file.commit()?;
+        }
+        self.journal.remove();
+        drop(self.folder);
+        Ok(Some(self.path))
     }
+
+    fn write(&self, file: &mut AtomicFile) -> std::io::Result<()> {
+        let layout = &self.layout;
+        let pixels = self.journal.pixels(self.stage).map_err(std::io::Error::other)?;
+        let bytes = |n: usize| (n * layout.count()) as u64;
+        match self.format {
+            Format::Folder => Ok(()),
+            Format::Npy => {
+                let shape = [layout.count(), layout.channels, layout.height, layout.width];
+                file.write_all(&Header::new(Dtype::F32, &shape).to_bytes(128))?;
+                std::io::copy(&mut pixels.take(bytes(4 * layout.values())), file).map(|_| ())
+            }
+            Format::Npz => {
+                let shape = [layout.count(), layout.height, layout.width, layout.channels];
+                let mut pixels = pixels.take(bytes(layout.values()));
+                write_npz(file, shape, &mut pixels, &layout.labels, &layout.run)
+            }
+            Format::Grid => {
+                let mut pixels = std::io::BufReader::new(pixels);
+                let [height, width] = grid_size(layout).map_err(std::io::Error::other)?;
+                let bytes = vec![0; height * width * layout.channels];
+                let mut picture = Pixels { height, width, channels: layout.channels, bytes };
+                for i in 0..layout.count() {
+                    let mut bytes = vec![0; layout.values()];
+                    pixels.read_exact(&mut bytes)?;
+                    let image = Pixels { height: layout.height, width: layout.width, channels: layout.channels, bytes };
+                    let (row, column) = layout.grid.place(i);
+                    let gap = layout.grid.gap;
+                    picture.paste(&image, row * (layout.height + gap), column * (layout.width + gap));
+                }
+                png::write(file, &picture, &layout.texts).map_err(std::io::Error::other)
+            }
+        }
+    }
+}
+
+/// A grid's height and width, if a PNG holds as much.
+fn grid_size(layout: &Layout) -> Result<[usize; 2]> {
+    let [height, width] = layout.grid.size(layout.height, layout.width)?;
+    if height.max(width) > png::MAX_SIDE {
+        return Err(Error::Options(format!(
+            "a grid of {} images would have {width} x {height} pixels; give --out a folder or a .npz file",
+            layout.count()
+        )));
+    }
+    Ok([height, width])
 }
 
 /// Says so where pictures of another run would lie among those of this one. Parts of one run share a folder, so that it
@@ -272,10 +319,6 @@ fn warn_of_pictures(folder: &Path) {
             folder.display()
         ));
     }
-}
-
-fn npy_header(layout: &Layout, count: usize) -> Header {
-    Header::new(Dtype::F32, &[count, layout.channels, layout.height, layout.width])
 }
 
 /// The image's index, and its class for whoever looks into the folder.
@@ -300,12 +343,14 @@ pub fn write_png(path: &Path, picture: &Pixels, texts: &[(String, String)]) -> R
     file.commit()
 }
 
-/// Uncompressed, as `numpy.savez` writes it: samples hardly compress, and readers can map them.
-fn write_npz(
+/// Uncompressed, as `numpy.savez` writes it: samples hardly compress, and readers can map them. What made the images
+/// stands in the archive's comment, which NumPy and the public evaluation scripts do not look at.
+pub fn write_npz(
     to: impl Write + Seek,
     shape: [usize; 4],
-    pixels: &mut File,
-    labels: Option<&[i64]>,
+    pixels: &mut impl Read,
+    labels: &[u32],
+    run: &Value,
 ) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(to);
     let options = zip::write::SimpleFileOptions::default()
@@ -316,10 +361,11 @@ fn write_npz(
     archive.start_file("arr_0.npy", options)?;
     archive.write_all(&Header::new(Dtype::U8, &shape).to_bytes(128))?;
     std::io::copy(pixels, &mut archive)?;
-    if let Some(labels) = labels {
+    if !labels.is_empty() {
         archive.start_file("arr_1.npy", options)?;
         archive.write_all(&Header::new(Dtype::I64, &[labels.len()]).to_bytes(128))?;
-        archive.write_all(&labels.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>())?;
+        archive.write_all(&labels.iter().flat_map(|n| i64::from(*n).to_le_bytes()).collect::<Vec<u8>>())?;
     }
+    archive.set_comment(run.to_string())?;
     archive.finish()?.flush()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
 use super::console::{note, print, print_json};
@@ -19,11 +19,11 @@ use super::progress::Progress;
 use super::request::Request;
 use super::stage::Stage;
 use super::values::Ended;
-use crate::gpu::Gpu;
 use crate::image::Images;
 use crate::plan::PlanOptions;
 use crate::run::{Noise, SampleOptions};
 use crate::session::{Session, SessionOptions};
+use crate::shader::fnv1a;
 use crate::{Error, Result};
 
 /// Runs `sample`. `stop` ends it after the current step.
@@ -53,6 +53,13 @@ pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Ended> {
     Job { run: &args.run, small_out: None, request, stop }.work(models, Some(LowRes::Input(labeled.images))).await
 }
 
+/// What a run starts from.
+struct Work<'a> {
+    noise: Option<&'a [f32]>,
+    input: Option<&'a LowRes>,
+    started: Instant,
+}
+
 /// A settled run with what it writes to.
 struct Job<'a> {
     run: &'a RunArgs,
@@ -61,103 +68,223 @@ struct Job<'a> {
     stop: &'a AtomicBool,
 }
 
-/// What a run did.
+/// What this process did of a run.
 #[derive(Debug, Default)]
 struct Done {
+    /// Images that an earlier process had finished.
+    before: usize,
+    /// Finished images, those included.
     written: usize,
     sampling: Duration,
     first_step: Option<Duration>,
+    adapter: Option<String>,
+}
+
+/// What a run writes to.
+struct Outputs<'a> {
+    out: Output,
+    /// The first stage's images, if they are wanted too.
+    small: Option<(Output, &'a Path)>,
+}
+
+impl Outputs<'_> {
+    /// Images of a stage that need not be made any more.
+    fn finished(&mut self, is_last: bool) -> usize {
+        match self.out.low() {
+            Some(low) if !is_last => {
+                let kept = low.finished(0);
+                self.small.as_ref().map_or(kept, |(small, _)| kept.min(small.written()))
+            }
+            _ => self.out.written(),
+        }
+    }
+
+    /// Drops a stage's images from number `count` on.
+    fn keep(&mut self, is_last: bool, count: usize) -> Result<()> {
+        match self.out.low() {
+            Some(low) if !is_last => {
+                low.keep(0, count)?;
+                self.small.as_mut().map_or(Ok(()), |(small, _)| small.keep(count))
+            }
+            _ => self.out.keep(count),
+        }
+    }
 }
 
 impl Job<'_> {
     async fn work(&self, models: Models, input: Option<LowRes>) -> Result<Ended> {
-        let request = &self.request;
-        let Some(last) = request.stages.last() else { return Ok(Ended::Done) };
         let noise = self.noise()?;
-        let mut output = Output::create(&self.run.out, layout(request, last))?;
-        let mut small = match (self.small_out, request.stages.first()) {
-            (Some(path), Some(stage)) => Some((Output::create(path, layout(&request.first_stage(), stage))?, path)),
-            _ => None,
-        };
+        let Some(mut outputs) = self.open(&models, noise.as_deref(), input.as_ref())? else { return Ok(Ended::Done) };
+        let before = outputs.out.written();
+        let mut done = Done { before, ..Done::default() };
         let started = Instant::now();
+        let mut interrupted = false;
+        if !outputs.out.is_complete() {
+            if before > 0 {
+                note(&format!("{before} of {} images are finished already", self.request.indices.len()));
+            }
+            let mut lost = None;
+            loop {
+                let work = Work { noise: noise.as_deref(), input: input.as_ref(), started };
+                match self.stages(&models, &work, &mut outputs, &mut done).await {
+                    // What is finished is on disk, so that a new device can go on. A second loss has a lasting cause.
+                    Err(Error::DeviceLost(reason)) if lost.is_none() => {
+                        note(&format!("note: the GPU device was lost ({reason}); opening it again"));
+                        lost = Some(reason);
+                    }
+                    ended => {
+                        interrupted = ended? == Ended::Interrupted;
+                        break;
+                    }
+                }
+            }
+        }
+        done.written = outputs.out.written();
+        let path = outputs.out.finish()?;
+        if let Some((small, path)) = outputs.small {
+            let count = small.written();
+            if small.finish()?.is_some() && !self.run.json {
+                note(&format!("{}: {count} small images", path.display()));
+            }
+        }
+        self.report(path.is_some(), &done)?;
+        Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
+    }
+
+    /// Opens what the run writes to; None for a run without stages.
+    fn open(&self, models: &Models, noise: Option<&[f32]>, input: Option<&LowRes>) -> Result<Option<Outputs<'_>>> {
+        let request = &self.request;
+        let (Some(first), Some(last)) = (request.stages.first(), request.stages.last()) else { return Ok(None) };
+        let run = Self::identity(request, models, noise, input)?;
+        let is_stack = request.stages.len() > 1;
+        let low_bytes = if is_stack { first.size * first.size * first.channels } else { 0 };
+        let whole = Layout { low_bytes, ..layout(request, last, run) };
+        let restart = self.run.restart;
+        let out = Output::open(&self.run.out, whole, restart, |index| request.record(index))?;
+        let small = match self.small_out {
+            None => None,
+            Some(path) => {
+                let alone = request.first_stage();
+                let part = layout(&alone, first, Self::identity(&alone, models, noise, input)?);
+                Some((Output::open(path, part, restart, |index| alone.record(index))?, path))
+            }
+        };
+        Ok(Some(Outputs { out, small }))
+    }
+
+    /// What makes the images: all that decides them but the device, whose sums may differ in their last digits.
+    fn identity(request: &Request, models: &Models, noise: Option<&[f32]>, input: Option<&LowRes>) -> Result<Value> {
+        let hash = |bytes: Vec<u8>| format!("{:016x}", fnv1a([bytes.as_slice()]));
+        let mut run = json!({
+            "recipe": request.parameters(),
+            "first": request.first,
+            "count": request.count,
+            "start": request.indices.start,
+            "end": request.indices.end,
+            "weights": models.all().map(Opened::fingerprint).collect::<Result<Vec<_>>>()?,
+        });
+        if !request.labels.is_empty() {
+            run["classes"] = json!(hash(request.labels.iter().flat_map(|label| label.to_le_bytes()).collect()));
+        }
+        if let Some(values) = noise {
+            run["noise values"] = json!(hash(values.iter().flat_map(|value| value.to_le_bytes()).collect()));
+        }
+        if let Some(LowRes::Input(images)) = input {
+            run["input values"] = json!(hash(images.data().iter().flat_map(|value| value.to_le_bytes()).collect()));
+        }
+        Ok(run)
+    }
+
+    /// Makes what is missing of every stage, one after the other, on a device that it opens.
+    async fn stages(
+        &self,
+        models: &Models,
+        work: &Work<'_>,
+        outputs: &mut Outputs<'_>,
+        done: &mut Done,
+    ) -> Result<Ended> {
+        let request = &self.request;
         let device = Device::open(&self.run.device).await?;
         let gpu = Arc::clone(&device.gpu);
-        let Models { first, classifier, upsampler } = models;
+        done.adapter = Some(gpu.summary().name.clone());
+        let pairs = || pairs(&models.first, models.classifier.as_ref(), models.upsampler.as_ref());
         // A stack that would fail at its second stage fails here.
-        for (stage, (model, classifier)) in
-            request.stages.iter().zip(pairs(&first, classifier.as_ref(), upsampler.as_ref()))
-        {
+        for (stage, (model, classifier)) in request.stages.iter().zip(pairs()) {
             Session::plan(gpu.caps(), model.config(), classifier.map(Opened::config), &self.options(stage))?;
         }
 
-        let runs = |stage: &Stage| request.indices.len().div_ceil(request.batch(stage) as usize);
-        let steps: usize = request.stages.iter().map(|stage| runs(stage) * stage.steps).sum();
-        let mut progress = Progress::new(steps as u64, request.indices.len());
-        let mut done = Done::default();
-        let mut low_res = input;
-        let mut files = [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten();
-        let mut interrupted = false;
+        let total = request.indices.len();
+        let last = request.stages.len() - 1;
+        let mut steps = 0;
         for (k, stage) in request.stages.iter().enumerate() {
-            let Some((model, classifier)) = files.next() else { break };
+            // Whole batches alone, so that each image is made among the same others whenever a run was killed.
+            let batch = request.batch(stage) as usize;
+            let finished = outputs.finished(k == last);
+            outputs.keep(k == last, if finished == total { total } else { finished / batch * batch })?;
+            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.steps;
+        }
+        let mut progress = Progress::new(steps as u64, total - outputs.out.written());
+        let mut interrupted = false;
+        for (k, (stage, (model, classifier))) in request.stages.iter().zip(pairs()).enumerate() {
+            let is_last = k == last;
+            let finished = outputs.finished(is_last);
+            if finished == total {
+                continue;
+            }
             progress.stage(k + 1, request.stages.len());
-            let is_last = k + 1 == request.stages.len();
+            let batch = request.batch(stage);
+            let (config, of_classifier) = (model.config(), classifier.map(Opened::config));
             let mut options = self.options(stage);
-            let evaluations = runs(stage) * stage.steps;
-            let config = classifier.as_ref().map(Opened::config);
-            options.choices = device.choices(model.config(), config, &options, evaluations).await?;
+            let evaluations = (total - finished).div_ceil(batch as usize) * stage.steps;
+            options.choices = device.choices(config, of_classifier, &options, evaluations).await?;
             let mut session =
-                Session::load_guided(&gpu, model.source(), classifier.as_ref().map(Opened::source), &options).await?;
+                Session::load_guided(&gpu, model.source(), classifier.map(Opened::source), &options).await?;
             device.remember_pipelines();
             session.warnings().iter().for_each(|warning| note(warning));
-            // The files' pages are no longer needed.
-            drop((model, classifier));
-            let mut made = LowRes::made(stage, request.indices.start);
-            for start in request.indices.clone().step_by(request.batch(stage) as usize) {
-                let indices = start..request.indices.end.min(start.saturating_add(request.batch(stage)));
-                let enlarged = low_res.as_ref().map(|low_res| low_res.rows(indices.clone())).transpose()?;
-                let rows = noise.as_deref().filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
+            let made = match (k, outputs.out.low()) {
+                (0, _) | (_, None) => None,
+                (_, Some(low)) => Some(LowRes::made(&request.stages[k - 1], request.indices.start, low.pixels(0)?)),
+            };
+            let low = made.as_ref().or(work.input);
+            for start in (request.indices.start + finished as u32..request.indices.end).step_by(batch as usize) {
+                let indices = start..request.indices.end.min(start.saturating_add(batch));
+                let enlarged = low.map(|low| low.rows(indices.clone())).transpose()?;
+                let rows = work.noise.filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
                 let Some((images, first)) =
                     self.batch(&mut session, stage, indices.clone(), enlarged, rows, &progress).await?
                 else {
                     interrupted = true;
                     break;
                 };
-                done.first_step.get_or_insert(first.duration_since(started));
+                done.first_step.get_or_insert(first.duration_since(work.started));
                 if let Some(broken) = images.first_not_finite() {
                     let (image, precision) = (start + broken as u32, request.precision);
                     return Err(stage.recipe.not_finite(image, precision, &gpu.summary().name));
                 }
                 if is_last {
                     let records: Vec<_> = indices.map(|index| request.record(index)).collect();
-                    output.push(&images, &records)?;
+                    outputs.out.push(&images, &records)?;
                     progress.finished(images.count());
                 } else {
-                    if let Some((small, _)) = &mut small {
+                    if let Some((small, _)) = &mut outputs.small {
                         let alone = request.first_stage();
                         let records: Vec<_> = indices.map(|index| alone.record(index)).collect();
                         small.push(&images, &records)?;
                     }
-                    made.push(&images);
+                    if let Some(low) = outputs.out.low() {
+                        low.push(0, images.count(), &images.to_u8())?;
+                    }
                 }
             }
             if interrupted {
                 break;
             }
-            low_res = Some(made);
             // Its memory is free before the next stage takes its own.
             drop(session);
             gpu.finish().await?;
         }
-        (done.written, done.sampling) = (output.written(), progress.elapsed());
+        done.sampling += progress.elapsed();
         progress.end();
-        if let Some((small, path)) = small {
-            let count = small.written();
-            if small.finish()?.is_some() && !self.run.json {
-                note(&format!("{}: {count} small images", path.display()));
-            }
-        }
-        let path = output.finish()?;
-        self.report(&gpu, path.is_some(), &done)?;
         Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
@@ -217,18 +344,20 @@ impl Job<'_> {
         Ok(Some((images, first.unwrap_or_else(Instant::now))))
     }
 
-    fn report(&self, gpu: &Gpu, exists: bool, done: &Done) -> Result<()> {
-        let (request, adapter) = (&self.request, &gpu.summary().name);
-        let Done { written, first_step, .. } = *done;
+    fn report(&self, exists: bool, done: &Done) -> Result<()> {
+        let request = &self.request;
+        let Done { before, written, first_step, .. } = *done;
         let (wanted, seconds) = (request.indices.len(), done.sampling.as_secs_f64());
-        let rate = written as f64 / seconds.max(1e-9);
+        let made = written.saturating_sub(before);
+        let rate = made as f64 / seconds.max(1e-9);
         let out = self.run.out.display().to_string();
         if self.run.json {
             let mut object = request.parameters();
             object["output"] = if exists { json!(out) } else { json!(null) };
-            object["adapter"] = json!(adapter);
+            object["adapter"] = json!(done.adapter);
             object["first"] = json!(request.indices.start);
             object["images"] = json!(written);
+            object["finished_before"] = json!(before);
             object["wanted"] = json!(wanted);
             object["batch"] = json!(request.stages.first().map(|stage| request.batch(stage)));
             object["seconds"] = json!(seconds);
@@ -241,14 +370,18 @@ impl Job<'_> {
             return print_json(&object);
         }
         if written < wanted {
-            note(&format!("stopped: {written} of {wanted} images are finished"));
+            note(&format!(
+                "stopped: {written} of {wanted} images are finished; the same command goes on with the others"
+            ));
         }
         if !exists {
             return Ok(());
         }
         let first = first_step.map_or_else(String::new, |t| format!("; first step after {:.1} s", t.as_secs_f64()));
         let plural = if written == 1 { "" } else { "s" };
-        print(&format!("{out}: {written} image{plural} in {seconds:.1} s ({rate:.2} per second) on {adapter}{first}\n"))
+        let on = done.adapter.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
+        let made = if before > 0 { format!(", {made} of them") } else { String::new() };
+        print(&format!("{out}: {written} image{plural}{made} in {seconds:.1} s ({rate:.2} a second){on}{first}\n"))
     }
 }
 
@@ -261,14 +394,19 @@ fn pairs<'a>(
     [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten()
 }
 
-fn layout(request: &Request, stage: &Stage) -> Layout {
+fn layout(request: &Request, stage: &Stage, run: Value) -> Layout {
+    let indices = request.indices.clone();
     Layout {
-        count: request.indices.len(),
         height: stage.size,
         width: stage.size,
         channels: stage.channels,
         grid: request.grid(),
-        texts: request.texts(),
+        // A single image carries its own parameters, a grid those of the run.
+        texts: if indices.len() == 1 { request.record(indices.start).texts } else { request.texts() },
+        labels: indices.clone().filter_map(|index| request.label(index)).collect(),
+        indices,
+        run,
+        low_bytes: 0,
     }
 }
 

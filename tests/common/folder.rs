@@ -19,10 +19,15 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// The program, to be run here. It remembers nothing, so that it measures no kernels and no run depends on an earlier one.
+    /// The program, to be run here, on the first of `TEST_ADAPTERS` where there is such a list. It remembers nothing, so
+    /// that it measures no kernels and no run depends on an earlier one.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
         command.env("GUIDED_DIFFUSION_CACHE", "").args(arguments).current_dir(&self.0).stdin(Stdio::null());
+        let computes = arguments.first().is_some_and(|name| ["sample", "upsample", "bench", "tune"].contains(name));
+        if computes && std::env::var_os("TEST_ADAPTERS").is_some() {
+            command.args(["--adapter", &super::gpu::adapters()[0]]);
+        }
         command
     }
 

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { serve } from '../server.mjs';
-import { launchChromium } from './lib/chromium.mjs';
+import { browsers } from './lib/browsers.mjs';
 
 test('an application that Vite bundles has the worker and the wasm file, and runs', async (t) => {
   const outDir = await mkdtemp(join(tmpdir(), 'guided-diffusion-vite-'));
@@ -21,7 +21,7 @@ test('an application that Vite bundles has the worker and the wasm file, and run
 
   const server = await serve({ '/application/': outDir });
   t.after(() => server.close());
-  const browser = await launchChromium();
+  const browser = await browsers()[0].launch();
   t.after(() => browser.close());
   const page = await browser.newPage();
   await page.goto(`${server.url}/application/`);

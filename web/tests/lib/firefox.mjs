@@ -4,15 +4,15 @@
  * It is driven by WebDriver BiDi, which distributions' own Firefox speaks. Playwright's BiDi mode is young; what the
  * tests need of it (pages, evaluate, console, exposed functions) works.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { firefox } from 'playwright-core';
+import { folder } from './folder.mjs';
 
 /** The binaries of distributions; `FIREFOX` names another. No browser is ever downloaded. */
 const PATHS = process.env.FIREFOX ? [process.env.FIREFOX] : ['/usr/bin/firefox-esr', '/usr/bin/firefox'];
-
-const DRIVERS = '/usr/share/vulkan/icd.d';
 
 const PREFERENCES = {
   'dom.webgpu.enabled': true,
@@ -20,12 +20,8 @@ const PREFERENCES = {
   'gfx.webgpu.force-enabled': true,
 };
 
-/** Vulkan's manifest of the driver, so that no real GPU is taken instead. */
-export function lavapipe() {
-  const found = existsSync(DRIVERS) && readdirSync(DRIVERS).find((name) => /^lvp_icd.*\.json$/.test(name));
-  if (!found) throw new Error('Mesa’s lavapipe is missing: `scripts/setup.sh lavapipe` installs it');
-  return join(DRIVERS, found);
-}
+/** Vulkan's manifests of the driver, so that no real GPU is taken instead. */
+export const lavapipe = () => execFileSync(folder('scripts/lavapipe.sh'), { encoding: 'utf8' }).trim();
 
 /** Starts it; `preferences` are added to those above, or replace them. @returns Playwright's Browser. */
 export async function launchFirefox({ preferences = {} } = {}) {

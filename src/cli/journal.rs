@@ -1,0 +1,406 @@
+//! The finished part of a run, kept beside its output, so that a run that was killed goes on where it ended.
+//!
+//! A folder `OUT.partial` (in an output folder, `.partial-FIRST-END`) holds `journal`, lines of JSON, and one file of
+//! pixels per stage. The first line says what the run is; each further one, that so many more images of a stage are on
+//! disk. A batch's pixels are flushed to the disk before its line is written, so that the journal never promises more than
+//! there is; a last line without its end was not finished and does not count. The journal is locked while a process writes
+//! to it, and the operating system ends the lock with the process, however that ends.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::checkpoint::writer::{check_parent, is_at};
+use crate::{Error, Result};
+
+/// What the first line is called; another number means another layout of the folder.
+const VERSION: u32 = 1;
+/// How a journal's name begins in a folder of pictures.
+const PREFIX: &str = ".partial-";
+/// Differences between two runs that an error lists.
+const MOST_DIFFERENCES: usize = 4;
+/// Bytes of a journal at most: 100 bytes per batch, and 2^22 batches.
+const MAX_BYTES: u64 = 400 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    journal: u32,
+    run: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    stage: usize,
+    /// All of the stage that are on disk.
+    images: usize,
+}
+
+/// The pixels of one stage.
+#[derive(Debug)]
+struct Spool {
+    file: File,
+    path: PathBuf,
+    images: usize,
+    bytes: usize,
+}
+
+/// An open journal, locked. Dropped with nothing in it, it leaves nothing.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    file: File,
+    stages: Vec<Spool>,
+    /// Nothing of it is needed any more.
+    done: bool,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, or begins it. `run` says what makes the images; `sizes` are the bytes that an image
+    /// of each stage takes here, 0 where it is kept elsewhere. `restart` drops what an earlier process has finished.
+    ///
+    /// # Errors
+    /// [`Error::Options`] where another process has it open or it belongs to another run; [`Error::Io`].
+    pub fn open(folder: PathBuf, run: &Value, sizes: &[usize], restart: bool) -> Result<Self> {
+        let path = folder.join("journal");
+        let mut file = lock(&folder, &path)?;
+        let found = if restart { None } else { read(&mut file, &path)? };
+        let (finished, end) = match found {
+            Some(found) if found.run == *run => (found.finished, found.end),
+            Some(found) => {
+                return Err(Error::Options(format!(
+                    "{}: another run was begun here ({}); give its arguments to go on with it, --restart to drop it, \
+                     or another --out",
+                    folder.display(),
+                    differences(&found.run, run)
+                )));
+            }
+            None => (HashMap::new(), 0),
+        };
+        file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| Error::io(&path, e))?;
+        let mut journal = Self { folder, file, stages: Vec::new(), done: false };
+        if end == 0 {
+            journal.line(&Head { journal: VERSION, run: run.clone() })?;
+        }
+        for (stage, &bytes) in sizes.iter().enumerate() {
+            let path = journal.folder.join(format!("stage{}", stage + 1));
+            let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = open().map_err(|e| Error::io(&path, e))?;
+            let on_disk = file.metadata().map_err(|e| Error::io(&path, e))?.len();
+            let there =
+                on_disk.checked_div(bytes as u64).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+            let images = finished.get(&stage).copied().unwrap_or(0).min(there);
+            journal.stages.push(Spool { file, path, images, bytes });
+        }
+        journal.done = journal.is_empty();
+        Ok(journal)
+    }
+
+    /// Images of a stage that are on disk.
+    pub fn finished(&self, stage: usize) -> usize {
+        self.stages.get(stage).map_or(0, |spool| spool.images)
+    }
+
+    /// Forgets all images of a stage from number `images` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn keep(&mut self, stage: usize, images: usize) -> Result<()> {
+        match self.stages.get_mut(stage) {
+            Some(spool) if spool.images > images => {
+                spool.images = images;
+                self.line(&Line { stage, images })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts `images` more images of a stage on disk: their pixels, or none where they are kept elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the images do not count then.
+    pub fn push(&mut self, stage: usize, images: usize, pixels: &[u8]) -> Result<()> {
+        let Some(spool) = self.stages.get_mut(stage) else { return Ok(()) };
+        if !pixels.is_empty() {
+            let at = spool.images as u64 * spool.bytes as u64;
+            let file = &mut spool.file;
+            let write = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(pixels));
+            write.and_then(|()| file.sync_data()).map_err(|e| Error::io(&spool.path, e))?;
+        }
+        let images = spool.images + images;
+        self.line(&Line { stage, images })?;
+        self.stages[stage].images = images;
+        self.done = false;
+        Ok(())
+    }
+
+    /// The pixels of all images of a stage, from its first on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn pixels(&self, stage: usize) -> Result<File> {
+        let path = self.folder.join(format!("stage{}", stage + 1));
+        File::open(&path).map_err(|e| Error::io(&path, e))
+    }
+
+    /// Removes the journal: what it kept is in its place.
+    pub fn remove(mut self) {
+        self.done = true;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.stages.iter().all(|spool| spool.images == 0)
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> Result<()> {
+        let path = || self.folder.join("journal");
+        let mut text = serde_json::to_vec(line).map_err(|e| Error::io(path(), e.into()))?;
+        text.push(b'\n');
+        self.file.write_all(&text).and_then(|()| self.file.sync_data()).map_err(|e| Error::io(path(), e))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.done {
+            // What cannot be removed costs disk space alone. The lock ends after this, with the file.
+            for spool in &self.stages {
+                let _ = std::fs::remove_file(&spool.path);
+            }
+            let _ = std::fs::remove_file(self.folder.join("journal"));
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Opens a journal's file and locks it.
+fn lock(folder: &Path, path: &Path) -> Result<File> {
+    check_parent(folder)?;
+    loop {
+        match std::fs::create_dir(folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io(folder, e)),
+            _ => {}
+        }
+        // Not through a link that someone may have put there.
+        for (place, is_right) in [(folder, Metadata::is_dir as fn(&Metadata) -> bool), (path, Metadata::is_file)] {
+            if std::fs::symlink_metadata(place).is_ok_and(|found| !is_right(&found)) {
+                return Err(Error::Options(format!(
+                    "{}: this is in the way; move it, or give another --out",
+                    place.display()
+                )));
+            }
+        }
+        let file = match File::options().read(true).write(true).create(true).truncate(false).open(path) {
+            Ok(file) => file,
+            // A process that has just finished removed the folder.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !folder.exists() => continue,
+            Err(e) => return Err(Error::io(path, e)),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Options(format!(
+                    "{}: another process is making these images; wait for it, or give another --out",
+                    folder.display()
+                )));
+            }
+            // A file system without locks: then nobody is refused.
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(Error::io(path, e)),
+        }
+        if is_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Where the journal of an output is.
+pub fn place(output: &Path, is_folder: bool, indices: &Range<u32>) -> PathBuf {
+    if is_folder {
+        return output.join(format!("{PREFIX}{}-{}", indices.start, indices.end));
+    }
+    let mut name = output.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images that a part which another
+/// process is making has too.
+///
+/// # Errors
+/// [`Error::Options`].
+pub fn refuse_overlap(folder: &Path, indices: &Range<u32>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {
+        let name = entry.file_name();
+        let range = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+        let Some((Ok(start), Ok(end))) = range.map(|(a, b)| (a.parse::<u32>(), b.parse::<u32>())) else { continue };
+        if (start..end) == *indices || end <= indices.start || indices.end <= start {
+            continue;
+        }
+        let open = File::options().write(true).open(entry.path().join("journal"));
+        if open.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock))) {
+            return Err(Error::Options(format!(
+                "{}: another process is making images {start} to {} here; wait for it, or give another --out",
+                folder.display(),
+                end.saturating_sub(1)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What a journal says.
+struct Found {
+    run: Value,
+    /// Images by stage.
+    finished: HashMap<usize, usize>,
+    /// Where its last whole line ends.
+    end: u64,
+}
+
+/// Reads a journal; None where not even its first line is whole.
+fn read(file: &mut File, path: &Path) -> Result<Option<Found>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    let refuse = || {
+        let reason = "this is no journal of this version of the program; --restart begins the run anew";
+        Error::Options(format!("{}: {reason}", path.display()))
+    };
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let Some(first) = lines.next() else { return Ok(None) };
+    let head: Head = serde_json::from_slice(first).map_err(|_| refuse())?;
+    if head.journal != VERSION {
+        return Err(refuse());
+    }
+    let mut finished = HashMap::new();
+    for line in lines {
+        let line: Line = serde_json::from_slice(line).map_err(|_| refuse())?;
+        finished.insert(line.stage, line.images);
+    }
+    Ok(Some(Found { run: head.run, finished, end: bytes.len() as u64 }))
+}
+
+/// What differs between two runs, by name: "seed 0, here 1".
+pub fn differences(there: &Value, here: &Value) -> String {
+    let (mut of_there, mut of_here) = (BTreeMap::new(), BTreeMap::new());
+    leaves("", there, &mut of_there);
+    leaves("", here, &mut of_here);
+    let names: BTreeSet<&String> = of_there.keys().chain(of_here.keys()).collect();
+    let text = |value: Option<&&Value>| value.map_or("none".into(), |value| shortened(&value.to_string()));
+    let differing = names.into_iter().filter(|name| of_there.get(*name) != of_here.get(*name));
+    let mut all: Vec<String> = differing
+        .map(|name| format!("{name} {}, here {}", text(of_there.get(name)), text(of_here.get(name))))
+        .collect();
+    let more = all.len().saturating_sub(MOST_DIFFERENCES);
+    all.truncate(MOST_DIFFERENCES);
+    if more > 0 {
+        all.push(format!("and {more} more"));
+    }
+    all.join("; ")
+}
+
+/// A value's parts that have no names in them, by their whole name.
+fn leaves<'a>(name: &str, value: &'a Value, into: &mut BTreeMap<String, &'a Value>) {
+    match value {
+        Value::Object(parts) => {
+            for (part, value) in parts {
+                let name = if name.is_empty() { part.clone() } else { format!("{name} {part}") };
+                leaves(&name, value, into);
+            }
+        }
+        _ => drop(into.insert(name.to_owned(), value)),
+    }
+}
+
+/// As much of a user's text as a line holds.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= 40 { text.into() } else { text.chars().take(39).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("guided-diffusion-journal-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir(&path).expect("a temporary folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_finished_is_found_again_whatever_the_last_moment_was() {
+        let folder = Folder::new("again");
+        let (place, run) = (folder.0.join("x.npz.partial"), json!({"seed": 1}));
+        let open = || Journal::open(place.clone(), &run, &[2, 0], false).expect("opened");
+        let mut journal = open();
+        journal.push(0, 2, &[1, 2, 3, 4]).expect("written");
+        journal.push(1, 1, &[]).expect("written");
+        drop(journal);
+        // A line that a killed process did not end, and pixels that it wrote before their line.
+        let append = |name: &str, bytes: &[u8]| {
+            let mut file = File::options().append(true).open(place.join(name)).expect("there");
+            file.write_all(bytes).expect("written");
+        };
+        append("stage1", &[9, 9, 9]);
+        append("journal", b"{\"stage\":0,\"ima");
+        let mut journal = open();
+        assert_eq!((journal.finished(0), journal.finished(1)), (2, 1));
+        journal.push(0, 1, &[5, 6]).expect("written");
+        drop(journal);
+        let mut journal = open();
+        assert_eq!(journal.finished(0), 3);
+        let mut pixels = Vec::new();
+        journal.pixels(0).expect("there").take(6).read_to_end(&mut pixels).expect("read");
+        assert_eq!(pixels, [1, 2, 3, 4, 5, 6]);
+        journal.keep(0, 1).expect("written");
+        drop(journal);
+        assert_eq!(open().finished(0), 1);
+        // The disk lost pixels.
+        File::options().write(true).open(place.join("stage1")).expect("there").set_len(1).expect("cut");
+        assert_eq!(open().finished(0), 0);
+        open().remove();
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn another_run_and_a_second_process_are_refused() {
+        let folder = Folder::new("refused");
+        let place = folder.0.join("x.npz.partial");
+        let run = json!({"seed": 1, "upsampler": {"steps": "10"}, "gone": true});
+        let mut journal = Journal::open(place.clone(), &run, &[1], false).expect("opened");
+        journal.push(0, 1, &[7]).expect("written");
+        // The lock belongs to the open file, so that this process stands for two.
+        let text = Journal::open(place.clone(), &run, &[1], true).expect_err("it is locked").to_string();
+        assert!(text.contains("another process"), "{text}");
+        drop(journal);
+        let other = json!({"seed": 2, "upsampler": {"steps": "20"}});
+        let text = Journal::open(place.clone(), &other, &[1], false).expect_err("another run").to_string();
+        for part in ["seed 1, here 2", "upsampler steps \"10\", here \"20\"", "gone true, here none", "--restart"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(Journal::open(place.clone(), &run, &[1], false).expect("the same run").finished(0), 1);
+        assert_eq!(Journal::open(place.clone(), &other, &[1], true).expect("dropped").finished(0), 0);
+        std::fs::write(place.join("journal"), "{\"journal\":99,\"run\":{}}\n").expect("written");
+        let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
+        assert!(text.contains("no journal of this version"), "{text}");
+        std::fs::write(place.join("journal"), "no end of line").expect("written");
+        assert_eq!(Journal::open(place, &run, &[1], false).expect("begun anew").finished(0), 0);
+    }
+}
