@@ -8,7 +8,7 @@ export NODEVICE_SELECT := 1
 # Where `make web` serves the page.
 PORT := 8000
 
-.PHONY: help demo web web-build test test-native test-web bench bench-peers fuzz
+.PHONY: help demo web web-build test test-native test-web test-cluster bench bench-peers fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make test-web     the tests in Chromium and Firefox'
+	@echo 'make test-cluster split a run over a Slurm of this machine alone, as root'
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
 	@echo 'make fuzz         fuzz what reads files, a minute a target'
@@ -38,6 +39,9 @@ test-native:
 
 test-web:
 	scripts/test-web.sh
+
+test-cluster:
+	scripts/test-cluster.sh
 
 bench:
 	scripts/setup.sh rust gpu

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [chromium] [firefox] [python]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [chromium] [firefox] [python] [slurm] [cargo-deny]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
@@ -14,6 +14,8 @@
 #   chromium     a browser for the web tests: $CHROMIUM, one that is there, or Debian's
 #   firefox      the second one: $FIREFOX, one that is there, or Debian's
 #   python       Python with venv and pip, which training and the comparison with other runtimes use
+#   slurm        Slurm and Munge, for the test of the cluster example
+#   cargo-deny   the checker of dependencies, of a fixed version
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -142,10 +144,25 @@ setup_python() {
     python3 -c 'import ensurepip' >/dev/null 2>&1 || apt python3 python3-venv
 }
 
+setup_slurm() {
+    command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null ||
+        apt slurm-client slurmctld slurmd munge
+}
+
+setup_cargo_deny() {
+    local version=0.20.2
+    [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ] && return
+    setup_rust
+    say "compiling cargo-deny $version"
+    # Unoptimised: it is compiled more often than it runs.
+    cargo install cargo-deny --version "=$version" --locked --debug --quiet
+}
+
 for part in "${@:-rust}"; do
     case $part in
-        rust | lints | gpu | lavapipe | swiftshader | cxx | node | chromium | firefox | python) "setup_$part" ;;
+        rust | lints | gpu | lavapipe | swiftshader | cxx | node | chromium | firefox | python | slurm) "setup_$part" ;;
         web-rust) setup_web_rust ;;
-        *) fail "no such part: $part (rust, lints, gpu, lavapipe, swiftshader, cxx, web-rust, node, chromium, firefox, python)" ;;
+        cargo-deny) setup_cargo_deny ;;
+        *) fail "no such part: $part; the first lines of this file list them" ;;
     esac
 done

@@ -5,29 +5,15 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use common::folder::Folder;
+use common::tiny::{models, write};
 use conformance::tiny;
 use guided_diffusion::checkpoint::{Checkpoint, writer};
 use guided_diffusion::cli::input;
-use guided_diffusion::config::{ModelConfig, Role, convert};
+use guided_diffusion::config::Role;
 use serde_json::Value;
-
-fn write(folder: &Folder, name: &str, config: &ModelConfig, seed: u64) {
-    let checkpoint = Checkpoint::synthetic(config, seed).unwrap();
-    convert(&checkpoint, config, None, folder.join(name), |_, _| ControlFlow::Continue(())).unwrap();
-}
-
-/// The three files.
-fn models(name: &str) -> Folder {
-    let folder = Folder::new(name);
-    write(&folder, "base.safetensors", &tiny(Role::Diffusion), 0);
-    write(&folder, "judge.safetensors", &tiny(Role::Classifier), 1);
-    write(&folder, "up.safetensors", &tiny(Role::Upsampler), 2);
-    folder
-}
 
 fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()

@@ -25,6 +25,7 @@ Examples:
   guided-diffusion sample --class boot,bag --count 8 --seed 7 --out clothes.png
   guided-diffusion sample --model 64x64_diffusion.pt --classifier 64x64_classifier.pt --upsampler 64_256_upsampler.pt
   guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
+  guided-diffusion merge part*.npz --out all.npz
   guided-diffusion convert 64x64_diffusion.pt --dtype f16
   guided-diffusion info 64x64_diffusion.safetensors
   guided-diffusion bench --json
@@ -42,6 +43,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Enlarge images with an upsampler
     Upsample(UpsampleArgs),
+    /// Put the parts of a run (--shard) together
+    Merge(MergeArgs),
     /// Turn a .pt file into a .safetensors file that carries its configuration
     Convert(ConvertArgs),
     /// Show what a checkpoint holds
@@ -252,6 +255,23 @@ impl ConvertArgs {
         let flags = [&self.flags.model_path, &self.flags.classifier_path];
         self.files.iter().chain(flags.into_iter().flatten()).map(PathBuf::as_path).collect()
     }
+}
+
+/// `merge`'s arguments.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The parts: .npz files or folders of PNGs, in any order
+    #[arg(value_name = "PART", required = true)]
+    pub parts: Vec<PathBuf>,
+    /// The .npz file of the whole run
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Images of the whole run; .npz files say it, PNGs do not [default: up to the last one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// Report as one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `info`'s arguments.

@@ -23,7 +23,7 @@ pub struct Labeled {
     pub labels: Option<Vec<u32>>,
 }
 
-fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
+pub(super) fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::Options(format!("{}: {why}", path.display()))
 }
 
@@ -88,7 +88,11 @@ pub fn images(path: &Path) -> Result<Labeled> {
     }
 }
 
-fn folder(path: &Path) -> Result<Labeled> {
+/// The PNGs in a folder, by name.
+///
+/// # Errors
+/// [`Error::Options`] where there are none; [`Error::Io`].
+pub fn pictures_of(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
         let file = entry.map_err(|e| Error::io(path, e))?.path();
@@ -102,6 +106,11 @@ fn folder(path: &Path) -> Result<Labeled> {
         return Err(refuse(path, "a folder without a PNG"));
     }
     files.sort();
+    Ok(files)
+}
+
+fn folder(path: &Path) -> Result<Labeled> {
+    let files = pictures_of(path)?;
     let mut pictures: Vec<Pixels> = Vec::new();
     let mut labels = Vec::new();
     let mut elements = 0usize;
@@ -178,7 +187,8 @@ fn array_images(from: &mut impl Read) -> Result<Images, String> {
     }
 }
 
-fn labels(from: &mut impl Read, count: usize) -> Result<Vec<u32>, String> {
+/// An array of so many labels.
+pub(super) fn labels(from: &mut impl Read, count: usize) -> Result<Vec<u32>, String> {
     let header = Header::read(from)?;
     if header.dtype != Dtype::I64 || header.shape != [count] {
         return Err(format!(

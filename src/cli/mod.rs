@@ -12,6 +12,7 @@ mod info;
 pub mod input;
 mod journal;
 mod low_res;
+mod merge;
 pub mod models;
 pub mod npy;
 pub mod output;
@@ -58,6 +59,7 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
         args::Command::Sample(args) => return Ok(code(sample::sample(args, stop_on_interrupt(KEPT)).await?)),
         args::Command::Upsample(args) => return Ok(code(sample::upsample(args, stop_on_interrupt(KEPT)).await?)),
         args::Command::Convert(args) => return Ok(code(convert::run(args, stop_on_interrupt(NOTHING))?)),
+        args::Command::Merge(args) => merge::run(args)?,
         args::Command::Info(args) => info::run(args)?,
         args::Command::Adapters(args) => adapters::run(args).await?,
         args::Command::Bench(args) => bench::run(args).await?,

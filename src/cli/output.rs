@@ -275,7 +275,7 @@ impl Output {
             Format::Npz => {
                 let shape = [layout.count(), layout.height, layout.width, layout.channels];
                 let mut pixels = pixels.take(bytes(layout.values()));
-                write_npz(file, shape, &mut pixels, &layout.labels, &layout.run)
+                write_npz(file, shape, &layout.labels, &layout.run, |to| std::io::copy(&mut pixels, to).map(|_| ()))
             }
             Format::Grid => {
                 let mut pixels = std::io::BufReader::new(pixels);
@@ -348,9 +348,9 @@ pub fn write_png(path: &Path, picture: &Pixels, texts: &[(String, String)]) -> R
 pub fn write_npz(
     to: impl Write + Seek,
     shape: [usize; 4],
-    pixels: &mut impl Read,
     labels: &[u32],
     run: &Value,
+    pixels: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(to);
     let options = zip::write::SimpleFileOptions::default()
@@ -360,7 +360,7 @@ pub fn write_npz(
         .last_modified_time(zip::DateTime::default());
     archive.start_file("arr_0.npy", options)?;
     archive.write_all(&Header::new(Dtype::U8, &shape).to_bytes(128))?;
-    std::io::copy(pixels, &mut archive)?;
+    pixels(&mut archive)?;
     if !labels.is_empty() {
         archive.start_file("arr_1.npy", options)?;
         archive.write_all(&Header::new(Dtype::I64, &[labels.len()]).to_bytes(128))?;

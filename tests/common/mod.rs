@@ -10,6 +10,8 @@ pub mod folder;
 pub mod gpu;
 pub mod judge;
 pub mod synth;
+#[cfg(feature = "cli")]
+pub mod tiny;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -1,0 +1,134 @@
+//! Runs that are killed and go on, runs in parts, and what is refused of both: on tiny synthetic models, with the bytes of
+//! an undisturbed run. On the adapter that wgpu finds first, or the first of `TEST_ADAPTERS`.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::process::Stdio;
+
+use common::folder::Folder;
+use common::tiny::models;
+use guided_diffusion::cli::input;
+
+const BASE: &str = "sample --model base.safetensors --steps 2 --class 3,5 --seed 11";
+const STACK: &str = "sample --model base.safetensors --classifier judge.safetensors --upsampler up.safetensors --steps 2 \
+                     --upsampler-steps ddim2 --class 3,5 --seed 11";
+
+fn words<'a>(text: &'a str, more: &'a str) -> Vec<&'a str> {
+    text.split_whitespace().chain(more.split_whitespace()).collect()
+}
+
+fn bytes(folder: &Folder, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).expect(name)
+}
+
+/// Batches that a journal lists.
+fn batches(folder: &Folder, journal: &str) -> usize {
+    std::fs::read(folder.join(journal)).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// Starts a run until its journal has grown by `lines`, and kills it. False where it was done before.
+fn killed_after(folder: &Folder, arguments: &[&str], journal: &str, lines: usize) -> bool {
+    let before = batches(folder, journal);
+    let mut command = folder.command(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    while batches(folder, journal) < before + lines {
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("a child");
+    true
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one() {
+    let folder = models("resume");
+    let run = |out| words(BASE, out);
+    folder.ok(&run("--count 90 --batch 2 --out whole.npz"));
+    let arguments = run("--count 90 --batch 2 --out killed.npz");
+    let mut kills = 0;
+    while kills < 3 && killed_after(&folder, &arguments, "killed.npz.partial/journal", 3) {
+        kills += 1;
+        assert!(!folder.join("killed.npz").exists(), "no half file is under the final name");
+    }
+    assert_eq!(kills, 3);
+    // Another run is refused, as long as the first one's images lie there, and so is a second process.
+    let text = folder.refused(2, &run("--count 90 --batch 2 --eta 0.5 --sampler ddim --out killed.npz"));
+    assert!(text.contains("eta") && text.contains("--restart"), "{text}");
+    let text = folder.refused(2, &run("--count 90 --shard 0/2 --out killed.npz"));
+    assert!(text.contains("end 90, here 45"), "{text}");
+    // This process stands for the one that is at it: the lock ends with the process that holds it.
+    let held = std::fs::File::options().write(true).open(folder.join("killed.npz.partial/journal")).expect("there");
+    held.lock().expect("the killed process holds it no more");
+    assert!(folder.refused(2, &arguments).contains("another process"));
+    drop(held);
+    folder.ok(&arguments);
+    assert_eq!(bytes(&folder, "killed.npz"), bytes(&folder, "whole.npz"));
+    let models = ["base.safetensors", "judge.safetensors", "up.safetensors"];
+    assert_eq!(
+        folder.names(),
+        [&models[..1], &["judge.safetensors", "killed.npz", "up.safetensors", "whole.npz"]].concat()
+    );
+    // A model that was trained on meanwhile is another one.
+    assert!(killed_after(&folder, &arguments, "killed.npz.partial/journal", 2));
+    std::fs::copy(folder.join("base.safetensors"), folder.join("old")).expect("copied");
+    common::tiny::write(&folder, "base.safetensors", &conformance::tiny(guided_diffusion::config::Role::Diffusion), 9);
+    assert!(folder.refused(2, &arguments).contains("weights"));
+    std::fs::rename(folder.join("old"), folder.join("base.safetensors")).expect("renamed");
+    folder.ok(&arguments);
+    assert_eq!(bytes(&folder, "killed.npz"), bytes(&folder, "whole.npz"));
+}
+
+#[test]
+fn a_stack_goes_on_in_either_stage() {
+    let folder = models("resume-stack");
+    folder.ok(&words(STACK, "--count 30 --batch 2 --upsampler-batch 2 --out whole.npz --small-out small.npy"));
+    let arguments = words(STACK, "--count 30 --batch 2 --upsampler-batch 2 --out killed --small-out half.npy");
+    let journal = "killed/.partial-0-30/journal";
+    assert!(killed_after(&folder, &arguments, journal, 4));
+    // The second stage: its lines follow the first one's fifteen.
+    assert!(killed_after(&folder, &arguments, journal, 16));
+    assert!(!folder.join("half.npy").exists());
+    folder.ok(&arguments);
+    assert_eq!(bytes(&folder, "half.npy"), bytes(&folder, "small.npy"));
+    let [whole, killed] = ["whole.npz", "killed"].map(|name| input::images(&folder.join(name)).expect(name));
+    assert_eq!((&whole.labels, &whole.images), (&killed.labels, &killed.images));
+    assert_eq!(std::fs::read_dir(folder.join("killed")).expect("there").count(), 30, "pictures and nothing else");
+}
+
+#[test]
+fn parts_merge_into_the_bytes_of_the_whole() {
+    let folder = models("merge");
+    let run = |out| words(BASE, out);
+    folder.ok(&run("--count 12 --first 4 --batch 2 --out whole.npz"));
+    for part in ["0", "1", "2"] {
+        let arguments = format!("--count 12 --first 4 --batch 2 --shard {part}/3 --out part{part}.npz");
+        folder.ok(&words(BASE, &arguments));
+    }
+    let said = folder.ok(&words("merge part2.npz part0.npz part1.npz --out all.npz", ""));
+    assert!(said.contains("12 images of 3 parts"), "{said}");
+    assert_eq!(bytes(&folder, "all.npz"), bytes(&folder, "whole.npz"));
+    folder.ok(&run("--count 12 --first 4 --batch 2 --seed 1 --shard 1/3 --out other.npz"));
+    folder.ok(&run("--count 12 --first 4 --batch 2 --out pictures"));
+    std::fs::write(folder.join("foreign.npz"), &bytes(&folder, "part0.npz")[..100]).expect("written");
+    for (arguments, part) in [
+        ("part0.npz part2.npz --out x.npz", "4 of 12 images are missing: 8 to 11"),
+        ("part0.npz part1.npz part1.npz part2.npz --out x.npz", "image 8 of part1.npz is there already of part1.npz"),
+        ("part0.npz other.npz part2.npz --out x.npz", "recipe seed 11, here 1"),
+        ("part0.npz part1.npz part2.npz --count 13 --out x.npz", "parts of a run of 12 images"),
+        ("part0.npz pictures --out x.npz", "are not parts of one run"),
+        ("part0.npz foreign.npz --out x.npz", "foreign.npz"),
+        ("part0.npz --out x.png", ".npz"),
+        ("pictures --count 13 --out x.npz", "1 of 13 images are missing: 16"),
+    ] {
+        let text = folder.refused(2, &words("merge", arguments));
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(folder.refused(1, &words("merge none.npz --out x.npz", "")).contains("none.npz"));
+    folder.ok(&words("merge pictures --out pictures.npz", ""));
+    let [whole, merged] = ["whole.npz", "pictures.npz"].map(|name| input::images(&folder.join(name)).expect(name));
+    assert_eq!((whole.labels, whole.images), (merged.labels, merged.images));
+}
