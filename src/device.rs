@@ -60,6 +60,7 @@ impl Caps {
 
 /// How weights are stored on the device, and what they are multiplied in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// float32
     #[default]

@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod arguments;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -27,6 +28,8 @@ pub mod sampler;
 pub mod session;
 pub mod shader;
 pub mod tensor;
+#[cfg(test)]
+mod typescript;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;

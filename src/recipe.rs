@@ -1,27 +1,15 @@
 //! What made an image: the names under which files, reports and pages record it, and the command that makes it again.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::arguments;
 use crate::device::Precision;
-use crate::sampler::{Method, Respacing, Sampler, Settings};
+use crate::sampler::Settings;
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
 pub const KEYWORD: &str = "guided-diffusion";
-
-/// Guidance by a classifier.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Guidance {
-    /// The classifier as messages and files name it.
-    pub classifier: String,
-    /// The scale of its gradient.
-    pub scale: f64,
-    /// The timesteps of the full process at which it guides, both ends included; all without one.
-    pub interval: Option<RangeInclusive<u32>>,
-}
 
 /// One model's part. A stack has two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,16 +18,10 @@ pub struct StageRecipe {
     pub model: String,
     /// The program's built-in model, which a command does not name.
     pub built_in: bool,
-    /// How to step.
-    pub method: Method,
-    /// Which steps.
-    pub respacing: Respacing,
-    /// Seed of its noise.
-    pub seed: u64,
-    /// Clip the predicted image at each step.
-    pub clip: bool,
-    /// Guidance, where there is a classifier.
-    pub guidance: Option<Guidance>,
+    /// How it samples, all defaults filled in.
+    pub settings: Settings,
+    /// The guidance classifier as messages and files name it.
+    pub classifier: Option<String>,
 }
 
 /// All stages, and what they have in common.
@@ -69,85 +51,38 @@ pub struct Subject<'a> {
 }
 
 impl StageRecipe {
-    /// How its images are sampled.
-    pub fn settings(&self) -> Settings {
-        let guidance = self.guidance.as_ref();
-        let (sampler, eta) = match self.method {
-            Method::Ancestral => (Sampler::ancestral(), None),
-            Method::Ddim { eta } => (Sampler::ddim(), Some(eta)),
-        };
-        Settings {
-            sampler: Some(sampler),
-            steps: Some(self.respacing.clone()),
-            eta,
-            clip_denoised: Some(self.clip),
-            seed: self.seed,
-            guidance: guidance.map(|guidance| guidance.scale),
-            guidance_interval: guidance
-                .and_then(|guidance| Some([*guidance.interval.as_ref()?.start(), *guidance.interval.as_ref()?.end()])),
-            ..Settings::default()
-        }
-    }
-
     fn parameters(&self) -> Value {
-        let mut out = json!({
-            "model": self.model,
-            "sampler": match self.method { Method::Ancestral => "ancestral", Method::Ddim { .. } => "ddim" },
-            "steps": self.respacing.to_string(),
-            "seed": self.seed,
-            "clip_denoised": self.clip,
-        });
-        if let Method::Ddim { eta } = self.method {
-            out["eta"] = json!(eta);
+        let mut out = json!({ "model": self.model });
+        if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
+            settings.into_iter().for_each(|(name, value)| out[snake_case(&name)] = value);
         }
-        if let Some(guidance) = &self.guidance {
-            out["classifier"] = json!(guidance.classifier);
-            out["guidance"] = json!(guidance.scale);
-            if let Some(interval) = &guidance.interval {
-                out["guidance_interval"] = json!([interval.start(), interval.end()]);
-            }
+        // A number whatever its size: this is a file, not JavaScript.
+        out["seed"] = json!(self.settings.seed);
+        if let Some(classifier) = &self.classifier {
+            out["classifier"] = json!(classifier);
         }
         out
     }
 
     /// Its arguments, named with `prefix` ("" or "upsampler-") but for the model.
     fn arguments(&self, prefix: &str) -> Vec<String> {
-        let mut out = Vec::new();
-        let mut add = |name: &str, value: String| out.extend([format!("--{name}"), value]);
-        let own = |name: &str| format!("{prefix}{name}");
-        match (self.built_in, prefix.trim_end_matches('-')) {
-            (true, _) => {}
-            (false, "") => add("model", self.model.clone()),
-            (false, stage) => add(stage, self.model.clone()),
-        }
-        match self.method {
-            Method::Ancestral => add(&own("sampler"), "ancestral".into()),
-            Method::Ddim { eta } => {
-                add(&own("sampler"), "ddim".into());
-                if eta != 0.0 {
-                    add(&own("eta"), eta.to_string());
-                }
-            }
-        }
-        add(&own("steps"), self.respacing.to_string());
-        add(&own("seed"), self.seed.to_string());
-        if let Some(guidance) = &self.guidance {
-            add("classifier", guidance.classifier.clone());
-            add("guidance", guidance.scale.to_string());
-            if let Some(interval) = &guidance.interval {
-                add("guidance-interval", format!("{}:{}", interval.start(), interval.end()));
-            }
+        let mut out = match (self.built_in, prefix.trim_end_matches('-')) {
+            (true, _) => Vec::new(),
+            (false, "") => vec!["--model".into(), self.model.clone()],
+            (false, stage) => vec![format!("--{stage}"), self.model.clone()],
+        };
+        out.extend(arguments::of(&self.settings, prefix));
+        if let Some(classifier) = &self.classifier {
+            out.extend(["--classifier".into(), classifier.clone()]);
         }
         out
     }
-}
 
-impl StageRecipe {
     /// The error for an image with values that are not finite: possible causes, the likeliest first.
     pub fn not_finite(&self, image: u32, precision: Precision, adapter: &str) -> Error {
         let mut causes = Vec::new();
-        if let Some(guidance) = &self.guidance {
-            causes.push(format!("the guidance scale {:?} is too large (lower the guidance)", guidance.scale));
+        if let Some(scale) = self.settings.guidance {
+            causes.push(format!("the guidance scale {scale:?} is too large (lower the guidance)"));
         }
         if precision == Precision::F16 {
             causes.push(format!(
@@ -220,7 +155,7 @@ impl Recipe {
         if let Some(noise) = &self.noise {
             add("--noise", noise);
         }
-        if self.stages.iter().any(|stage| !stage.clip) {
+        if self.stages.iter().any(|stage| !stage.settings.clips()) {
             out.push("--no-clip".into());
         }
         out.extend(self.flags.iter().cloned());
@@ -254,6 +189,12 @@ pub fn texts(parameters: &Value, command: &[String]) -> Vec<(String, String)> {
     ]
 }
 
+/// A name of the settings' JSON as files spell it.
+fn snake_case(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_uppercase() { format!("_{}", c.to_ascii_lowercase()) } else { c.into() };
+    name.chars().map(letter).collect()
+}
+
 /// A word as a POSIX shell takes it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=+:@%".contains(c);
@@ -263,6 +204,7 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::{Respacing, Sampler};
 
     #[test]
     fn words_for_a_shell() {
@@ -274,17 +216,24 @@ mod tests {
 
     #[test]
     fn a_recipe_survives_as_text() {
-        let guidance = Guidance { classifier: "judge".into(), scale: 2.5, interval: Some(200..=800) };
+        let settings = Settings {
+            sampler: Some(Sampler::ddim()),
+            steps: Some(Respacing::Sections(vec![10, 20])),
+            eta: Some(0.5),
+            // Beyond what a JavaScript number holds exactly.
+            seed: u64::MAX,
+            guidance: Some(2.5),
+            guidance_interval: Some([200, 800]),
+            ..Settings::default()
+        };
         let stage = StageRecipe {
             model: "base.safetensors".into(),
             built_in: false,
-            method: Method::Ddim { eta: 0.5 },
-            respacing: Respacing::Sections(vec![10, 20]),
-            // Beyond what a JavaScript number holds exactly.
-            seed: u64::MAX,
-            clip: true,
-            guidance: Some(guidance),
+            settings,
+            classifier: Some("classifier.pt".into()),
         };
+        let parameters = stage.parameters();
+        assert_eq!((&parameters["guidance_interval"], &parameters["seed"]), (&json!([200, 800]), &json!(u64::MAX)));
         let recipe =
             Recipe { stages: vec![stage], precision: Precision::F32, input: None, noise: None, flags: Vec::new() };
         let text = serde_json::to_string(&recipe).expect("JSON");

@@ -20,7 +20,7 @@ use guided_diffusion::cli::request::Request;
 use guided_diffusion::config::presets::PRESETS;
 use guided_diffusion::config::{Role, parameters};
 use guided_diffusion::device::Precision;
-use guided_diffusion::sampler::Method;
+use guided_diffusion::sampler::Sampler;
 
 const SAMPLE_FLAGS: &str = "--batch_size 4 --num_samples 100 --timestep_respacing 250";
 const LSUN_FLAGS: &str = "--batch_size 4 --num_samples 100 --timestep_respacing 1000";
@@ -175,10 +175,15 @@ fn sampling_lines_mean_what_they_say() {
         assert_eq!(models.first.found.public.map(|p| p.name), Some(line.model));
         let request = Request::sample(&args, &models).unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let stage = &request.stages[0];
-        assert_eq!((request.count, request.batch(stage), stage.steps), (line.images, 4, line.steps), "{}", line.model);
-        assert_eq!(stage.recipe.guidance.as_ref().map(|g| g.scale), line.scale, "{}", line.model);
+        assert_eq!(
+            (request.count, request.batch(stage), stage.evaluations),
+            (line.images, 4, line.steps),
+            "{}",
+            line.model
+        );
+        assert_eq!(stage.recipe.settings.guidance, line.scale, "{}", line.model);
         assert_eq!(request.precision == Precision::F16Weights, line.f16);
-        assert_eq!(stage.recipe.method == Method::Ddim { eta: 0.0 }, line.steps == 25);
+        assert_eq!(stage.recipe.settings.sampler == Some(Sampler::ddim()), line.steps == 25);
         let classes = if line.model.starts_with("lsun") { 0 } else { 1000 };
         assert_eq!(request.labels.len(), classes, "{}", line.model);
     }
@@ -198,7 +203,7 @@ fn upsampling_lines_mean_what_they_say() {
         let request = Request::upsample(&args, &models, &Labeled { images: images(small), labels: labels.clone() });
         let request = request.unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let stage = &request.stages[0];
-        assert_eq!((request.count, request.batch(stage), stage.steps, stage.low_size), (100, 4, 250, small));
+        assert_eq!((request.count, request.batch(stage), stage.evaluations, stage.low_size), (100, 4, 250, small));
         assert_eq!((request.label(0), request.label(5)), (Some(7), Some(999)), "labels travel, and repeat");
         let message = |images, labels| {
             Request::upsample(&args, &models, &Labeled { images, labels }).expect_err("refused").to_string()
@@ -233,7 +238,7 @@ fn published_scales_are_the_default() {
         let words: Vec<String> = text.split_whitespace().map(String::from).collect();
         let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
         let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
-        assert_eq!(request.stages[0].recipe.guidance.as_ref().unwrap().scale, scale, "{model} {more}");
+        assert_eq!(request.stages[0].recipe.settings.guidance, Some(scale), "{model} {more}");
         assert_eq!((request.labels.as_slice(), request.class(1).as_str()), (&[1][..], "goldfish, Carassius auratus"));
     }
 }
@@ -296,9 +301,12 @@ fn a_stack_of_public_files_settles() {
     let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
     let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
     let [first, second] = &request.stages[..] else { panic!("two stages") };
-    assert_eq!((first.steps, first.recipe.seed, first.size), (250, 4, 64));
-    assert_eq!((second.steps, second.recipe.seed, second.size, second.low_size), (25, 5, 256, 64));
-    assert!(first.recipe.guidance.is_some() && second.recipe.guidance.is_none(), "only the small images are guided");
+    assert_eq!((first.evaluations, first.recipe.settings.seed, first.size), (250, 4, 64));
+    assert_eq!((second.evaluations, second.recipe.settings.seed, second.size, second.low_size), (25, 5, 256, 64));
+    assert!(
+        first.recipe.settings.guidance.is_some() && second.recipe.settings.guidance.is_none(),
+        "only the small images are guided"
+    );
     assert_eq!((0..3).map(|i| request.label(i).unwrap()).collect::<Vec<_>>(), [1, 207, 1]);
     let parameters = request.parameters();
     assert_eq!(parameters["upsampler"]["model"], "64_256_upsampler.pt");

@@ -7,7 +7,7 @@ use guided_diffusion::cli::models::Models;
 use guided_diffusion::cli::request::Request;
 use guided_diffusion::image::Grid;
 use guided_diffusion::recipe::KEYWORD;
-use guided_diffusion::sampler::{Method, Respacing};
+use guided_diffusion::sampler::{Respacing, Sampler};
 use guided_diffusion::{Error, Result};
 use serde_json::{Value, json};
 
@@ -28,7 +28,11 @@ fn message(line: &str) -> String {
 fn the_built_in_defaults() {
     let r = request("").expect("the defaults");
     let stage = &r.stages[0];
-    assert_eq!((r.count, r.batch(stage), stage.steps, stage.recipe.method), (80, 16, 25, Method::Ddim { eta: 0.0 }));
+    assert_eq!(
+        (r.count, r.batch(stage), stage.evaluations, stage.recipe.settings.sampler),
+        (80, 16, 25, Some(Sampler::ddim()))
+    );
+    assert_eq!(stage.recipe.settings.eta, Some(0.0));
     assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
     assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
 }
@@ -74,8 +78,9 @@ fn the_public_scripts_flags_mean_the_same() {
                 --noise_schedule linear --num_head_channels 64";
     let r = request(line).expect("accepted");
     let stage = &r.stages[0];
-    assert_eq!((r.batch(stage), r.count, stage.recipe.clip), (4, 100, false));
-    assert_eq!((stage.recipe.method, &stage.recipe.respacing), (Method::Ddim { eta: 0.0 }, &Respacing::Ddim(25)));
+    assert_eq!((r.batch(stage), r.count, stage.recipe.settings.clips()), (4, 100, false));
+    let settings = &stage.recipe.settings;
+    assert_eq!((settings.sampler, &settings.steps), (Some(Sampler::ddim()), &Some(Respacing::Ddim(25))));
     // They decide the configuration, so that the command repeats them.
     let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
     assert!(command.contains("--num_head_channels 64 --noise_schedule linear"), "{command}");

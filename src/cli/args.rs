@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::values::{Interval, PrecisionArg, Sampler, Shard};
+use super::settings::{SampleSettings, UPSAMPLER, UpsampleSettings, UpsamplerSettings};
+use super::values::Shard;
 use crate::checkpoint::DType;
 use crate::config::Flags;
+use crate::device::Precision;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
@@ -63,36 +65,21 @@ pub struct SampleArgs {
     /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
     pub model: Option<PathBuf>,
+    /// How to sample.
+    #[command(flatten)]
+    pub settings: SampleSettings,
     /// What `upsample` has as well.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Seed of all noise: the same seed gives the same images, whatever the batch or the shard
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub seed: u64,
     /// Guidance by a noisy-image classifier: its checkpoint
     #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,
-    /// Scale of the guidance [default: the published one of a public file, else 1]
-    #[arg(long, value_name = "SCALE", allow_hyphen_values = true, conflicts_with = "classifier_scale")]
-    pub guidance: Option<f64>,
-    /// Guide only at these timesteps of the full process, LO to HI; the classifier does not run at others
-    #[arg(long, value_name = "LO:HI", allow_hyphen_values = true)]
-    pub guidance_interval: Option<Interval>,
     /// A second stage: the upsampler's checkpoint, which enlarges the images
     #[arg(long, value_name = "FILE", help_heading = UPSAMPLER)]
     pub upsampler: Option<PathBuf>,
-    /// The upsampler's --sampler
-    #[arg(long, value_enum, requires = "upsampler", help_heading = UPSAMPLER)]
-    pub upsampler_sampler: Option<Sampler>,
-    /// The upsampler's --steps
-    #[arg(long, value_name = "SPEC", requires = "upsampler", allow_hyphen_values = true, help_heading = UPSAMPLER)]
-    pub upsampler_steps: Option<String>,
-    /// The upsampler's --eta
-    #[arg(long, value_name = "ETA", requires = "upsampler", allow_hyphen_values = true, help_heading = UPSAMPLER)]
-    pub upsampler_eta: Option<f64>,
-    /// The upsampler's --seed [default: the next after --seed]
-    #[arg(long, value_name = "N", requires = "upsampler", help_heading = UPSAMPLER)]
-    pub upsampler_seed: Option<u64>,
+    /// The second stage's settings.
+    #[command(flatten)]
+    pub upsampler_settings: UpsamplerSettings,
     /// The upsampler's --batch
     #[arg(long, value_name = "N", requires = "upsampler", help_heading = UPSAMPLER,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -101,8 +88,6 @@ pub struct SampleArgs {
     #[arg(long, value_name = "PATH", requires = "upsampler", help_heading = UPSAMPLER)]
     pub small_out: Option<PathBuf>,
 }
-
-const UPSAMPLER: &str = "Upsampling (a second stage)";
 
 impl SampleArgs {
     /// The checkpoint, under either name; None for the built-in model.
@@ -125,12 +110,12 @@ pub struct UpsampleArgs {
     /// Images to enlarge: .npz (arr_0 uint8 N,H,W,C, arr_1 labels), .npy, a PNG, or a folder of PNGs
     #[arg(long, value_name = "PATH", required_unless_present = "base_samples", conflicts_with = "base_samples")]
     pub input: Option<PathBuf>,
+    /// How to sample.
+    #[command(flatten)]
+    pub settings: UpsampleSettings,
     /// What `sample` has as well.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Seed of all noise [default 1: then `sample` and `upsample` make what `sample --upsampler` makes]
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, allow_negative_numbers = true)]
-    pub seed: u64,
 }
 
 impl UpsampleArgs {
@@ -161,15 +146,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096),
         allow_negative_numbers = true, conflicts_with = "batch_size")]
     pub batch: Option<u32>,
-    /// How to step [default: ddim for ddim steps, and for the built-in model without --steps; else ancestral]
-    #[arg(long, value_enum, conflicts_with = "use_ddim")]
-    pub sampler: Option<Sampler>,
-    /// Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250]
-    #[arg(long, value_name = "SPEC", allow_hyphen_values = true, conflicts_with = "timestep_respacing")]
-    pub steps: Option<String>,
-    /// Randomness of the DDIM sampler, 0 to 1 [default: 0]
-    #[arg(long, value_name = "ETA", allow_hyphen_values = true)]
-    pub eta: Option<f64>,
     /// First draw from a file: .npy, float32, N,C,H,W for all images of the run (of its first stage)
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
@@ -207,7 +183,7 @@ pub struct DeviceArgs {
     pub adapter: Option<String>,
     /// How weights are stored and multiplied [default: f32]
     #[arg(long, value_enum)]
-    pub precision: Option<PrecisionArg>,
+    pub precision: Option<Precision>,
     /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, never run on a device, and on Vulkan
     /// without its guarantee of right results (docs/performance.md)
     #[arg(long)]
@@ -287,7 +263,7 @@ pub struct InfoArgs {
     pub batch: u32,
     /// How weights are stored and multiplied, for the plan [default: f32]
     #[arg(long, value_enum)]
-    pub precision: Option<PrecisionArg>,
+    pub precision: Option<Precision>,
     /// A classifier that guides, for the plan
     #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,

@@ -47,7 +47,7 @@ struct OpTime {
 /// # Errors
 /// What opening the model or the adapter gives; the device's errors.
 pub async fn run(args: &BenchArgs) -> Result<()> {
-    let precision = args.device.precision.map(Into::into).unwrap_or_default();
+    let precision = args.device.precision.unwrap_or_default();
     if let Some(op) = &args.op {
         let gpu = Device::open(&args.device).await?.gpu;
         return workloads::operation(&gpu, op, precision, args.runs, args.json).await;

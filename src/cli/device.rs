@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::args::DeviceArgs;
 use super::console::note;
-use super::values::PrecisionArg;
 use crate::config::ModelConfig;
+use crate::device::Precision;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
 use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions, TensorCores};
 use crate::plan::tuning::TuningCache;
@@ -38,7 +38,7 @@ impl Device {
     /// As [`Gpu::open`]; tensor cores at another precision than theirs.
     pub async fn open(args: &DeviceArgs) -> Result<Self> {
         let choice = args.adapter.clone().map_or(AdapterChoice::Default, AdapterChoice::Named);
-        if args.tensor_cores && args.precision != Some(PrecisionArg::F16) {
+        if args.tensor_cores && args.precision != Some(Precision::F16) {
             return Err(Error::Options("--tensor-cores needs --precision f16: they multiply float16".into()));
         }
         // SAFETY: the flag's help says what is accepted by giving it.

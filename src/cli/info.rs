@@ -5,29 +5,38 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
-use super::console::{print, print_json};
+use super::console::{note, print, print_json};
 use super::imagenet;
-use super::models::open_model;
-use crate::Result;
+use super::models::{open_file, open_model};
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin};
 use crate::device::{Caps, Precision, mebibytes};
 use crate::plan::PlanOptions;
 use crate::session::{Session, SessionOptions};
+use crate::{Error, Result};
 
-/// Describes a checkpoint.
+/// Describes a checkpoint. Of a file whose configuration is unknown, the tensors are listed.
 ///
 /// # Errors
-/// What opening it or finding its configuration gives.
+/// What opening it gives; for a plan, what finding its configuration gives.
 pub fn run(args: &InfoArgs) -> Result<()> {
-    let (checkpoint, found) = open_model(args.file.as_deref().or(args.flags.model_path.as_deref()), &args.flags)?;
+    let checkpoint = open_file(args.file.as_deref().or(args.flags.model_path.as_deref()))?;
     let header = checkpoint.header();
+    let found = match checkpoint.config(&args.flags) {
+        Err(error) if args.plan => return Err(error),
+        Err(error) if args.json => return print_json(&unknown(checkpoint.name(), header, &error)),
+        Err(error) => {
+            note(&format!("note: its configuration is unknown: {error}"));
+            return print(&format!("{}{}", line("parameters", &size(header)), tensors(header)));
+        }
+        Ok(found) => found,
+    };
     if args.json {
         return print_json(&object(checkpoint.name(), header, &found, args.tensors)?);
     }
     if args.plan {
         let precision = match args.precision {
-            Some(precision) => precision.into(),
+            Some(precision) => precision,
             None if args.flags.use_fp16 == Some(true) => Precision::F16Weights,
             None => Precision::F32,
         };
@@ -42,13 +51,24 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         let caps = Caps { shader_f16: precision == Precision::F16, ..Caps::webgpu_defaults() };
         return print(&Session::plan(&caps, &found.config, classifier.as_ref(), &options)?.to_string());
     }
-    let mut text = describe(checkpoint.name(), header, &found);
-    if args.tensors {
-        for (name, info) in &header.tensors {
-            text += &format!("{name}  {:?}  {:?}\n", info.dtype, info.shape);
-        }
-    }
-    print(&text)
+    let listed = if args.tensors { tensors(header) } else { String::new() };
+    print(&(describe(checkpoint.name(), header, &found) + &listed))
+}
+
+/// One line per tensor. A hostile name must not write control characters to a terminal.
+fn tensors(header: &Header) -> String {
+    let all = header.tensors.iter();
+    all.map(|(name, info)| format!("{}  {:?}  {:?}\n", name.escape_debug(), info.dtype, info.shape)).collect()
+}
+
+fn line(key: &str, value: &str) -> String {
+    format!("{key:<14} {value}\n")
+}
+
+/// The number of parameters, of tensors and of bytes.
+fn size(header: &Header) -> String {
+    let parts: Vec<String> = types(header).iter().map(|(t, bytes)| format!("{} of {t}", mebibytes(*bytes))).collect();
+    format!("{} in {} tensors, {}", thousands(header.parameters()), header.tensors.len(), parts.join(", "))
 }
 
 /// Bytes of the tensors by type.
@@ -84,11 +104,7 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
             ),
         ),
         ("configuration", format!("from {}", origin(found))),
-        ("parameters", {
-            let parts: Vec<String> =
-                types(header).iter().map(|(t, bytes)| format!("{} of {t}", mebibytes(*bytes))).collect();
-            format!("{} in {} tensors, {}", thousands(header.parameters()), header.tensors.len(), parts.join(", "))
-        }),
+        ("parameters", size(header)),
         (
             "network",
             format!(
@@ -136,14 +152,14 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
         }
     };
     lines.push(("classes", classes));
-    let mut text: String = lines.iter().map(|(key, value)| format!("{key:<14} {value}\n")).collect();
+    let mut text: String = lines.iter().map(|(key, value)| line(key, value)).collect();
     for remark in &found.remarks {
         text += &format!("note: {remark}\n");
     }
     text
 }
 
-fn object(name: &str, header: &Header, found: &Inferred, tensors: bool) -> Result<Value> {
+fn object(name: &str, header: &Header, found: &Inferred, listed: bool) -> Result<Value> {
     // The metadata's own form, so that a script can read a .pt file's configuration as it reads ours.
     let config: Value = serde_json::from_str(&found.config.to_metadata()?).unwrap_or(Value::Null);
     let mut out = json!({
@@ -158,15 +174,30 @@ fn object(name: &str, header: &Header, found: &Inferred, tensors: bool) -> Resul
         "class_names": found.config.class_names,
         "remarks": found.remarks,
     });
-    if tensors {
-        let all: serde_json::Map<String, Value> = header
-            .tensors
-            .iter()
-            .map(|(name, info)| (name.clone(), json!({ "dtype": format!("{:?}", info.dtype), "shape": info.shape })))
-            .collect();
-        out["tensors"] = Value::Object(all);
+    if listed {
+        out["tensors"] = tensors_object(header);
     }
     Ok(out)
+}
+
+/// A file whose configuration is unknown, with the reason as `error`.
+fn unknown(name: &str, header: &Header, error: &Error) -> Value {
+    json!({
+        "file": name,
+        "error": error.to_string(),
+        "parameters": header.parameters(),
+        "tensor_count": header.tensors.len(),
+        "bytes": types(header),
+        "config": Value::Null,
+        "tensors": tensors_object(header),
+    })
+}
+
+fn tensors_object(header: &Header) -> Value {
+    let all = header.tensors.iter();
+    let all =
+        all.map(|(name, info)| (name.clone(), json!({ "dtype": format!("{:?}", info.dtype), "shape": info.shape })));
+    Value::Object(all.collect())
 }
 
 /// 3,970,882

@@ -19,6 +19,7 @@ pub mod output;
 pub mod progress;
 pub mod request;
 mod sample;
+pub mod settings;
 pub mod stage;
 mod tune;
 pub mod values;

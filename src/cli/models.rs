@@ -89,12 +89,17 @@ impl Opened {
     }
 }
 
+/// Opens a checkpoint, or the built-in model.
+pub fn open_file(path: Option<&Path>) -> Result<Checkpoint> {
+    match path {
+        Some(path) => Checkpoint::open(path),
+        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec()),
+    }
+}
+
 /// Opens a checkpoint, or the built-in model, and finds its configuration.
 pub fn open_model(path: Option<&Path>, flags: &Flags) -> Result<(Checkpoint, Inferred)> {
-    let checkpoint = match path {
-        Some(path) => Checkpoint::open(path)?,
-        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec())?,
-    };
+    let checkpoint = open_file(path)?;
     let found = checkpoint.config(flags)?;
     Ok((checkpoint, found))
 }

@@ -9,12 +9,14 @@ use super::classes::Classes;
 use super::input::Labeled;
 use super::models::Models;
 use super::output::Record;
-use super::stage::{Stage, Wishes};
-use super::values::{Sampler, file_name, index};
+use super::settings::UpsamplerSettings;
+use super::stage::Stage;
+use super::values::{file_name, index};
 use super::{imagenet, input};
 use crate::device::Precision;
 use crate::image::Grid;
 use crate::recipe::{self, Recipe, Subject};
+use crate::sampler::{Sampler, Settings};
 use crate::{Error, Result};
 
 /// Images per class where the built-in model is asked for nothing in particular.
@@ -53,7 +55,7 @@ pub struct Request {
     class_names: Vec<String>,
     /// `--class` of the whole run's command, where it is not what the command would take anyway.
     class_words: Option<String>,
-    /// The flags that the models' configurations need.
+    /// The flags that the models' configurations and the device need.
     flags: Vec<String>,
 }
 
@@ -64,25 +66,17 @@ impl Request {
     /// [`Error::Options`] for what these models cannot do.
     pub fn sample(args: &SampleArgs, models: &Models) -> Result<Self> {
         let run = &args.run;
-        let mut stages = vec![Stage::new(&models.first, wishes(run, args.seed))?];
-        let scale = args.guidance.or(run.flags.classifier_scale);
-        match &models.classifier {
-            Some(classifier) => stages[0].guide(&models.first, classifier, scale, args.guidance_interval)?,
-            None if scale.is_some() || args.guidance_interval.is_some() => {
-                return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
-            }
-            None => {}
+        let settings = settings(run, &args.settings.settings)?;
+        if models.classifier.is_none() && (settings.guidance.is_some() || settings.guidance_interval.is_some()) {
+            return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
         }
+        let mut stages = vec![Stage::new(&models.first, models.classifier.as_ref(), &settings, batch(run))?];
         if let Some(upsampler) = &models.upsampler {
-            let wishes = Wishes {
-                sampler: args.upsampler_sampler,
-                steps: args.upsampler_steps.as_deref(),
-                eta: args.upsampler_eta,
-                seed: args.upsampler_seed.unwrap_or(args.seed.wrapping_add(1)),
-                batch: args.upsampler_batch.map(|n| n as usize),
-                ..wishes(run, args.seed)
-            };
-            let mut stage = Stage::new(upsampler, wishes)?;
+            let UpsamplerSettings { settings: own, seed_given } = &args.upsampler_settings;
+            let seed = if *seed_given { own.seed } else { settings.seed.wrapping_add(1) };
+            let own = Settings { seed, clip_denoised: settings.clip_denoised, ..own.clone() };
+            let most = args.upsampler_batch.map(|n| n as usize).or(batch(run));
+            let mut stage = Stage::new(upsampler, None, &own, most)?;
             let given = [stages[0].size, stages[0].size, stages[0].channels];
             stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
             stages.push(stage);
@@ -103,7 +97,7 @@ impl Request {
     /// [`Error::Options`] for what this model cannot do.
     pub fn upsample(args: &UpsampleArgs, models: &Models, input: &Labeled) -> Result<Self> {
         let (run, upsampler, images) = (&args.run, &models.first, &input.images);
-        let mut stage = Stage::new(upsampler, wishes(run, args.seed))?;
+        let mut stage = Stage::new(upsampler, None, &settings(run, &args.settings.settings)?, batch(run))?;
         let given = [images.height(), images.width(), images.channels()];
         stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
         let name = args.input().map(file_name).unwrap_or_default();
@@ -158,10 +152,11 @@ impl Request {
         }
         debug_assert!(indices.end <= end, "a shard lies within the run");
         let precision = match run.device.precision {
-            Some(precision) => precision.into(),
+            Some(precision) => precision,
             None if flags.use_fp16 == Some(true) => Precision::F16Weights,
             None => Precision::F32,
         };
+        let tensor_cores = run.device.tensor_cores.then(|| "--tensor-cores".to_owned());
         Ok(Self {
             stages: Vec::new(),
             precision,
@@ -173,7 +168,7 @@ impl Request {
             input: None,
             class_names: Vec::new(),
             class_words: None,
-            flags: flags.arguments(),
+            flags: flags.arguments().into_iter().chain(tensor_cores).collect(),
         })
     }
 
@@ -269,17 +264,26 @@ impl Request {
     }
 }
 
-/// What the arguments say of the first stage.
-fn wishes(run: &RunArgs, seed: u64) -> Wishes<'_> {
+/// The settings of the first stage: `own`, and what the public scripts' flags say.
+fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
     let flags = &run.flags;
-    Wishes {
-        sampler: run.sampler.or(flags.use_ddim.map(|ddim| if ddim { Sampler::Ddim } else { Sampler::Ancestral })),
-        steps: run.steps.as_deref().or(flags.timestep_respacing.as_deref()),
-        eta: run.eta,
-        seed,
-        clip: !run.no_clip && flags.clip_denoised != Some(false),
-        batch: run.batch.map(|n| n as usize).or(flags.batch_size),
-    }
+    let named = |ddim| if ddim { Sampler::ddim() } else { Sampler::ancestral() };
+    let steps = match &flags.timestep_respacing {
+        Some(spec) => Some(spec.parse()?),
+        None => own.steps.clone(),
+    };
+    Ok(Settings {
+        sampler: own.sampler.or(flags.use_ddim.map(named)),
+        steps,
+        clip_denoised: Some(!run.no_clip && flags.clip_denoised != Some(false)),
+        guidance: own.guidance.or(flags.classifier_scale),
+        ..own.clone()
+    })
+}
+
+/// Images at a time that were asked for.
+fn batch(run: &RunArgs) -> Option<usize> {
+    run.batch.map(|n| n as usize).or(run.flags.batch_size)
 }
 
 fn classes_of(count: usize, names: &[String]) -> Classes<'_> {

@@ -221,7 +221,7 @@ impl Job<'_> {
             let batch = request.batch(stage) as usize;
             let finished = outputs.finished(k == last);
             outputs.keep(k == last, if finished == total { total } else { finished / batch * batch })?;
-            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.steps;
+            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.evaluations;
         }
         let mut progress = Progress::new(steps as u64, total - outputs.out.written());
         let mut interrupted = false;
@@ -235,7 +235,7 @@ impl Job<'_> {
             let batch = request.batch(stage);
             let (config, of_classifier) = (model.config(), classifier.map(Opened::config));
             let mut options = self.options(stage);
-            let evaluations = (total - finished).div_ceil(batch as usize) * stage.steps;
+            let evaluations = (total - finished).div_ceil(batch as usize) * stage.evaluations;
             options.choices = device.choices(config, of_classifier, &options, evaluations).await?;
             let mut session =
                 Session::load_guided(&gpu, model.source(), classifier.map(Opened::source), &options).await?;
@@ -320,7 +320,7 @@ impl Job<'_> {
         let mut run = session.sample(SampleOptions {
             count: indices.len(),
             labels: labels.filter(|_| stage.conditional).collect(),
-            settings: recipe.settings(),
+            settings: recipe.settings.clone(),
             first_index: indices.start,
             noise: noise.map_or(Noise::Philox, Noise::Start),
             low_res,

@@ -25,8 +25,7 @@ pub async fn run(args: &TuneArgs) -> Result<()> {
     let folder = device.folder().ok_or_else(|| {
         Error::Options("there is no folder to remember the result in; set GUIDED_DIFFUSION_CACHE to one".into())
     })?;
-    let plan =
-        PlanOptions { precision: args.device.precision.map(Into::into).unwrap_or_default(), ..PlanOptions::default() };
+    let plan = PlanOptions { precision: args.device.precision.unwrap_or_default(), ..PlanOptions::default() };
     let batch = args.batch.map_or_else(|| bench::usual_batch(args.arch.as_deref()), |n| n as usize);
     let options = SessionOptions { batch, plan, ..SessionOptions::default() };
     let how = TuneOptions { budget: args.device.tune_budget, settle: false, ..TuneOptions::default() };

@@ -201,7 +201,7 @@ pub async fn guidance(gpu: &Arc<Gpu>, name: &str, config: &ModelConfig, args: &s
         let out = if with_gradient { guidance_gradient(&mut graph, logits, labels, x)? } else { logits };
         graph.output("out", out);
         let graph = fuse::fuse(&graph)?;
-        let precision = args.device.precision.map(Into::into).unwrap_or_default();
+        let precision = args.device.precision.unwrap_or_default();
         let plan = Plan::new(&graph, gpu.caps(), &PlanOptions { precision, ..PlanOptions::default() })?;
         *flops = plan.flops();
         *seconds = time(&mut load(gpu, &graph, plan).await?, args.runs).await?;

@@ -30,8 +30,10 @@ enum About {
 struct Flag {
     name: &'static str,
     /// The value's name in the help.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command line's help"))]
     value: &'static str,
     about: About,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command line's help"))]
     help: &'static str,
     set: fn(&mut Flags, &str) -> Result<(), String>,
     get: fn(&Flags) -> Option<String>,

@@ -13,9 +13,6 @@
 //! The four words of a block give the normals of elements 4k to 4k + 3. Keying the first draw with 0 gives a seed
 //! the same starting noise whatever the number of steps.
 
-/// The step that keys the first draw (the sampler's own steps count down to 1).
-pub const INITIAL_NOISE: u32 = 0;
-
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 

@@ -91,8 +91,8 @@ impl Settings {
             if given && !sampler.takes(option) {
                 let takers: Vec<&str> = Sampler::all().filter(|s| s.takes(option)).map(Sampler::name).collect();
                 return Err(Error::Options(format!(
-                    "{option}: the sampler {sampler} has none; leave it out, or use {}",
-                    takers.join(", ")
+                    "{option}: the sampler {sampler} has none; leave it out, or choose --sampler {}",
+                    takers.join(" or ")
                 )));
             }
         }
@@ -101,7 +101,13 @@ impl Settings {
 
     fn check_values(&self) -> Result<()> {
         let ranges = [
-            ("eta", self.eta, 0.0, 1.0, "0 (deterministic) to 1 (as random as the ancestral sampler)"),
+            (
+                "eta",
+                self.eta,
+                0.0,
+                1.0,
+                "a number between 0 (deterministic) and 1 (as random as the ancestral sampler)",
+            ),
             ("strength", self.strength, 0.0, 1.0, "0 (the given image) to 1 (all steps)"),
             ("churn", self.churn, 0.0, 1e6, "0 (none) or more"),
             ("churn_min", self.churn_min, 0.0, f64::MAX, "a noise level of at least 0"),

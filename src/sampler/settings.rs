@@ -13,13 +13,16 @@ use crate::{Error, Result};
 
 /// How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Settings {
     /// The sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(type = "SamplerName", optional))]
     pub sampler: Option<Sampler>,
     /// Steps: a count (`250`), counts per section (`10,20,30`) or a fixed stride (`ddim25`).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(type = "string | number", optional))]
     pub steps: Option<Respacing>,
     /// Randomness of DDIM: 0 is deterministic (default), 1 as random as the ancestral sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +32,7 @@ pub struct Settings {
     pub clip_denoised: Option<bool>,
     /// Seed of all noise. JSON may have it in decimal digits, since JavaScript's numbers end at 2^53.
     #[serde(serialize_with = "write_seed", deserialize_with = "read_seed")]
+    #[cfg_attr(test, ts(type = "string"))]
     pub seed: u64,
     /// Scale of the classifier's gradient, for a model with a guidance classifier (default: a public file's published
     /// one, else 1).

@@ -51,7 +51,7 @@ impl Loader {
     #[wasm_bindgen(js_name = setModel)]
     pub fn set_model(&mut self, file: &File) -> Result<()> {
         let found = config::infer(&file.name, header(file)?, &self.flags).map_err(js)?;
-        let precision = request::precision(self.request.precision.as_deref(), header(file)?).map_err(js)?;
+        let precision = self.request.precision.unwrap_or(request::stored_precision(header(file)?));
         self.model = Some((file.name.clone(), found, precision));
         Ok(())
     }

@@ -150,14 +150,14 @@ impl About {
         on_step: &Function,
     ) -> Result<JsValue> {
         let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
-        let stage = request::stage(&request, &self.name, &self.found, classifier).map_err(js)?;
+        let stage = request::stage(&request.settings, &self.name, &self.found, classifier).map_err(js)?;
         let low_res = input.map(|rgba| self.input(session, request.count, &rgba)).transpose().map_err(js)?;
         // Classes travel on with images to enlarge, though an upsampler may not look at them.
         let ignored = session.classes() == 0 && low_res.is_some();
         let options = SampleOptions {
             count: request.count,
             labels: if ignored { Vec::new() } else { request.labels.clone() },
-            settings: stage.settings(),
+            settings: stage.settings.clone(),
             first_index: request.first_index,
             low_res,
             ..SampleOptions::default()

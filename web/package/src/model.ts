@@ -72,19 +72,15 @@ export class Model {
   }
 
   #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed: asked, steps, previewEvery, firstIndex, ...rest } = options;
+    const { signal, seed: asked, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
     const seed = seedOf(asked);
+    const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, this.info.diffusionSteps) : wanted;
     const raw: RawSampleOptions = {
-      count: rest.count,
-      classes: rest.classes,
-      sampler: rest.sampler,
-      eta: rest.eta,
-      guidance: rest.guidance,
-      guidanceInterval: rest.guidanceInterval,
+      count,
+      classes,
       firstIndex: firstIndex ?? 0,
-      seed: String(seed),
-      steps: typeof steps === 'number' ? respacing(steps, rest.sampler, this.info.diffusionSteps) : steps,
       previewEvery: previewEvery ?? 0,
+      settings: { ...settings, steps, seed: String(seed) },
     };
     const take = { handle: this.#handle, options: raw, input };
     return new SamplingRun(seed, (signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
@@ -96,7 +92,7 @@ export class Model {
  * guidance is divided by almost nothing under a cosine schedule.
  */
 function respacing(steps: number, sampler: SampleOptions['sampler'], all: number): string {
-  if (sampler === 'ancestral' || !(steps > 0 && steps <= all)) return String(steps);
+  if ((sampler ?? 'ddim') !== 'ddim' || !(steps > 0 && steps <= all)) return String(steps);
   return `ddim${strideSteps(steps, all)}`;
 }
 

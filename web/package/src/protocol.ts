@@ -1,4 +1,5 @@
 /** What the main thread and the worker tell each other. Everything that crosses is in this file. */
+import type { Settings } from './generated/settings.js';
 import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
 /** An image as it crosses: its buffers are transferred. */
@@ -51,14 +52,8 @@ export interface RawSampleOptions {
   count?: number;
   classes?: number[];
   firstIndex: number;
-  sampler?: string;
-  steps?: string;
-  eta?: number;
-  guidance?: number;
-  guidanceInterval?: [number, number];
-  /** In decimal digits. */
-  seed: string;
   previewEvery: number;
+  settings: Settings;
 }
 
 /** The calls, by name: what they take and what they answer. */

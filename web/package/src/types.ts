@@ -4,6 +4,8 @@
  * All work happens in a worker; everything here is plain data or a thin handle on the main thread.
  */
 
+import type { Settings } from './generated/settings.js';
+
 /** Where a model's file (.safetensors) comes from. A string is a URL. */
 export type ModelSource = string | URL | Blob | Response;
 
@@ -110,24 +112,15 @@ export interface ModelInfo {
   warnings: string[];
 }
 
-export interface SampleOptions {
+/**
+ * What to sample and how. A number of `steps` is for ddim the nearest count at a fixed stride that is not larger. Where
+ * nothing is said, the program's built-in model sets the defaults: ddim25.
+ */
+export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */
   count?: number;
   /** The class of each image, cycled to `count`. Default: all classes in turn. */
   classes?: number[];
-  /** `ddim` (default) or `ancestral`. */
-  sampler?: 'ddim' | 'ancestral';
-  /**
-   * Steps: a respacing as the public scripts have it (`ddim25`, `10,20,30`), or a number, which for ddim is the nearest count
-   * at a fixed stride that is not larger. Default 25 for ddim, else 250.
-   */
-  steps?: number | string;
-  /** DDIM's eta. Default 0. */
-  eta?: number;
-  /** Scale of the classifier's gradient, if a classifier was loaded. Default: a public file's published one, else 1. */
-  guidance?: number;
-  /** Guide only at these timesteps of the full process, both included. */
-  guidanceInterval?: [number, number];
   /** Seed of the noise, an unsigned 64-bit integer. Default: random. */
   seed?: bigint | number;
   /** Steps between previews of the predicted x_0; 0 (default) for none. */

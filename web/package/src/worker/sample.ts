@@ -15,7 +15,7 @@ export async function sample(
 ): Promise<void> {
   checkInput(info, input);
   const labels = labelsOf(info, options, input);
-  const images = options.count ?? input?.length ?? Math.max(labels.length, 1);
+  const images = options.count ?? input?.length ?? Math.max(options.classes?.length ?? 1, 1);
   const { firstIndex } = options;
   const natural = (n: number) => Number.isInteger(n) && n >= 0;
   if (!natural(images) || images === 0 || !natural(firstIndex) || firstIndex + images > LARGEST) {
@@ -26,7 +26,8 @@ export async function sample(
     const count = Math.min(info.batch, images - done);
     const rows = input && Array.from({ length: count }, (_, k) => input[(done + k) % input.length] as RawInput);
     const request = {
-      ...options,
+      settings: options.settings,
+      previewEvery: options.previewEvery,
       count,
       firstIndex: firstIndex + done,
       labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(done + k) % labels.length]) : [],

@@ -1,0 +1,41 @@
+//! The browser package's types of the settings, written from the Rust types: web/package/src/generated/settings.ts. The test
+//! fails where the file is not what the types say; `UPDATE_TYPES=1 cargo test --release --lib typescript` writes it anew.
+
+use std::fmt::Write;
+
+use serde_json::json;
+use ts_rs::{Config, TS};
+
+use crate::sampler::Settings;
+use crate::sampler::registry::SAMPLERS;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generated/settings.ts");
+
+fn text() -> String {
+    let mut out =
+        String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
+    out += "/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */\n";
+    out += "export const samplers = [\n";
+    for entry in SAMPLERS {
+        let (name, summary, options) = (json!(entry.name), json!(entry.summary), json!(entry.options));
+        writeln!(out, "  {{ name: {name}, summary: {summary}, options: {options} }},").expect("a string");
+    }
+    out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
+    let config = Config::default();
+    let docs = Settings::docs().map_or_else(String::new, |docs| docs.trim_start().to_owned());
+    out + &docs + "export " + &Settings::decl(&config) + "\n"
+}
+
+#[test]
+fn the_packages_types_are_fresh() {
+    let wanted = text();
+    if std::env::var_os("UPDATE_TYPES").is_some() {
+        std::fs::create_dir_all(std::path::Path::new(FILE).parent().expect("a folder")).expect("created");
+        std::fs::write(FILE, &wanted).expect("written");
+    }
+    let have = std::fs::read_to_string(FILE).unwrap_or_default();
+    assert_eq!(
+        have, wanted,
+        "web/package/src/generated/settings.ts is not fresh; src/typescript.rs says how to write it"
+    );
+}

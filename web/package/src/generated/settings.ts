@@ -1,0 +1,110 @@
+/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */
+
+/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */
+export const samplers = [
+  { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", options: ["strength"] },
+  { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", options: ["strength","eta"] },
+  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", options: ["strength"] },
+  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", options: ["strength"] },
+  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", options: ["strength","analytic_start","denoise"] },
+  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", options: ["strength","churn"] },
+  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", options: ["strength","churn"] },
+  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", options: ["strength","churn"] },
+  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["edit"] },
+  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["edit","at"] },
+  { name: "repaint", summary: "completes a masked picture by ancestral steps that go back and forth (RePaint)", options: ["edit","jump_length","jump_repeats"] },
+  { name: "ddnm", summary: "completes, colours or enlarges a picture by data consistency at each step (DDNM)", options: ["edit","eta","sigma_y","jump_length","jump_repeats"] },
+  { name: "invert", summary: "from a picture back to the noise that ddim makes it from", options: ["edit"] },
+] as const;
+
+export type SamplerName = (typeof samplers)[number]['name'];
+
+/**
+ * How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
+ */
+export type Settings = { 
+/**
+ * The sampler.
+ */
+sampler?: SamplerName, 
+/**
+ * Steps: a count (`250`), counts per section (`10,20,30`) or a fixed stride (`ddim25`).
+ */
+steps?: string | number, 
+/**
+ * Randomness of DDIM: 0 is deterministic (default), 1 as random as the ancestral sampler.
+ */
+eta?: number, 
+/**
+ * Clip the predicted x_0 to `[-1, 1]` at each step (default), as the public scripts do.
+ */
+clipDenoised?: boolean, 
+/**
+ * Seed of all noise. JSON may have it in decimal digits, since JavaScript's numbers end at 2^53.
+ */
+seed: string, 
+/**
+ * Scale of the classifier's gradient, for a model with a guidance classifier (default: a public file's published
+ * one, else 1).
+ */
+guidance?: number, 
+/**
+ * Guide only at these timesteps of the full process, both included (default: all); the classifier is not run at
+ * others.
+ */
+guidanceInterval?: [number, number], 
+/**
+ * Image to image: the share of the steps, 0 to 1, that is made from the noised given image.
+ */
+strength?: number, 
+/**
+ * A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
+ * model was trained there.
+ */
+grid?: Array<number>, 
+/**
+ * EDM's churn: noise added before each step of sigma-space, 0 (default) for none.
+ */
+churn?: number, 
+/**
+ * The lowest noise level that is churned (default 0).
+ */
+churnMin?: number, 
+/**
+ * The highest noise level that is churned (default: no bound).
+ */
+churnMax?: number, 
+/**
+ * Standard deviation of churned noise (default 1).
+ */
+churnNoise?: number, 
+/**
+ * iPNDM: the first slope without an evaluation.
+ */
+analyticStart?: boolean, 
+/**
+ * iPNDM: a last evaluation that removes the noise left at the lowest level.
+ */
+denoise?: boolean, 
+/**
+ * A consistency model's levels: places on the grid of `steps` levels, ascending, the last one included
+ * (default of `multistep`: 0, 22, 39 of 40).
+ */
+at?: Array<number>, 
+/**
+ * Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
+ */
+jumpLength?: number, 
+/**
+ * Edits: how often each part of the walk is made (default 10 for RePaint, 1 for DDNM).
+ */
+jumpRepeats?: number, 
+/**
+ * DDNM: standard deviation of the noise in the known image (default 0).
+ */
+sigmaY?: number, 
+/**
+ * Dynamic thresholding (Saharia et al. 2022): divide the predicted x_0 by the 0.995 quantile of its absolute values per
+ * image where that is above 1.
+ */
+threshold?: boolean, };
