@@ -28,7 +28,9 @@ pub use self::decode::{decode_f16, decode_f32, encode};
 pub use self::header::{DType, Header, TensorInfo};
 use self::header::{Strides, malformed};
 pub use self::stream::Stream;
-use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::Error;
+use crate::error::Result;
 
 /// Where the bytes come from.
 enum Backing {
