@@ -8,7 +8,7 @@ use crate::graph::Segment;
 use crate::image::Images;
 use crate::model::sampling::ports;
 use crate::op::sampling::StepCoefficients;
-use crate::sampler::{Facts, Respacing, Schedule, Settings};
+use crate::sampler::{Facts, Respacing, Sampler, Schedule, Settings};
 use crate::session::Session;
 use crate::tensor::{Shape, nchw_to_nhwc};
 
@@ -124,10 +124,31 @@ impl Session {
     }
 }
 
+/// Whether a session steps by this sampler.
+pub fn runs(sampler: Sampler) -> bool {
+    [Sampler::ancestral(), Sampler::ddim()].contains(&sampler)
+}
+
+/// Refuses what a session does not do, which would otherwise be left out without a word.
+fn check_runs(settings: &Settings) -> Result<()> {
+    let Settings { sampler, steps, eta, clip_denoised, seed, guidance, guidance_interval, .. } = settings.clone();
+    let done =
+        Settings { sampler, steps, eta, clip_denoised, seed, guidance, guidance_interval, ..Settings::default() };
+    if done == *settings && sampler.is_some_and(runs) {
+        return Ok(());
+    }
+    let names: Vec<&str> = Sampler::all().filter(|sampler| runs(*sampler)).map(Sampler::name).collect();
+    Err(Error::Options(format!(
+        "a session samples by {}, with steps, eta, clipping, seed and guidance; leave out the other settings",
+        names.join(" and ")
+    )))
+}
+
 impl<'a> Run<'a> {
     pub(crate) fn new(session: &'a mut Session, options: SampleOptions) -> Result<Self> {
         let shape = session.image_shape()?;
         let settings = options.settings.resolve(&Facts::new(session.config(), session.is_guided()))?;
+        check_runs(&settings)?;
         let respacing = settings.steps.clone().unwrap_or(Respacing::Sections(vec![250]));
         let schedule = Schedule::new(&session.config().diffusion, &respacing)?;
         let mut steps = schedule.steps(settings.method(), settings.clips())?;

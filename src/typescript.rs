@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::json;
 use ts_rs::{Config, TS};
 
-use crate::sampler::Settings;
-use crate::sampler::registry::SAMPLERS;
+use crate::run::runs;
+use crate::sampler::{Sampler, Settings};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generated/settings.ts");
 
@@ -16,14 +16,14 @@ fn text() -> String {
         String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
     out += "/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */\n";
     out += "export const samplers = [\n";
-    for entry in SAMPLERS {
+    for entry in Sampler::all().filter(|sampler| runs(*sampler)).map(Sampler::entry) {
         let (name, summary, options) = (json!(entry.name), json!(entry.summary), json!(entry.options));
         writeln!(out, "  {{ name: {name}, summary: {summary}, options: {options} }},").expect("a string");
     }
     out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
     let config = Config::default();
-    let docs = Settings::docs().map_or_else(String::new, |docs| docs.trim_start().to_owned());
-    out + &docs + "export " + &Settings::decl(&config) + "\n"
+    out += "/** How to sample; what is left out takes the model's default. */\n";
+    out + "export " + &Settings::decl(&config) + "\n"
 }
 
 #[test]

@@ -5,8 +5,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, Value
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::arguments::{ARGUMENTS, Argument};
-use crate::sampler::Settings;
-use crate::sampler::registry::SAMPLERS;
+use crate::run::runs;
+use crate::sampler::{Sampler, Settings};
 
 /// Which arguments a stage has.
 struct Form {
@@ -119,7 +119,8 @@ impl Form {
 fn parser(argument: &'static Argument) -> ValueParser {
     let check = |text: String| argument.set(&mut Settings::default(), &text).map(|()| text);
     if argument.name == "sampler" {
-        let names = SAMPLERS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary));
+        let names = Sampler::all().filter(|sampler| runs(*sampler)).map(Sampler::entry);
+        let names = names.map(|entry| PossibleValue::new(entry.name).help(entry.summary));
         return PossibleValuesParser::new(names).try_map(check).into();
     }
     clap::builder::StringValueParser::new().try_map(check).into()

@@ -4,24 +4,11 @@
 export const samplers = [
   { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", options: ["strength"] },
   { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", options: ["strength","eta"] },
-  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", options: ["strength"] },
-  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", options: ["strength"] },
-  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", options: ["strength","analytic_start","denoise"] },
-  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", options: ["strength","churn"] },
-  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", options: ["strength","churn"] },
-  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", options: ["strength","churn"] },
-  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["edit"] },
-  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["edit","at"] },
-  { name: "repaint", summary: "completes a masked picture by ancestral steps that go back and forth (RePaint)", options: ["edit","jump_length","jump_repeats"] },
-  { name: "ddnm", summary: "completes, colours or enlarges a picture by data consistency at each step (DDNM)", options: ["edit","eta","sigma_y","jump_length","jump_repeats"] },
-  { name: "invert", summary: "from a picture back to the noise that ddim makes it from", options: ["edit"] },
 ] as const;
 
 export type SamplerName = (typeof samplers)[number]['name'];
 
-/**
- * How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
- */
+/** How to sample; what is left out takes the model's default. */
 export type Settings = { 
 /**
  * The sampler.
