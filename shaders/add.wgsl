@@ -1,7 +1,7 @@
-// Sum of two tensors, or of a tensor and a vector a sample.
+// Sum of two tensors, or of a tensor and a vector per sample.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32, // elements per row of the dispatch's grid
     pixels: u32, // of one sample
     channels: u32,
 }

@@ -1,7 +1,7 @@
 // Puts zeros between pixels: (y, x) goes to (2 y, 2 x). The adjoint of a convolution's stride.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32, // elements per row of the dispatch's grid
     channels: u32,
     height: u32,
     width: u32,

@@ -1,4 +1,4 @@
-// Linear layers that read the same vector a sample, all of them in one dispatch. One invocation: four output channels of
+// Linear layers that read the same vector per sample, all of them in one dispatch. One invocation: four output channels of
 // one layer, ROWS samples.
 struct Params {
     count: u32, // vec4s of output channels in all layers

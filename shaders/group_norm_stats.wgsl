@@ -1,4 +1,4 @@
-// GroupNorm, first of two: mean and sum of squared deviations of each channel over a run of pixels.
+// GroupNorm, first of two: mean and sum of squared deviations of each channel over a chunk of pixels.
 // Deviations are taken from the run's first value, so that a large mean costs no precision.
 // out is [sample][run][mean, m2][channel / 4].
 struct Params {

@@ -1,7 +1,7 @@
-// A run of channels of a tensor.
+// A range of channels of a tensor.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32, // elements per row of the dispatch's grid
     first: u32,
     channels: u32,
     source_channels: u32,

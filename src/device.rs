@@ -9,7 +9,7 @@ pub struct Caps {
     pub max_buffer_size: u64,
     /// Bytes of the largest storage binding.
     pub max_binding_size: u64,
-    /// Workgroups a dimension of a dispatch.
+    /// Workgroups per dimension of a dispatch.
     pub max_workgroups: u32,
     /// Storage buffers a kernel may bind.
     pub max_storage_buffers: u32,
@@ -67,14 +67,14 @@ pub enum Precision {
     F32,
     /// Matrices as float16, unpacked in the shader; arithmetic in float32.
     F16Weights,
-    /// Matrices as float16; convolutions, linear layers and attention multiply in float16, in runs of four products whose
+    /// Matrices as float16; convolutions, linear layers and attention multiply in float16, in groups of four products whose
     /// sums are added up in float32. Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the
     /// feature shader-f16.
     F16,
 }
 
 impl Precision {
-    /// The word for it, as `--precision` takes it.
+    /// Its name, as `--precision` takes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",

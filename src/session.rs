@@ -25,21 +25,21 @@ pub struct SessionOptions {
     /// Precision and kernels.
     pub plan: PlanOptions,
     /// Kernels that were measured fastest on this device ([`Session::tune`]); `plan`'s own come first.
-    pub choices: TuningCache,
+    pub tuning: TuningCache,
     /// Check the kernels on the device first, and replace those that compute wrong values.
     pub self_test: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), choices: TuningCache::default(), self_test: true }
+        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), tuning: TuningCache::default(), self_test: true }
     }
 }
 
 impl SessionOptions {
-    /// What the measured choices change in a plan of `graph`.
+    /// What the measurements change in a plan of `graph`.
     fn measured(&self, graph: &Graph, caps: &Caps) -> VariantOverrides {
-        self.choices.overrides(graph, caps, self.plan.precision)
+        self.tuning.overrides(graph, caps, self.plan.precision)
     }
 
     /// The plan's options with these, its own overrides first.
@@ -160,8 +160,8 @@ impl Session {
         Plan::new(&graph, caps, &options.chosen(&options.measured(&graph, caps)))
     }
 
-    /// Measures the kernels that such a session could use and that `choices` does not know, and adds the fastest: give
-    /// `choices` to the session as [`SessionOptions::choices`].
+    /// Measures the kernels that such a session could use and that `tuning` does not have, and adds the fastest: give
+    /// `tuning` to the session as [`SessionOptions::tuning`].
     ///
     /// # Errors
     /// As [`Session::plan`]; a lost device.
@@ -170,10 +170,10 @@ impl Session {
         config: &ModelConfig,
         guide: Option<&ModelConfig>,
         options: &SessionOptions,
-        choices: &mut TuningCache,
+        tuning: &mut TuningCache,
         how: &TuneOptions,
     ) -> Result<TuneReport> {
-        tuner::tune(gpu, &Self::graph(config, guide, options)?, &options.plan, choices, how).await
+        tuner::tune(gpu, &Self::graph(config, guide, options)?, &options.plan, tuning, how).await
     }
 
     fn graph(config: &ModelConfig, guide: Option<&ModelConfig>, options: &SessionOptions) -> Result<Graph> {
@@ -227,7 +227,7 @@ impl Session {
         }
     }
 
-    /// Kinds of kernel that [`SessionOptions::choices`] has replaced by faster ones.
+    /// Kinds of kernel that [`SessionOptions::tuning`] has replaced by faster ones.
     pub fn tuned(&self) -> usize {
         self.tuned
     }

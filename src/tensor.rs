@@ -21,7 +21,7 @@ impl Shape {
         Self { n, h, w, c }
     }
 
-    /// A vector of `c` a sample.
+    /// A vector of `c` channels per sample.
     pub const fn vector(n: usize, c: usize) -> Self {
         Self::new(n, 1, 1, c)
     }

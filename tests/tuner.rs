@@ -43,13 +43,13 @@ fn ticks() -> f64 {
 /// Every problem with its last variant: nothing that a default would choose.
 fn last_variants(caps: &Caps) -> (TuningCache, VariantOverrides) {
     let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
-    let (mut choices, mut overrides) = (TuningCache::default(), VariantOverrides::new());
+    let (mut tuning, mut overrides) = (TuningCache::default(), VariantOverrides::new());
     for problem in tunable(&graph, caps) {
         let variant = *problem.variants.last().unwrap();
-        choices.insert(Precision::F32, &problem.key, variant);
+        tuning.insert(Precision::F32, &problem.key, variant);
         overrides.insert(problem.key, variant);
     }
-    (choices, overrides)
+    (tuning, overrides)
 }
 
 #[test]
@@ -57,10 +57,10 @@ fn a_table_decides_and_what_it_does_not_know_is_the_default() {
     let (caps, config) = (Caps::webgpu_defaults(), config());
     let plan = |options: &SessionOptions| Session::plan(&caps, &config, None, options).unwrap();
     let default = SessionOptions::default();
-    let (choices, overrides) = last_variants(&caps);
-    assert!(choices.len() > 5, "{choices:?}");
+    let (tuning, overrides) = last_variants(&caps);
+    assert!(tuning.len() > 5, "{tuning:?}");
     let forced = SessionOptions { plan: PlanOptions { overrides, ..PlanOptions::default() }, ..default.clone() };
-    let tuned = SessionOptions { choices: choices.clone(), ..default.clone() };
+    let tuned = SessionOptions { tuning: tuning.clone(), ..default.clone() };
     assert_eq!(kernels(&plan(&tuned)), kernels(&plan(&forced)));
     assert_ne!(kernels(&plan(&tuned)), kernels(&plan(&default)));
 
@@ -72,22 +72,22 @@ fn a_table_decides_and_what_it_does_not_know_is_the_default() {
             ..default.clone()
         },
     ] {
-        let with = SessionOptions { choices: choices.clone(), ..other.clone() };
+        let with = SessionOptions { tuning: tuning.clone(), ..other.clone() };
         assert_eq!(kernels(&plan(&with)), kernels(&plan(&other)));
     }
 
     // What a plan is told explicitly comes first.
     let all = VariantOverrides::from([("*".into(), Variant::Naive)]);
     let told = PlanOptions { overrides: all, ..PlanOptions::default() };
-    let with = SessionOptions { choices, plan: told.clone(), ..default.clone() };
+    let with = SessionOptions { tuning, plan: told.clone(), ..default.clone() };
     assert_eq!(kernels(&plan(&with)), kernels(&plan(&SessionOptions { plan: told, ..default })));
 }
 
 #[test]
 fn a_table_is_read_as_a_strangers() {
-    let (choices, _) = last_variants(&Caps::webgpu_defaults());
-    let json = choices.to_json("this device");
-    assert_eq!(TuningCache::parse(json.as_bytes(), "this device"), Ok(Some(choices)));
+    let (tuning, _) = last_variants(&Caps::webgpu_defaults());
+    let json = tuning.to_json("this device");
+    assert_eq!(TuningCache::parse(json.as_bytes(), "this device"), Ok(Some(tuning)));
     assert_eq!(TuningCache::parse(json.as_bytes(), "another"), Ok(None), "measured elsewhere");
 
     for cut in (0..json.len()).step_by(97) {
@@ -126,24 +126,24 @@ fn every_problem_is_measured_once() {
         let (config, options) = (config(), SessionOptions::default());
         let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
         let problems = tunable(&graph, gpu.caps()).len();
-        let mut choices = TuningCache::default();
-        let run = |choices: &mut TuningCache, budget, settle| {
+        let mut tuning = TuningCache::default();
+        let run = |tuning: &mut TuningCache, budget, settle| {
             let how = TuneOptions { budget, settle, clock: ticks, ..TuneOptions::default() };
-            block_on(Session::tune(gpu, &config, None, &options, choices, &how)).unwrap()
+            block_on(Session::tune(gpu, &config, None, &options, tuning, &how)).unwrap()
         };
-        let tune = |choices: &mut TuningCache, budget| run(choices, budget, true);
-        let unsettled = run(&mut choices, Some(0.0), false);
-        assert_eq!((unsettled.left, choices.len()), (problems, 0), "what was measured before would be lost");
-        let none = tune(&mut choices, Some(0.0));
-        assert_eq!((none.tuned.len(), none.left, choices.len()), (0, problems, problems));
-        let chosen = choices.overrides(&graph, gpu.caps(), Precision::F32);
+        let tune = |tuning: &mut TuningCache, budget| run(tuning, budget, true);
+        let unsettled = run(&mut tuning, Some(0.0), false);
+        assert_eq!((unsettled.left, tuning.len()), (problems, 0), "what was measured before would be lost");
+        let none = tune(&mut tuning, Some(0.0));
+        assert_eq!((none.tuned.len(), none.left, tuning.len()), (0, problems, problems));
+        let chosen = tuning.overrides(&graph, gpu.caps(), Precision::F32);
         assert_eq!(chosen, VariantOverrides::new(), "what the budget leaves keeps the default");
-        let again = tune(&mut choices, None);
+        let again = tune(&mut tuning, None);
         assert_eq!((again.tuned.len(), again.left), (0, 0), "it was left for good");
 
-        let mut choices = TuningCache::default();
-        let all = tune(&mut choices, None);
-        assert_eq!((all.tuned.len(), all.left, choices.len()), (problems, 0, problems));
+        let mut tuning = TuningCache::default();
+        let all = tune(&mut tuning, None);
+        assert_eq!((all.tuned.len(), all.left, tuning.len()), (problems, 0, problems));
         for tuned in &all.tuned {
             assert!(tuned.chosen == 0 && tuned.count > 0, "equal times keep the default: {tuned:?}");
             assert!(tuned.seconds.len() > 1 && tuned.seconds.iter().all(|(_, s)| s.is_finite()), "all run: {tuned:?}");
@@ -154,14 +154,14 @@ fn every_problem_is_measured_once() {
         let mut step = || block_on(Session::tune(gpu, &config, None, &options, &mut slowly, &how)).unwrap();
         assert_eq!((step().tuned.len(), step().left), (2, problems - 4));
         while !step().tuned.is_empty() {}
-        assert_eq!(slowly, choices);
+        assert_eq!(slowly, tuning);
         // A session by the table passes its own check.
         let checkpoint = Checkpoint::synthetic(&config, 1).unwrap();
-        let options = SessionOptions { choices, ..options };
+        let options = SessionOptions { tuning, ..options };
         let session = block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap();
         assert_eq!(session.warnings(), &[] as &[String]);
         assert_eq!(session.tuned(), 0, "it holds the defaults");
-        let options = SessionOptions { choices: last_variants(gpu.caps()).0, ..options };
+        let options = SessionOptions { tuning: last_variants(gpu.caps()).0, ..options };
         assert!(block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap().tuned() > 5);
     });
 }
@@ -171,16 +171,16 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     let folder = Folder::new("cache");
     let cache = Cache::new(folder.join("not/yet/there"));
     let gpu = open(&adapters()[0]);
-    assert_eq!(cache.choices(&gpu).unwrap(), TuningCache::default(), "nothing is no error");
+    assert_eq!(cache.tuning(&gpu).unwrap(), TuningCache::default(), "nothing is no error");
     cache.load_pipelines(&gpu).unwrap();
-    let (choices, _) = last_variants(gpu.caps());
-    cache.store_choices(&gpu, &choices).unwrap();
-    assert_eq!(cache.choices(&gpu).unwrap(), choices);
+    let (tuning, _) = last_variants(gpu.caps());
+    cache.store_tuning(&gpu, &tuning).unwrap();
+    assert_eq!(cache.tuning(&gpu).unwrap(), tuning);
     // More is added to what is there.
     let mut more = TuningCache::default();
     more.insert(Precision::F16Weights, "another problem", Variant::Naive);
-    cache.store_choices(&gpu, &more).unwrap();
-    assert_eq!(cache.choices(&gpu).unwrap().len(), choices.len() + 1);
+    cache.store_tuning(&gpu, &more).unwrap();
+    assert_eq!(cache.tuning(&gpu).unwrap().len(), tuning.len() + 1);
 
     let checkpoint = Checkpoint::synthetic(&config(), 1).unwrap();
     block_on(Session::load(&gpu, &checkpoint, &config(), &SessionOptions::default())).unwrap();
@@ -196,11 +196,11 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     let table = &files("json")[0];
     let text = std::fs::read_to_string(table).unwrap();
     std::fs::write(table, text.replace(&gpu.fingerprint(), "another driver")).unwrap();
-    assert_eq!(cache.choices(&gpu).unwrap(), TuningCache::default());
+    assert_eq!(cache.tuning(&gpu).unwrap(), TuningCache::default());
     std::fs::write(table, &text[..text.len() / 2]).unwrap();
-    assert!(cache.choices(&gpu).is_err());
-    cache.store_choices(&gpu, &choices).unwrap();
-    assert_eq!(cache.choices(&gpu).unwrap(), choices);
+    assert!(cache.tuning(&gpu).is_err());
+    cache.store_tuning(&gpu, &tuning).unwrap();
+    assert_eq!(cache.tuning(&gpu).unwrap(), tuning);
     for compiled in files("pipelines") {
         let mut data = std::fs::read(&compiled).unwrap();
         *data.last_mut().unwrap() ^= 1;

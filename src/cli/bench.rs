@@ -62,7 +62,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let batch = args.batch.map_or_else(|| usual_batch(args.arch.as_deref()), |n| n as usize);
     let mut options = SessionOptions { batch, plan, ..SessionOptions::default() };
     // It times what a run would use, and takes no time to choose it unless a budget is given.
-    options.choices = device.choices(&config, None, &options, 0).await?;
+    options.tuning = device.tuning(&config, None, &options, 0).await?;
     let mut session = Session::load(&gpu, &checkpoint, &config, &options).await?;
     device.remember_pipelines();
     drop(checkpoint);

@@ -1,4 +1,4 @@
-//! The device of a command, and what is remembered of it between runs: measured choices of kernels and compiled code.
+//! The device of a command, and what is remembered of it between runs: the tuning cache and compiled code.
 //!
 //! What is remembered only saves time, so that nothing about it ends a run: a broken or unwritable file is reported and done
 //! without.
@@ -52,12 +52,12 @@ impl Device {
         Ok(Self { gpu, cache, budget: args.tune_budget })
     }
 
-    /// The choices for a session of `options` that evaluates its network `evaluations` times: those remembered and, where
+    /// The tuning cache for a session of `options` that evaluates its network `evaluations` times: those remembered and, where
     /// that pays, those measured now. Without a folder to remember them in, nothing is measured.
     ///
     /// # Errors
     /// A device that is too small or was lost.
-    pub async fn choices(
+    pub async fn tuning(
         &self,
         config: &ModelConfig,
         classifier: Option<&ModelConfig>,
@@ -82,19 +82,19 @@ impl Device {
         Ok(known)
     }
 
-    /// The choices that were measured on this device before.
+    /// What was measured on this device before.
     pub fn remembered(&self) -> TuningCache {
-        let found = self.cache.as_ref().map_or(Ok(TuningCache::default()), |cache| cache.choices(&self.gpu));
+        let found = self.cache.as_ref().map_or(Ok(TuningCache::default()), |cache| cache.tuning(&self.gpu));
         found.unwrap_or_else(|error| {
             warn(&error);
             TuningCache::default()
         })
     }
 
-    /// Remembers choices, if any were made.
-    pub fn remember(&self, choices: &TuningCache, report: &TuneReport) {
+    /// Remembers what was measured, if anything was.
+    pub fn remember(&self, tuning: &TuningCache, report: &TuneReport) {
         if let Some(cache) = self.cache.as_ref().filter(|_| !report.tuned.is_empty()) {
-            cache.store_choices(&self.gpu, choices).unwrap_or_else(|error| warn(&error));
+            cache.store_tuning(&self.gpu, tuning).unwrap_or_else(|error| warn(&error));
         }
     }
 

@@ -236,7 +236,7 @@ impl Job<'_> {
             let (config, of_classifier) = (model.config(), classifier.map(Opened::config));
             let mut options = self.options(stage);
             let evaluations = (total - finished).div_ceil(batch as usize) * stage.evaluations;
-            options.choices = device.choices(config, of_classifier, &options, evaluations).await?;
+            options.tuning = device.tuning(config, of_classifier, &options, evaluations).await?;
             let mut session =
                 Session::load_guided(&gpu, model.source(), classifier.map(Opened::source), &options).await?;
             device.remember_pipelines();

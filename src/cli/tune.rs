@@ -32,9 +32,9 @@ pub async fn run(args: &TuneArgs) -> Result<()> {
     let start = Instant::now();
     // Measured anew: what was measured in a hurry or beside other work is replaced. What the budget does not reach now
     // stays as it was.
-    let mut choices = TuningCache::default();
-    let report = Session::tune(&device.gpu, &config, None, &options, &mut choices, &how).await?;
-    device.remember(&choices, &report);
+    let mut tuning = TuningCache::default();
+    let report = Session::tune(&device.gpu, &config, None, &options, &mut tuning, &how).await?;
+    device.remember(&tuning, &report);
     device.remember_pipelines();
     let seconds = start.elapsed().as_secs_f64();
     let changed = report.tuned.iter().filter(|tuned| tuned.chosen > 0).count();

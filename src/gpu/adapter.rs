@@ -31,8 +31,8 @@ pub enum AdapterChoice {
 pub struct OpenOptions {
     /// Shaders are compiled with bounds checks natively too, which tests ask for; browsers always do.
     pub checked: bool,
-    /// The device is opened with subgroups in a way that wgpu does not know of: it has no name yet for the feature of
-    /// browsers, so that who opens a device there must ask for `subgroups` himself.
+    /// The device has subgroups though wgpu does not report them: it has no name yet for the browsers' feature, so that
+    /// there the caller requests `subgroups` when it makes the device.
     pub subgroups: bool,
     /// Matrices may be multiplied on tensor cores, at [`crate::device::Precision::F16`]. Experimental: wgpu warns of bugs
     /// that lead to undefined behaviour, and on Vulkan one is known (docs/performance.md).
@@ -46,9 +46,9 @@ pub struct AdapterSummary {
     pub index: usize,
     /// The device's name.
     pub name: String,
-    /// The vendor's number; 0 where the system does not tell.
+    /// The vendor's number; 0 where the system does not report it.
     pub vendor: u32,
-    /// The device's number; 0 where the system does not tell.
+    /// The device's number; 0 where the system does not report it.
     pub device: u32,
     /// Vulkan, Metal, Dx12 or BrowserWebGpu.
     pub backend: String,
@@ -76,7 +76,7 @@ pub struct Gpu {
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
-    /// Who waits for the device's loss.
+    /// Those that wait for the device's loss.
     waiting: Arc<Mutex<Vec<Sender<String>>>>,
 }
 
@@ -136,12 +136,12 @@ impl Gpu {
             lock(&sink).get_or_insert(if exhausted { Failure::OutOfMemory(reason) } else { Failure::Other(reason) });
         });
         let (sink, waiting) = (failure.clone(), Arc::new(Mutex::new(Vec::<Sender<String>>::new())));
-        let told = waiting.clone();
+        let lost = waiting.clone();
         device.set_device_lost_callback(move |reason, message| {
             let reason = format!("{message} ({reason:?})");
             // A lost device is the cause of whatever else was reported.
             *lock(&sink) = Some(Failure::Lost(reason.clone()));
-            std::mem::take(&mut *lock(&told)).into_iter().for_each(|sender| sender.send(reason.clone()));
+            std::mem::take(&mut *lock(&lost)).into_iter().for_each(|sender| sender.send(reason.clone()));
         });
         let mut features = device.features();
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
@@ -197,7 +197,7 @@ impl Gpu {
 
     /// Ends the device, as a driver reset would: whatever uses it fails with [`Error::DeviceLost`].
     pub fn destroy(&self) {
-        // wgpu tells of it at a later poll, and until then of errors that follow from it.
+        // wgpu reports it at a later poll, and until then errors that follow from it.
         *lock(&self.failure) = Some(Failure::Lost("it was destroyed".into()));
         self.device.destroy();
     }
@@ -205,7 +205,7 @@ impl Gpu {
     /// Waits for the device's loss and returns its reason. Natively it is noticed while other work goes on.
     pub async fn lost(&self) -> String {
         let (sender, lost) = signal();
-        // In this order: a loss in between is found here, and answered twice at worst.
+        // In this order a loss in between is not missed; at worst it is delivered twice.
         lock(&self.waiting).push(sender);
         if let Some(Failure::Lost(reason)) = &*lock(&self.failure) {
             return reason.clone();
@@ -314,7 +314,7 @@ fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Result<(usize
             let matches = |s: &&AdapterSummary| {
                 [&s.name, &s.driver, &s.backend].iter().any(|field| field.to_lowercase().contains(&wanted))
             };
-            // Names hold digits too: a number that is in the list is that.
+            // Names hold digits too; a number in the list is taken as the number.
             let number = text.parse().ok().filter(|i| *i < summaries.len());
             number.or_else(|| summaries.iter().find(matches).map(|s| s.index))
         }
@@ -359,7 +359,7 @@ fn summarize(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     ];
     AdapterSummary {
         index,
-        // Most browsers keep it to themselves.
+        // Most browsers do not report it.
         name: if info.name.is_empty() { "this browser's GPU".into() } else { info.name },
         vendor: info.vendor,
         device: info.device,

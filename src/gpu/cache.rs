@@ -1,4 +1,4 @@
-//! What one process learns of a device, kept in a folder for the next: which kernels were fastest, and the driver's
+//! What one process learns of a device, kept in a folder for the next: the tuning cache, and the driver's
 //! compiled code.
 //!
 //! A file names the device, the driver and the kernels that it holds for; for others it is as if it were not there. Files
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::plan::tuning::{MAX_BYTES, TuningCache};
 use crate::shader::fnv1a;
 
-/// Bytes of compiled code above which the driver's store begins anew: it never shrinks by itself.
+/// Bytes of compiled code above which the driver's store is emptied: it never shrinks by itself.
 const MAX_COMPILED: u64 = 256 << 20;
 
 /// A folder of such files.
@@ -35,26 +35,26 @@ impl Cache {
         &self.folder
     }
 
-    /// The choices that were stored for this device; none where there is no such file, or one of another driver or other
+    /// The tuning cache that was stored for this device; empty where there is no such file, or one of another driver or other
     /// kernels.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
-    pub fn choices(&self, gpu: &Gpu) -> Result<TuningCache> {
+    pub fn tuning(&self, gpu: &Gpu) -> Result<TuningCache> {
         let path = self.path(gpu, "json");
         let Some(data) = read(&path, MAX_BYTES)? else { return Ok(TuningCache::default()) };
         let found = TuningCache::parse(&data, &gpu.fingerprint()).map_err(|reason| broken(&path, reason))?;
         Ok(found.unwrap_or_default())
     }
 
-    /// Stores choices for this device, beside those that are stored already; equal problems are replaced.
+    /// Stores what was measured on this device, beside what is stored already; equal keys are replaced.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn store_choices(&self, gpu: &Gpu, choices: &TuningCache) -> Result<()> {
+    pub fn store_tuning(&self, gpu: &Gpu, tuning: &TuningCache) -> Result<()> {
         // Another process may have stored its own meanwhile; a file that cannot be read is replaced.
-        let mut all = self.choices(gpu).unwrap_or_default();
-        all.extend(choices);
+        let mut all = self.tuning(gpu).unwrap_or_default();
+        all.extend(tuning);
         self.write(&self.path(gpu, "json"), &[all.to_json(&gpu.fingerprint()).as_bytes()])
     }
 
@@ -62,7 +62,7 @@ impl Cache {
     /// without effect where the driver has no such store.
     ///
     /// # Errors
-    /// A file that cannot be read or is damaged; the driver then begins anew.
+    /// A file that cannot be read or is damaged; the driver then starts with an empty store.
     pub fn load_pipelines(&self, gpu: &Arc<Gpu>) -> Result<()> {
         if !gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return Ok(());
@@ -100,7 +100,7 @@ impl Cache {
         self.write(&path, &[header.as_bytes(), &data])
     }
 
-    /// One file a device and kind: a new driver's replaces the old one's.
+    /// One file per device and kind: a new driver's replaces the old one's.
     fn path(&self, gpu: &Gpu, extension: &str) -> PathBuf {
         let adapter = gpu.summary();
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };

@@ -1,11 +1,11 @@
-//! Times each step of a plan on the device.
+//! Times each dispatch of a plan on the device.
 
 use super::program::Program;
 use super::readback::Readback;
 use crate::error::{Error, Result};
 
 impl Program {
-    /// Nanoseconds of each step, the median of `rounds` runs of the whole plan, each step in a pass of its own.
+    /// Nanoseconds of each dispatch, the median of `rounds` runs of the whole plan, each dispatch in a pass of its own.
     ///
     /// # Errors
     /// The adapter has no timestamp queries; a lost device.
@@ -19,7 +19,7 @@ impl Program {
         }
         let steps = self.plan().dispatches.len();
         let mut samples = vec![Vec::with_capacity(rounds); steps];
-        // WebGPU allows 4096 queries a set.
+        // WebGPU allows 4096 queries per set.
         let sets = (0..steps).collect::<Vec<_>>();
         for _ in 0..rounds {
             for chunk in sets.chunks(2048) {

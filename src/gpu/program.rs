@@ -161,7 +161,7 @@ impl Program {
         Ok(())
     }
 
-    /// As [`Program::seal`], with zeros for weights that were not uploaded: the values do not matter to a stopwatch.
+    /// As [`Program::seal`], with zeros for weights that were not uploaded: timings do not depend on the values.
     pub(crate) async fn seal_blank(&mut self) -> Result<()> {
         let gpu = self.gpu.clone();
         let ((), pending) = scope::watch(&gpu.device, || {
@@ -207,7 +207,7 @@ impl Program {
     /// The input or output named `name`.
     ///
     /// # Errors
-    /// There is none.
+    /// [`Error::Options`] where the plan has no such tensor.
     pub fn port(&self, name: &str) -> Result<&Port> {
         self.plan.port(name).ok_or_else(|| Error::Options(format!("this model has no tensor named {name}")))
     }
@@ -253,7 +253,7 @@ impl Program {
     }
 
     /// Runs a plan of the network's segment alone up to `times` times in one submission, as often as that may hold, and
-    /// returns how often: for a stopwatch, to which submitting is noise.
+    /// returns how often: for timings, in which submitting is noise.
     pub(crate) async fn run_times(&mut self, times: usize) -> Result<usize> {
         let most = usize::try_from(SUBMISSION_FLOPS / self.plan.flops().max(1)).unwrap_or(usize::MAX);
         let times = times.min(most).min(MOST_TIMES);

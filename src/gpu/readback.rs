@@ -1,5 +1,5 @@
-//! Reading a buffer back without stopping what is submitted next: a copy into a staging buffer, which is mapped when the
-//! device has come so far. Staging buffers are kept for the next time.
+//! Reading a buffer back without stopping what is submitted next: a copy into a staging buffer, which is mapped once the
+//! device has reached it. Staging buffers are kept for the next time.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::scope::{self, Pending};
 use super::signal::{Signal, lock, signal};
 use crate::error::{Error, Result};
 
-/// Staging buffers kept for later; more than a run has pending at once are let go.
+/// Staging buffers kept for later, at most; a run never has more pending at once.
 const KEPT: usize = 4;
 
 /// Bytes on their way to the host.
@@ -36,7 +36,7 @@ impl Readback {
         Self { staging: Staging { gpu: gpu.clone(), buffer: Some(staging) }, bytes, submission, pending, mapped }
     }
 
-    /// Whether the bytes are there. It waits for nothing.
+    /// Whether the bytes are there, without waiting.
     pub(crate) fn is_ready(&self) -> bool {
         // Natively, callbacks run while polling. A failure shows when the bytes are asked for.
         let _ = self.staging.gpu.device.poll(wgpu::PollType::Poll);
@@ -90,7 +90,7 @@ fn take(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
     if let Some(i) = kept.iter().position(fits) {
         return kept.swap_remove(i);
     }
-    // What no longer fits is let go, so that a session's sizes do not outlive it.
+    // Buffers of other sizes are destroyed, so that a session's sizes do not outlive it.
     kept.drain(..).for_each(|buffer| buffer.destroy());
     drop(kept);
     gpu.buffer("read-back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)

@@ -2,7 +2,7 @@
 //! allocation and every pipeline is made under such a watch, so that what fails is an error with its name.
 //!
 //! In a browser this speaks to the browser's own device: wgpu has no place for errors that the browser calls internal, as
-//! when a driver's compiler breaks down, and panics at them.
+//! such as a crash of the driver's compiler, and panics at them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::error::Error;
 /// An error of the device.
 #[derive(Debug, Clone)]
 pub(crate) struct Caught {
-    /// Whether it is for want of memory.
+    /// Whether memory was exhausted.
     pub exhausted: bool,
     /// What the driver or the browser says.
     pub reason: String,
@@ -32,7 +32,8 @@ impl Caught {
 pub(crate) struct Pending(platform::Pending);
 
 impl Pending {
-    /// The error, if there was one. Of several the cause: whatever uses a buffer that found no memory is invalid, too.
+    /// The error, if there was one. Of several it is the cause: what uses a buffer that could
+    /// not be allocated is invalid, too.
     pub(crate) async fn error(self) -> Option<Caught> {
         self.0.await
     }

@@ -1,6 +1,6 @@
 //! A small numerical check of every kernel that a plan would use, on the device at hand, before the plan is trusted.
 //!
-//! A driver that miscompiles one kernel yields wrong images without a word. So each kind of node is computed once, tiny,
+//! A driver that miscompiles one kernel yields wrong images without an error. So each kind of node is computed once, tiny,
 //! by the same kernels, and compared with the host; where it differs, the next legal variant is tried and the change
 //! reported. Results are kept with the device: a second session tests nothing again.
 
@@ -29,7 +29,7 @@ const WRONG_F16: f64 = 1e-2;
 /// What the check found.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// The choices to plan with: the given ones but for variants that failed.
+    /// The variants to plan with: the given ones, except those that failed.
     pub overrides: VariantOverrides,
     /// One line for each kind of kernel that was replaced.
     pub warnings: Vec<String>,
@@ -139,7 +139,7 @@ pub fn inject(gpu: &Gpu, fault: Fault) {
 fn describe(variant: Variant) -> String {
     match variant {
         Variant::Naive => "the general kernel".into(),
-        Variant::Serial => "one invocation a group".into(),
+        Variant::Serial => "one invocation per group".into(),
         Variant::Gemm(GemmTile { sharing: Sharing::Cooperative(size), .. }) => {
             format!("a matrix product of {size}x{size} cooperative matrices")
         }
@@ -147,9 +147,9 @@ fn describe(variant: Variant) -> String {
         Variant::Block => "blocks of 4x4 pixels".into(),
         Variant::Winograd(t, _) => format!("Winograd F({t}x{t}, 3x3)"),
         Variant::Attention(tile) if tile.subgroup > 0 => {
-            format!("{} queries an invocation of a subgroup", tile.queries)
+            format!("{} queries per invocation of a subgroup", tile.queries)
         }
-        Variant::Attention(tile) => format!("{} queries an invocation", tile.queries),
+        Variant::Attention(tile) => format!("{} queries per invocation", tile.queries),
     }
 }
 

@@ -1,12 +1,12 @@
-//! Whether an adapter's tensor cores can be used: wgpu's cooperative matrices, an experimental feature that is asked for by
-//! name alone.
+//! Whether an adapter's tensor cores can be used: wgpu's cooperative matrices, an experimental feature that
+//! is enabled only on request.
 
 use crate::error::{Error, Result};
 
 /// Sizes of cooperative matrices that the kernel is written for.
 const SIZES: [usize; 2] = [8, 16];
 
-/// Leave to use tensor cores.
+/// An opt-in token: its owner accepts the risks of tensor cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TensorCores(());
 
@@ -21,11 +21,11 @@ impl TensorCores {
     }
 }
 
-/// Leave to open a device with the feature, where it was given to us.
-pub(super) fn token(leave: Option<TensorCores>) -> wgpu::ExperimentalFeatures {
-    match leave {
+/// wgpu's own token for a device with the feature, where the caller opted in.
+pub(super) fn token(opt_in: Option<TensorCores>) -> wgpu::ExperimentalFeatures {
+    match opt_in {
         None => wgpu::ExperimentalFeatures::disabled(),
-        // SAFETY: `TensorCores` is only made by who accepted just this. Of the feature only `gemm_cooperative.wgsl` is used,
+        // SAFETY: `TensorCores` is only made by a caller that accepts just this. Of the feature only `gemm_cooperative.wgsl` is used,
         // with a size and types that the adapter reports.
         Some(TensorCores(())) => unsafe { wgpu::ExperimentalFeatures::enabled() },
     }

@@ -1,4 +1,4 @@
-//! Measures which kernel is fastest for each problem of a graph, on the device at hand.
+//! Measures which kernel is fastest for each tuning key of a graph, on the device at hand.
 //!
 //! Timings are noisy: other programs, clocks that change, a driver that compiles on first use. So candidates take turns,
 //! the fastest round of each counts, and the default stays unless another beats it clearly and most of the time.
@@ -14,18 +14,18 @@ use crate::plan::tuning::VariantOverrides;
 use crate::plan::tuning::{TuningCache, tunable};
 use crate::plan::{Plan, PlanOptions};
 
-/// A choice other than the default takes at most this part of the default's time.
+/// A variant other than the default is chosen only if it takes at most this part of the default's time.
 const CLEARLY: f64 = 0.95;
-/// Rounds of one problem, at least and at most.
+/// Rounds per tuning key, at least and at most.
 const ROUNDS: (usize, usize) = (3, 9);
-/// Seconds of one problem after which the least number of rounds is enough.
+/// Seconds per tuning key after which the least number of rounds is enough.
 const ENOUGH: f64 = 0.2;
 /// Seconds that one timing should take, so that submitting it is a small part.
 const TIMING: f64 = 2e-3;
 /// Ticks of the clock that a timing takes at least: then one more or less is within what counts as noise.
 const TICKS: f64 = 20.0;
 /// A candidate that is so many times slower than the fastest is out, after one round and after more; the default stays in.
-const HOPELESS: [f64; 2] = [5.0, 2.0];
+const EXCLUDED: [f64; 2] = [5.0, 2.0];
 
 /// How to measure.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct TuneOptions {
     pub budget: Option<f64>,
     /// Write down the default of what is not reached, so that later runs, too, keep it and make the same images.
     pub settle: bool,
-    /// Problems to measure, at most: whoever shows progress or may stop calls again for the next ones.
+    /// Tuning keys to measure, at most: a caller that shows progress or may stop calls again for the next ones.
     pub most: Option<usize>,
     /// Seconds since any moment. A browser's clock is its own.
     pub clock: fn() -> f64,
@@ -56,10 +56,10 @@ pub fn native_clock() -> f64 {
     START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
 }
 
-/// One problem's result.
+/// The result of one tuning key.
 #[derive(Debug, Clone)]
 pub struct Tuned {
-    /// The first node that has the problem.
+    /// The first node that has the key.
     pub node: String,
     /// How many have it.
     pub count: usize,
@@ -74,11 +74,11 @@ pub struct Tuned {
 pub struct TuneReport {
     /// Results, those with the most work first.
     pub tuned: Vec<Tuned>,
-    /// Problems that were not reached: they keep the default.
+    /// Tuning keys that were not reached: they keep the default.
     pub left: usize,
 }
 
-/// Measures the problems of a fused graph that `choices` does not know, and adds them. A second call measures nothing,
+/// Measures the tuning keys of a fused graph that `tuning` does not have, and adds them. A second call measures nothing,
 /// if the first one settled what the budget left.
 ///
 /// # Errors
@@ -87,7 +87,7 @@ pub async fn tune(
     gpu: &Arc<Gpu>,
     graph: &Graph,
     options: &PlanOptions,
-    choices: &mut TuningCache,
+    tuning: &mut TuningCache,
     how: &TuneOptions,
 ) -> Result<TuneReport> {
     let mut report = TuneReport::default();
@@ -101,7 +101,7 @@ pub async fn tune(
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let late = || end.is_some_and(|end| (how.clock)() >= end);
     for tunable in tunable(graph, &gpu.caps().at(options.precision)) {
-        if choices.knows(options.precision, &tunable.key) {
+        if tuning.knows(options.precision, &tunable.key) {
             continue;
         }
         let single = graph.single(tunable.node)?;
@@ -127,7 +127,7 @@ pub async fn tune(
             report.tuned.push(Tuned { node: tunable.node.name.clone(), count: tunable.count, seconds, chosen });
         }
         if let Some(variant) = tunable.variants.get(chosen) {
-            choices.insert(options.precision, &tunable.key, *variant);
+            tuning.insert(options.precision, &tunable.key, *variant);
         }
     }
     Ok(report)
@@ -170,7 +170,7 @@ async fn measure(
         }
         let leader = samples.iter().map(|rounds| fastest(rounds)).fold(f64::INFINITY, f64::min);
         for (candidate, samples) in candidates.iter_mut().zip(&samples).skip(1) {
-            if fastest(samples) > HOPELESS[round.min(1)] * leader {
+            if fastest(samples) > EXCLUDED[round.min(1)] * leader {
                 *candidate = None;
             }
         }
@@ -180,7 +180,7 @@ async fn measure(
 
 /// Seconds of one run, of which the fastest so far took `known`.
 async fn time(program: &mut Program, known: f64, how: &TuneOptions, late: &dyn Fn() -> bool) -> Result<f64> {
-    // Of what is shorter, a coarse clock tells too little.
+    // A coarse clock cannot measure shorter runs.
     let precise = TICKS * how.resolution;
     let wanted = TIMING.max(precise) / known.max(1e-6);
     let mut times = if known.is_finite() { wanted.ceil() as usize } else { 1 };
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(decide(&[vec![1.0, 1.1], vec![0.5, 0.5]]), 0, "the time was over");
         assert_eq!(decide(&[vec![1.0, 1.1, 1.0], vec![0.97, 0.98, 0.97]]), 0, "3 % is noise");
         assert_eq!(decide(&[vec![1.0, 1.1, 1.0], vec![0.7, 0.8, 0.7]]), 1);
-        assert_eq!(decide(&[vec![1.0, 1.0, 1.0], vec![0.7, 1.2, 1.3]]), 0, "one lucky round is no victory");
+        assert_eq!(decide(&[vec![1.0, 1.0, 1.0], vec![0.7, 1.2, 1.3]]), 0, "one fast round is not enough");
         assert_eq!(decide(&[vec![1.0, 0.9, 1.0], vec![0.8, 0.9, 0.8], vec![0.7, 0.8, 0.6], vec![9.0]]), 2);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | chain | becomes |
 //! |---|---|
-//! | group norm | `GroupNormAffine`, applied by whoever reads it |
+//! | group norm | `GroupNormAffine`, applied by the ops that read it |
 //! | `[concat]`, `[affine]`, `[SiLU]`, `[resample]`, convolution | the convolution's prologue |
 //! | convolution, `[add embedding]`, `[add, one side perhaps resampled]` | the convolution's epilogue |
 //! | the same chains without a convolution | `Modulate` |
@@ -31,8 +31,8 @@ pub fn fuse(graph: &Graph) -> Result<Graph> {
     };
     fuser.fused.params.clone_from(&graph.params);
     fuser.fused.param_ids.clone_from(&graph.param_ids);
-    // From the results backwards, so that what a chain absorbs is never emitted. What nobody reads runs for its
-    // effect: the sampler's in-place steps.
+    // From the results backwards, so that what a chain absorbs is never emitted. What no node reads is computed for
+    // its effect: the sampler's in-place steps.
     for (i, node) in graph.nodes.iter().enumerate() {
         if node.op == Op::Input || fuser.uses[i] == 0 {
             fuser.emit(TensorId(i))?;

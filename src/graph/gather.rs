@@ -1,5 +1,5 @@
 //! Gathers the linear layers that read the same vector into one node: a network projects the embedding of its timestep
-//! once a residual block, and all of that can be one dispatch.
+//! once per residual block, and all of that can be one dispatch.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! Reverse mode with respect to an input: guidance needs d log p(y | x_t) / d x_t, and no weight's gradient ever exists.
 //!
 //! Walks the list backwards, skips nodes off the path, and appends ordinary nodes, so that fusion, planner and
-//! session cannot tell backward from forward. The rules of all ops are one table here, in terms of other ops.
+//! session treat backward and forward alike. The rules of all ops are one table here, in terms of other ops.
 
 use super::{Graph, Node, ParamId, TensorId};
 use crate::error::{Error, Result};

@@ -120,7 +120,7 @@ impl Blocks<'_> {
         g.push(name, Add, &[x, h], &[])
     }
 
-    /// Halving between two levels: a residual block, or a strided convolution.
+    /// 2x downsampling between two levels: a residual block, or a strided convolution.
     pub fn downsample(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
         let channels = self.graph.shape(x).c;
         if self.config.resblock_updown {
@@ -130,7 +130,7 @@ impl Blocks<'_> {
         convolution(self.graph, &name, Conv2d::new(3, 2), x, channels, &[3, 3])
     }
 
-    /// Doubling between two levels: a residual block, or nearest neighbour and a convolution.
+    /// 2x upsampling between two levels: a residual block, or nearest neighbour and a convolution.
     pub fn upsample(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
         let channels = self.graph.shape(x).c;
         if self.config.resblock_updown {
@@ -141,7 +141,7 @@ impl Blocks<'_> {
         convolution(self.graph, &format!("{name}.conv"), Conv2d::new(3, 1), h, channels, &[3, 3])
     }
 
-    /// The way down. Returns every block's output, in order.
+    /// The encoder. Returns every block's output, in order.
     pub fn encoder(&mut self, x: TensorId) -> Result<Vec<TensorId>> {
         let mut outputs = vec![self.stem(x)?];
         let (mut h, mut downsampling) = (outputs[0], 1);

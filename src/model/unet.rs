@@ -55,7 +55,7 @@ pub fn unet(graph: &mut Graph, config: &UNetConfig, inputs: UNetInputs) -> Resul
     for level in (0..levels).rev() {
         for i in 0..=config.num_res_blocks {
             let name = |layer: usize| format!("output_blocks.{block}.{layer}");
-            let skip = skips.pop().ok_or_else(|| Error::Config("the UNet's two sides differ".into()))?;
+            let skip = skips.pop().ok_or_else(|| Error::Config("the UNet's encoder and decoder differ".into()))?;
             h = blocks.graph.push(format!("output_blocks.{block}.concat"), Concat, &[h, skip], &[])?;
             h = blocks.residual(&name(0), h, config.width(level), None)?;
             let mut layer = 1;

@@ -1,4 +1,4 @@
-//! Sums: of two tensors, and of a tensor and a vector a sample. Most are fused into a convolution's epilogue.
+//! Sums: of two tensors, and of a tensor and a vector per sample. Most are fused into a convolution's epilogue.
 
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;

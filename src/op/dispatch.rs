@@ -44,7 +44,7 @@ pub struct DispatchBuilder {
 }
 
 impl DispatchBuilder {
-    /// Starts one.
+    /// Starts the description of a dispatch.
     pub(crate) fn new(kernel: Kernel) -> Self {
         Self { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0] }
     }
@@ -55,13 +55,13 @@ impl DispatchBuilder {
         self
     }
 
-    /// Gives an integer parameter; one that the shader does not have is ignored, since variants differ.
+    /// Sets an integer parameter; one that the shader does not have is ignored, since variants differ.
     pub fn word(&mut self, name: &'static str, value: usize) -> &mut Self {
         self.words.push((name, u32::try_from(value).ok()));
         self
     }
 
-    /// Gives a float parameter.
+    /// Sets a float parameter.
     pub fn float(&mut self, name: &'static str, value: f32) -> &mut Self {
         self.words.push((name, Some(value.to_bits())));
         self

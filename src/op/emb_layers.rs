@@ -1,7 +1,7 @@
-//! The linear layers that read one vector a sample, in one dispatch: emb_layers.1 of every residual block, which project
+//! The linear layers that read one vector per sample, in one dispatch: emb_layers.1 of every residual block, which project
 //! the embedding of the timestep (and class).
 //!
-//! They are as many as residual blocks, and each alone is too small to keep a device busy.
+//! There is one per residual block, and each alone is too small to keep a device busy.
 
 use super::conv2d::Conv2d;
 use super::dispatch::DispatchBuilder;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
 
-/// Elements at whose multiples a layer's result begins: bindings may begin at multiples of 256 bytes.
+/// Each layer's result begins at a multiple of this many elements: bindings begin at multiples of 256 bytes.
 const ALIGNMENT: usize = 64;
 
 /// Inputs: x `[N, 1, 1, K]`. Parameters: weight `[out, K]`, bias `[out]` of each layer in turn. The result holds each
@@ -35,10 +35,10 @@ pub struct EmbLayer {
 }
 
 impl EmbLayers {
-    /// Samples an invocation, at most: a weight that was read serves all of them.
+    /// Samples per invocation, at most: each weight is read once for all of them.
     pub const ROWS: usize = 8;
 
-    /// Whether a node is one that can be gathered: a plain linear layer of a vector a sample, in whole vec4s.
+    /// Whether a node is one that can be gathered: a plain linear layer of a vector per sample, in whole vec4s.
     pub fn takes(op: &Conv2d, input: Shape, output: Shape, params: usize) -> bool {
         let vectors = input.pixels() == 1 && input.c.is_multiple_of(4) && output.c.is_multiple_of(4);
         *op == Conv2d::linear() && vectors && params == 2
@@ -55,7 +55,7 @@ impl EmbLayers {
         self.channels.iter().map(layer).collect()
     }
 
-    /// Layers `from..to` as one step: their weights in one buffer, their biases in another.
+    /// Layers `from..to` as one dispatch: their weights in one packed buffer, their biases in another.
     fn lower_some(&self, lowering: &mut dyn Lowering, from: usize, to: usize) -> Result<()> {
         let x = lowering.input_shape(0);
         let (mut columns, mut place) = (Vec::new(), 0);
@@ -92,7 +92,7 @@ impl Operator for EmbLayers {
 
     fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
         let [x] = operands(inputs)?;
-        ensure(x.pixels() == 1 && x.c.is_multiple_of(4), || format!("{x} is no vector a sample"))?;
+        ensure(x.pixels() == 1 && x.c.is_multiple_of(4), || format!("{x} is not a vector per sample"))?;
         let fits = |(i, channels): (usize, &usize)| {
             let bias = params.get(2 * i + 1).is_some_and(|bias| **bias == [*channels]);
             bias && params[2 * i] == [*channels, x.c] && channels.is_multiple_of(4)
@@ -109,7 +109,7 @@ impl Operator for EmbLayers {
         let bytes: Vec<u64> = self.channels.iter().map(|channels| width * (x.c * channels) as u64).collect();
         let mut from = 0;
         while from < bytes.len() {
-            // A binding has a limit: where it is reached, another step begins.
+            // A binding has a limit: beyond it, another dispatch begins.
             let to = from + lowering.packable(&bytes[from..]);
             self.lower_some(lowering, from, to)?;
             from = to;

@@ -1,4 +1,4 @@
-//! What a convolution takes in of the ops around it: how its input is read, and what is added to its result.
+//! The parts of a fused convolution: how its input is read, and what is added to its result.
 
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::lowering::Lowering;
@@ -35,7 +35,7 @@ impl Prologue {
     /// The shape that the convolution sees.
     ///
     /// # Errors
-    /// Sources of different grids, an affine map of another size, halving an odd size.
+    /// Sources of different grids, an affine map of another size, 2x2 pooling of an odd size.
     pub fn shape(&self, inputs: &[Shape]) -> Result<Shape, String> {
         ensure(inputs.len() >= self.operands(), || format!("{} operands given", inputs.len()))?;
         let mut s = inputs[0];
@@ -107,7 +107,7 @@ impl Prologue {
 /// What is added to the result. Operands in order: the embedding, the residual.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Epilogue {
-    /// A vector a sample.
+    /// A vector per sample.
     pub embedding: bool,
     /// A tensor of the result's shape, after resampling where that is asked.
     pub residual: Option<Option<Resample>>,

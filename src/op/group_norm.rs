@@ -154,15 +154,15 @@ impl Operator for GroupNormAffine {
 
 /// The first part of every norm.
 pub(crate) struct Statistics {
-    /// `[sample][run][mean, m2][channel]`
+    /// `[sample][chunk][mean, m2][channel]`
     pub stats: ValueId,
-    /// Pixels a run.
+    /// Pixels per chunk.
     pub run: usize,
-    /// Runs a sample.
+    /// Chunks per sample.
     pub runs: usize,
 }
 
-/// Emits the statistics of the current node's first operand, or first two, over runs of pixels.
+/// Emits the statistics of the current node's first operand, or first two, over chunks of pixels.
 pub(crate) fn statistics(
     lowering: &mut dyn Lowering,
     channels: usize,
@@ -171,7 +171,7 @@ pub(crate) fn statistics(
 ) -> Result<Statistics> {
     let first = lowering.input_shape(0);
     let pixels = first.pixels();
-    // Short enough runs for parallelism, few enough for the fold.
+    // Chunks short enough for parallelism, few enough for the fold.
     let run = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
     let runs = pixels.div_ceil(run);
     let stats = lowering.temporary("stats", first.n * runs * 2 * channels);

@@ -1,4 +1,4 @@
-//! The seed of guidance: the gradient of sum_n log `softmax(logits_n)[label_n]` with respect to the logits.
+//! Where guidance begins: the gradient of sum_n log `softmax(logits_n)[label_n]` with respect to the logits.
 
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
 
-/// Invocations that share one sample.
+/// Invocations per sample.
 const WORKERS: usize = 64;
 
 /// Inputs: logits `[N, 1, 1, K]`, labels `[N, 1, 1, 1]` (u32 on the device). Result: onehot(label) - softmax(logits).

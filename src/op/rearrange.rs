@@ -1,4 +1,5 @@
-//! Two adjoints that only move values: a slice of channels (of concatenation), and zeros between pixels (of a stride).
+//! Two adjoints that only move values: a slice of channels (of concatenation), and dilation, zeros between pixels (of a
+//! stride).
 
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;

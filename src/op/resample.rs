@@ -6,9 +6,9 @@ use crate::tensor::{Shape, Tensor};
 /// 2x nearest upsampling or 2x2 average pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resample {
-    /// Each pixel becomes 2 x 2.
+    /// 2x nearest upsampling: each pixel becomes 2 x 2.
     Up,
-    /// Each 2 x 2 becomes its mean.
+    /// 2x2 average pooling: each 2 x 2 becomes its mean.
     Down,
 }
 

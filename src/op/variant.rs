@@ -21,18 +21,18 @@ pub enum Variant {
     Serial,
     /// A matrix product, implicit for kernels larger than 1.
     Gemm(GemmTile),
-    /// Blocks of 4 x 4 pixels an invocation, for few channels.
+    /// Blocks of 4 x 4 pixels per invocation, for few channels.
     Block,
     /// Winograd F(t x t, 3 x 3) around a matrix product.
     Winograd(usize, GemmTile),
-    /// Attention, several queries an invocation.
+    /// Attention, several queries per invocation.
     Attention(AttentionTile),
 }
 
 /// How attention is shared among invocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttentionTile {
-    /// Queries an invocation.
+    /// Queries per invocation.
     pub queries: usize,
     /// Keys and values are broadcast within subgroups of this size; 0: every invocation reads all of them.
     pub subgroup: usize,
@@ -48,7 +48,7 @@ impl AttentionTile {
         if let Variant::Attention(tile) = variant { tile } else { Self::GENERAL }
     }
 
-    /// Invocations a workgroup.
+    /// Invocations per workgroup.
     pub fn workers(&self) -> usize {
         if self.subgroup > 0 { self.subgroup } else { Self::WORKERS }
     }
@@ -65,9 +65,9 @@ impl AttentionTile {
 /// Register tile and workgroup of a matrix product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GemmTile {
-    /// Rows an invocation.
+    /// Rows per invocation.
     pub rows: usize,
-    /// Columns an invocation, in vec4s.
+    /// Columns per invocation, in vec4s.
     pub columns4: usize,
     /// Invocations along the columns; of cooperative matrices, subgroups.
     pub x: usize,
@@ -158,7 +158,7 @@ impl GemmTile {
         [n4.div_ceil(self.columns4 * self.x), m.div_ceil(self.rows * self.y), z]
     }
 
-    /// What a driver on the CPU takes for `m` rows and `n4` vec4 columns, in multiply-adds an inner vec4.
+    /// What a driver on the CPU takes for `m` rows and `n4` vec4 columns, in multiply-adds per inner vec4.
     fn cost(&self, m: usize, n4: usize) -> usize {
         let [x, y, _] = self.groups(m, n4, 1);
         x * y * self.x * self.y * (16 * self.rows * self.columns4 + READ * (self.reads() + 4 * self.columns4))

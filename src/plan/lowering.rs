@@ -100,7 +100,7 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Shares the current node's operations among its dispatches.
+    /// Divides the current node's operations among its dispatches.
     fn leave(&mut self) {
         let node = &self.graph.nodes[self.node];
         let flops = node.op.operator().flops(&self.input_shapes, node.shape);
@@ -194,7 +194,7 @@ impl Lowering for Recorder<'_> {
         if self.graph.outputs.iter().any(|(_, id)| id.0 == self.node) {
             return Err(self.misfit("a part of another tensor cannot be a result".into()));
         }
-        // Whoever needs the part needs the whole.
+        // The whole lives as long as the part.
         let pinned = std::mem::take(&mut self.recording.values[value.0].pinned);
         self.recording.values[whole.0].pinned |= pinned;
         let (offset, bytes) = (4 * first as u64, self.recording.values[value.0].bytes);

@@ -145,7 +145,7 @@ impl Plan {
         &self.lifetimes
     }
 
-    /// The slot of each value; of no meaning for a value that no dispatch touches.
+    /// The slot of each value; without meaning for a value that no dispatch uses.
     pub fn assignment(&self) -> &[usize] {
         &self.assignment
     }

@@ -1,9 +1,9 @@
-//! What of a plan the caller chooses.
+//! Options of a plan.
 
 use super::tuning::VariantOverrides;
 use crate::device::Precision;
 
-/// Choices that are not the device's.
+/// What the caller decides, not the device.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
     /// How weights are stored and multiplied.

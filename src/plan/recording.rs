@@ -1,4 +1,4 @@
-//! What lowering a graph leaves: dispatches and values, before slots are assigned.
+//! The result of lowering a graph: dispatches and values, before slots are assigned.
 
 use std::collections::HashMap;
 

@@ -93,7 +93,7 @@ impl TuningCache {
     }
 
     /// Adds another cache's variants, which replace those of equal keys. A cache that would grow beyond what
-    /// [`TuningCache::parse`] takes begins anew.
+    /// [`TuningCache::parse`] takes is emptied first.
     pub fn extend(&mut self, other: &Self) {
         if self.0.len() + other.0.len() > MAX_KEYS {
             self.0.clear();
@@ -121,7 +121,7 @@ impl TuningCache {
         self.0.is_empty()
     }
 
-    /// What a plan of `graph` takes from the table: the choices that are legal here and not the default.
+    /// What a plan of `graph` takes from it: the variants that are legal here and not the default.
     pub fn overrides(&self, graph: &Graph, caps: &Caps, precision: Precision) -> VariantOverrides {
         if self.is_empty() {
             return VariantOverrides::new();

@@ -38,7 +38,7 @@ impl Kernel {
         self
     }
 
-    /// Whether it needs subgroup operations: their kernels are told by a define.
+    /// Whether it needs subgroup operations: such kernels have a define for it.
     pub fn uses_subgroups(&self) -> bool {
         self.defines.get("SUBGROUP").is_some_and(|size| *size > 0)
     }
@@ -91,12 +91,13 @@ pub struct Shader {
     pub parameters: Vec<String>,
 }
 
-/// A number that changes with any kernel's text: what was measured or compiled by other kernels is of no use.
+/// A number that changes with any kernel's text: measurements and compiled code of other kernels do not apply.
 pub fn fingerprint() -> u64 {
     fnv1a(KERNELS.iter().chain(SHARED).flat_map(|(stem, text)| [stem.as_bytes(), text.as_bytes()]))
 }
 
-/// The 64-bit FNV-1a hash of `parts` in turn: it tells texts apart and finds damage, and withstands no attack.
+/// The 64-bit FNV-1a hash of `parts`, one after the other: it distinguishes texts and detects damage; it is not
+/// cryptographic.
 pub(crate) fn fnv1a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325, step)

@@ -23,7 +23,7 @@ pub struct Binding {
 /// How a shader uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Access {
-    /// `var<uniform>`: a step's parameters.
+    /// `var<uniform>`: a dispatch's parameters.
     Uniform,
     /// `var<storage, read>`
     Read,

@@ -22,7 +22,7 @@ use crate::tuner;
 pub struct Loader {
     gpu: std::sync::Arc<guided_diffusion::Gpu>,
     device: String,
-    choices: TuningCache,
+    tuning: TuningCache,
     request: LoadRequest,
     flags: Flags,
     model: Option<(String, Inferred, Precision)>,
@@ -40,8 +40,8 @@ impl Loader {
         let request: LoadRequest = request::parse(options).map_err(js)?;
         let flags = request.flags.as_deref().unwrap_or_default().parse().map_err(js)?;
         let device = engine.fingerprint();
-        let (gpu, choices) = (engine.gpu.clone(), tuner::read(table.as_deref(), &device));
-        Ok(Loader { gpu, device, choices, request, flags, model: None, classifier: None })
+        let (gpu, tuning) = (engine.gpu.clone(), tuner::read(table.as_deref(), &device));
+        Ok(Loader { gpu, device, tuning, request, flags, model: None, classifier: None })
     }
 
     /// The model, whose header is there.
@@ -82,7 +82,7 @@ impl Loader {
             batch: self.request.batch.unwrap_or(1),
             low_size: self.request.low_resolution.unwrap_or(0),
             plan: PlanOptions { precision, ..PlanOptions::default() },
-            choices: self.choices.clone(),
+            tuning: self.tuning.clone(),
             ..SessionOptions::default()
         };
         let (gpu, device) = (self.gpu.clone(), self.device.clone());

@@ -31,7 +31,7 @@ pub struct Tuner {
     config: ModelConfig,
     guide: Option<ModelConfig>,
     options: SessionOptions,
-    choices: Rc<RefCell<TuningCache>>,
+    tuning: Rc<RefCell<TuningCache>>,
     resolution: f64,
 }
 
@@ -46,8 +46,8 @@ impl Tuner {
         options: SessionOptions,
         table: Option<&str>,
     ) -> Self {
-        let choices = Rc::new(RefCell::new(read(table, &device)));
-        Self { gpu, device, config, guide, options, choices, resolution: resolution() }
+        let tuning = Rc::new(RefCell::new(read(table, &device)));
+        Self { gpu, device, config, guide, options, tuning, resolution: resolution() }
     }
 }
 
@@ -62,11 +62,11 @@ impl Tuner {
         let how = TuneOptions { budget: seconds, settle: false, most: Some(most), clock, resolution: self.resolution };
         let (gpu, config, guide, options) =
             (self.gpu.clone(), self.config.clone(), self.guide.clone(), self.options.clone());
-        let holder = self.choices.clone();
+        let holder = self.tuning.clone();
         future_to_promise(async move {
-            let mut choices = holder.borrow().clone();
-            let found = Session::tune(&gpu, &config, guide.as_ref(), &options, &mut choices, &how).await;
-            *holder.borrow_mut() = choices;
+            let mut tuning = holder.borrow().clone();
+            let found = Session::tune(&gpu, &config, guide.as_ref(), &options, &mut tuning, &how).await;
+            *holder.borrow_mut() = tuning;
             let TuneReport { tuned, left } = found.map_err(js)?;
             let changed = tuned.iter().filter(|tuned| tuned.chosen > 0).count();
             Ok(json!({ "measured": tuned.len(), "changed": changed, "left": left }).to_string().into())
@@ -75,11 +75,11 @@ impl Tuner {
 
     /// All that is known of this device, as JSON to keep.
     pub fn table(&self) -> String {
-        self.choices.borrow().to_json(&self.device)
+        self.tuning.borrow().to_json(&self.device)
     }
 }
 
-/// A table's choices; one of another device or a damaged one is as if it were not there.
+/// A tuning cache; one of another device or a damaged one is as if it were not there.
 pub fn read(table: Option<&str>, device: &str) -> TuningCache {
     table.and_then(|table| TuningCache::parse(table.as_bytes(), device).ok().flatten()).unwrap_or_default()
 }
