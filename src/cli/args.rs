@@ -42,9 +42,9 @@ Exit codes: 0 done, 1 failed, 2 impossible arguments, 130 stopped by Ctrl-C (fin
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Generate images
-    Sample(SampleArgs),
+    Sample(Box<SampleArgs>),
     /// Enlarge images with an upsampler
-    Upsample(UpsampleArgs),
+    Upsample(Box<UpsampleArgs>),
     /// Put the parts of a run (--shard) together
     Merge(MergeArgs),
     /// Turn a .pt file into a .safetensors file that carries its configuration
