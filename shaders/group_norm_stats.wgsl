@@ -6,7 +6,7 @@ struct Params {
     c4: u32,
     c4_first: u32,
     run: u32, // pixels a run
-    runs: u32, // a sample
+    runs: u32, // per sample
     samples: u32,
 }
 @auto var<uniform> p: Params;

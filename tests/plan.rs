@@ -196,7 +196,7 @@ fn the_deepest_networks_plan_within_a_small_stack() {
 }
 
 #[test]
-fn a_device_too_small_is_told_by_its_limit() {
+fn a_device_that_is_too_small_gives_an_error_with_its_limit() {
     let defaults = Caps::webgpu_defaults;
     let config = model_config(&small_cases("unet")[0]["config"]);
     let refused =

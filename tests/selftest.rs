@@ -1,4 +1,4 @@
-//! The check of kernels at start: silent on a sound driver, and where a kernel is wrong, another one is used and said so.
+//! The self-test: silent on a sound driver; where a kernel is wrong, another one is used, with a warning.
 //! Wrong kernels are made by wrong expectations, on devices of the test's own.
 
 mod common;
@@ -82,7 +82,7 @@ fn a_sound_driver_is_tested_once() {
 }
 
 #[test]
-fn a_wrong_kernel_is_replaced_and_said_so() {
+fn a_wrong_kernel_is_replaced_with_a_warning() {
     let gpu = open(&adapters()[0]);
     let mut sound = load(&gpu, true).unwrap();
     assert!(uses(&sound, "winograd_input", 4), "{}", sound.program().plan());

@@ -1,4 +1,4 @@
-//! Tuning: what is measured, how a table finds its way into plans, and what the files of one run mean to the next.
+//! Tuning: what is measured, how a tuning cache gets into plans, and what the files of one run mean to the next.
 
 mod common;
 
@@ -40,20 +40,20 @@ fn ticks() -> f64 {
     LOOKS.replace(LOOKS.get() + 1.0)
 }
 
-/// Every problem with its last variant: nothing that a default would choose.
+/// Every tuning key with its last variant, which no default is.
 fn last_variants(caps: &Caps) -> (TuningCache, VariantOverrides) {
     let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
     let (mut tuning, mut overrides) = (TuningCache::default(), VariantOverrides::new());
-    for problem in tunable(&graph, caps) {
-        let variant = *problem.variants.last().unwrap();
-        tuning.insert(Precision::F32, &problem.key, variant);
-        overrides.insert(problem.key, variant);
+    for tunable in tunable(&graph, caps) {
+        let variant = *tunable.variants.last().unwrap();
+        tuning.insert(Precision::F32, &tunable.key, variant);
+        overrides.insert(tunable.key, variant);
     }
     (tuning, overrides)
 }
 
 #[test]
-fn a_table_decides_and_what_it_does_not_know_is_the_default() {
+fn the_cache_decides_and_what_it_does_not_know_is_the_default() {
     let (caps, config) = (Caps::webgpu_defaults(), config());
     let plan = |options: &SessionOptions| Session::plan(&caps, &config, None, options).unwrap();
     let default = SessionOptions::default();
@@ -76,15 +76,15 @@ fn a_table_decides_and_what_it_does_not_know_is_the_default() {
         assert_eq!(kernels(&plan(&with)), kernels(&plan(&other)));
     }
 
-    // What a plan is told explicitly comes first.
+    // A plan's explicit overrides come first.
     let all = VariantOverrides::from([("*".into(), Variant::Naive)]);
-    let told = PlanOptions { overrides: all, ..PlanOptions::default() };
-    let with = SessionOptions { tuning, plan: told.clone(), ..default.clone() };
-    assert_eq!(kernels(&plan(&with)), kernels(&plan(&SessionOptions { plan: told, ..default })));
+    let explicit = PlanOptions { overrides: all, ..PlanOptions::default() };
+    let with = SessionOptions { tuning, plan: explicit.clone(), ..default.clone() };
+    assert_eq!(kernels(&plan(&with)), kernels(&plan(&SessionOptions { plan: explicit, ..default })));
 }
 
 #[test]
-fn a_table_is_read_as_a_strangers() {
+fn a_cache_is_untrusted_input() {
     let (tuning, _) = last_variants(&Caps::webgpu_defaults());
     let json = tuning.to_json("this device");
     assert_eq!(TuningCache::parse(json.as_bytes(), "this device"), Ok(Some(tuning)));
@@ -107,13 +107,13 @@ fn a_table_is_read_as_a_strangers() {
         assert!(TuningCache::parse(json.as_bytes(), "d").is_err(), "{}", &json[..60.min(json.len())]);
     }
 
-    // Variants that are unknown or not legal for the problem change nothing.
+    // Variants that are unknown or not legal for the key change nothing.
     let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
     let caps = Caps::webgpu_defaults();
     let strange: Vec<String> = tunable(&graph, &caps)
         .iter()
         .zip(["", "Winograd(9)", "\\u0000", "Only"].iter().cycle())
-        .map(|(problem, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", problem.key)))
+        .map(|(tunable, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", tunable.key)))
         .collect();
     let json = format!("{{\"device\":\"d\",\"choices\":{{{}}}}}", strange.join(","));
     let strange = TuningCache::parse(json.as_bytes(), "d").unwrap().unwrap();
@@ -121,11 +121,11 @@ fn a_table_is_read_as_a_strangers() {
 }
 
 #[test]
-fn every_problem_is_measured_once() {
+fn every_tuning_key_is_measured_once() {
     on_each(|gpu| {
         let (config, options) = (config(), SessionOptions::default());
         let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
-        let problems = tunable(&graph, gpu.caps()).len();
+        let keys = tunable(&graph, gpu.caps()).len();
         let mut tuning = TuningCache::default();
         let run = |tuning: &mut TuningCache, budget, settle| {
             let how = TuneOptions { budget, settle, clock: ticks, ..TuneOptions::default() };
@@ -133,9 +133,9 @@ fn every_problem_is_measured_once() {
         };
         let tune = |tuning: &mut TuningCache, budget| run(tuning, budget, true);
         let unsettled = run(&mut tuning, Some(0.0), false);
-        assert_eq!((unsettled.left, tuning.len()), (problems, 0), "what was measured before would be lost");
+        assert_eq!((unsettled.left, tuning.len()), (keys, 0), "what was measured before would be lost");
         let none = tune(&mut tuning, Some(0.0));
-        assert_eq!((none.tuned.len(), none.left, tuning.len()), (0, problems, problems));
+        assert_eq!((none.tuned.len(), none.left, tuning.len()), (0, keys, keys));
         let chosen = tuning.overrides(&graph, gpu.caps(), Precision::F32);
         assert_eq!(chosen, VariantOverrides::new(), "what the budget leaves keeps the default");
         let again = tune(&mut tuning, None);
@@ -143,7 +143,7 @@ fn every_problem_is_measured_once() {
 
         let mut tuning = TuningCache::default();
         let all = tune(&mut tuning, None);
-        assert_eq!((all.tuned.len(), all.left, tuning.len()), (problems, 0, problems));
+        assert_eq!((all.tuned.len(), all.left, tuning.len()), (keys, 0, keys));
         for tuned in &all.tuned {
             assert!(tuned.chosen == 0 && tuned.count > 0, "equal times keep the default: {tuned:?}");
             assert!(tuned.seconds.len() > 1 && tuned.seconds.iter().all(|(_, s)| s.is_finite()), "all run: {tuned:?}");
@@ -152,7 +152,7 @@ fn every_problem_is_measured_once() {
         let mut slowly = TuningCache::default();
         let how = TuneOptions { budget: None, settle: false, most: Some(2), clock: ticks, resolution: 1.0 / 20.0 };
         let mut step = || block_on(Session::tune(gpu, &config, None, &options, &mut slowly, &how)).unwrap();
-        assert_eq!((step().tuned.len(), step().left), (2, problems - 4));
+        assert_eq!((step().tuned.len(), step().left), (2, keys - 4));
         while !step().tuned.is_empty() {}
         assert_eq!(slowly, tuning);
         // A session by the table passes its own check.
@@ -178,7 +178,7 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     assert_eq!(cache.tuning(&gpu).unwrap(), tuning);
     // More is added to what is there.
     let mut more = TuningCache::default();
-    more.insert(Precision::F16Weights, "another problem", Variant::Naive);
+    more.insert(Precision::F16Weights, "another key", Variant::Naive);
     cache.store_tuning(&gpu, &more).unwrap();
     assert_eq!(cache.tuning(&gpu).unwrap().len(), tuning.len() + 1);
 

@@ -1,7 +1,7 @@
 //! What the device reports: of a group of calls, apart from all other work, and of whatever else goes wrong. Every
 //! allocation and every pipeline is made under such a watch, so that what fails is an error with its name.
 //!
-//! In a browser this speaks to the browser's own device: wgpu has no place for errors that the browser calls internal, as
+//! In a browser this speaks to the browser's own device: wgpu has no place for errors that the browser calls internal,
 //! such as a crash of the driver's compiler, and panics at them.
 
 use std::fmt;

@@ -36,7 +36,7 @@ pub fn unet_config(config: &Value) -> UNetConfig {
     }
 }
 
-/// A whole model configuration around a case's network: role and learned sigma told by the channels.
+/// A whole model configuration around a case's network: role and learned sigma as the channels show them.
 pub fn model_config(config: &Value) -> ModelConfig {
     let unet = unet_config(config);
     let role = match (&unet.pool, unet.in_channels) {
