@@ -1,6 +1,6 @@
-//! What the rest needs to know of a device, as plain data: its limits, and the precision of the work on it.
+//! A device as plain data: its limits, and the precision of the work on it.
 
-/// What a plan needs to know of a device.
+/// Limits and abilities of a device, as far as plans depend on them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
     /// The adapter's name, for messages.
@@ -11,7 +11,7 @@ pub struct Caps {
     pub max_binding_size: u64,
     /// Workgroups per dimension of a dispatch.
     pub max_workgroups: u32,
-    /// Storage buffers a kernel may bind.
+    /// Storage buffers that a kernel may bind.
     pub max_storage_buffers: u32,
     /// Kernels may compute in float16.
     pub shader_f16: bool,
@@ -20,8 +20,8 @@ pub struct Caps {
     /// Rows and columns of the cooperative matrices (float16 factors, float32 sums) that kernels may multiply: tensor cores.
     /// Subgroups then have 32 invocations.
     pub cooperative: Option<usize>,
-    /// The driver computes on the CPU. Such ones read memory value by value, and want as much arithmetic as registers
-    /// allow for each value; a GPU wants many invocations.
+    /// The driver computes on the CPU. Such drivers read memory value by value, so that kernels with much arithmetic per
+    /// value are fastest; GPUs need many invocations.
     pub software: bool,
 }
 
@@ -41,7 +41,7 @@ impl Caps {
         }
     }
 
-    /// What of it kernels may use at a precision: tensor cores at float16 arithmetic alone.
+    /// The same, limited to what kernels may use at a precision: tensor cores only at float16 arithmetic.
     #[must_use]
     pub fn at(&self, precision: Precision) -> Self {
         let f16 = precision == Precision::F16 && self.shader_f16;

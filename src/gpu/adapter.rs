@@ -1,4 +1,4 @@
-//! Finding an adapter, opening its device, and noticing when either fails.
+//! Adapters, the open device, and the errors that it reports.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ pub enum AdapterChoice {
     /// The fastest: discrete before integrated before software.
     #[default]
     Default,
-    /// The most frugal: integrated before others.
+    /// Of the lowest power: integrated before others.
     LowPower,
     /// The first whose name, driver or backend contains this, ignoring case; or its number in [`Gpu::adapters`].
     Named(String),
@@ -29,7 +29,7 @@ pub enum AdapterChoice {
 /// How a device is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenOptions {
-    /// Shaders are compiled with bounds checks natively too, which tests ask for; browsers always do.
+    /// Shaders are compiled with bounds checks natively too, for tests; browsers always check.
     pub checked: bool,
     /// The device has subgroups though wgpu does not report them: it has no name yet for the browsers' feature, so that
     /// there the caller requests `subgroups` when it makes the device.
@@ -105,7 +105,7 @@ impl Gpu {
     /// As [`Gpu::open`], with options.
     ///
     /// # Errors
-    /// As [`Gpu::open`]; [`Error::Feature`] where an option asks for what the adapter lacks.
+    /// As [`Gpu::open`]; [`Error::Feature`] where an option asks for a feature that the adapter lacks.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(clippy::arc_with_non_send_sync, reason = "a browser's device stays on its thread; natively it travels")
@@ -151,7 +151,7 @@ impl Gpu {
         Ok(Arc::new(Self { device, queue, pipelines, self_test, staging, caps, summary, failure, waiting }))
     }
 
-    /// What plans need to know.
+    /// Its limits, for plans.
     pub fn caps(&self) -> &Caps {
         &self.caps
     }
@@ -161,11 +161,11 @@ impl Gpu {
         &self.summary
     }
 
-    /// What a measurement or a compiled kernel holds for: the device, its driver, this version and its kernels. One line.
+    /// What measurements and compiled kernels are valid for: the device, its driver, this version and its kernels. One line.
     pub fn fingerprint(&self) -> String {
         let AdapterSummary { name, backend, driver, vendor, device, .. } = &self.summary;
         let (version, kernels) = (env!("CARGO_PKG_VERSION"), crate::shader::fingerprint());
-        // With more kernels to choose from, other measurements.
+        // More kernels are legal with them.
         let cores = if self.caps.cooperative.is_some() { "; tensor cores" } else { "" };
         let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}{cores}");
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -195,7 +195,7 @@ impl Gpu {
         self.pipelines.len()
     }
 
-    /// Ends the device, as a driver reset would: whatever uses it fails with [`Error::DeviceLost`].
+    /// Destroys the device, as a driver reset would: all that uses it fails with [`Error::DeviceLost`].
     pub fn destroy(&self) {
         // wgpu reports it at a later poll, and until then errors that follow from it.
         *lock(&self.failure) = Some(Failure::Lost("it was destroyed".into()));

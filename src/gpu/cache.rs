@@ -1,8 +1,8 @@
 //! What one process learns of a device, kept in a folder for the next: the tuning cache, and the driver's
 //! compiled code.
 //!
-//! A file names the device, the driver and the kernels that it holds for; for others it is as if it were not there. Files
-//! appear whole or not at all, and a broken one is an error that costs no more than the time it would have saved.
+//! A file names the device, the driver and the kernels that it is valid for, and is ignored for others. Files are written
+//! atomically; without one, or with a broken one, only time is lost.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -52,14 +52,14 @@ impl Cache {
     /// # Errors
     /// A file that cannot be written.
     pub fn store_tuning(&self, gpu: &Gpu, tuning: &TuningCache) -> Result<()> {
-        // Another process may have stored its own meanwhile; a file that cannot be read is replaced.
+        // Another process may have stored its own meanwhile; an unreadable file is replaced.
         let mut all = self.tuning(gpu).unwrap_or_default();
         all.extend(tuning);
         self.write(&self.path(gpu, "json"), &[all.to_json(&gpu.fingerprint()).as_bytes()])
     }
 
-    /// Lets the driver take up the code that it compiled in an earlier process. To be called before anything is compiled;
-    /// without effect where the driver has no such store.
+    /// Gives the driver the code that it compiled in an earlier process. Call it before anything is compiled; it has no effect
+    /// where the driver has no such store.
     ///
     /// # Errors
     /// A file that cannot be read or is damaged; the driver then starts with an empty store.
@@ -82,7 +82,7 @@ impl Cache {
         stored.map(|_| ())
     }
 
-    /// Keeps what the driver has compiled so far.
+    /// Stores what the driver has compiled so far.
     ///
     /// # Errors
     /// A file that cannot be written.

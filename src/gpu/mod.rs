@@ -1,4 +1,4 @@
-//! The only part that speaks to wgpu: adapters, pipelines, buffers, and the replay of a plan.
+//! The only part that uses wgpu: adapters, pipelines, buffers, and the execution of plans.
 
 pub mod adapter;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,7 +1,6 @@
 //! Compiles kernels, once each, under an error scope, so that a refused shader is an error with the kernel's name.
 //!
-//! Many at once where that is possible: natively on all cores, and a browser is asked for all before the first answer is
-//! awaited.
+//! Many at once: natively on all cores; in a browser all are requested before the first is awaited.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,7 +10,7 @@ use super::signal::lock;
 use crate::error::{Error, Result};
 use crate::shader::{Access, Kernel};
 
-/// What WGSL asks of a shader that uses subgroup operations, and naga does not take yet.
+/// WGSL's directive for subgroup operations, which naga does not accept yet.
 const ENABLE_SUBGROUPS: &str = if cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };
 
 /// A compiled kernel.

@@ -62,7 +62,7 @@ impl Program {
     }
 }
 
-/// The median; 0 of nothing.
+/// The median; 0 where there are no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

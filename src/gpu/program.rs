@@ -22,7 +22,7 @@ const MOST_TIMES: usize = 256;
 /// Submissions that may wait for the device.
 const IN_FLIGHT: usize = 3;
 
-/// Steps of one segment that are submitted together.
+/// Dispatches of one segment that are submitted together.
 #[derive(Debug)]
 struct Submission {
     segment: Segment,
@@ -67,7 +67,7 @@ impl Program {
             gpu.queue.write_buffer(&parameters, 0, &plan.parameters);
             (slots, constants, parameters)
         });
-        // Made before anything can fail, so that the buffers are freed with it.
+        // Made before anything can fail, so that its `drop` frees the buffers.
         let program = Self {
             gpu: gpu.clone(),
             weights: plan.weights.iter().map(|_| None).collect(),
@@ -119,7 +119,7 @@ impl Program {
                 self.gpu.queue.submit([]);
                 (buffer, packed)
             });
-            // Kept before anything can fail, so that it is freed with the program.
+            // Kept before anything can fail, so that the program's `drop` frees it.
             self.weights[i] = Some(buffer);
             let refused = pending.error().await;
             packed?;
@@ -231,7 +231,7 @@ impl Program {
         Ok(())
     }
 
-    /// Submits a segment; waits only where too many submissions are in flight.
+    /// Submits a segment; waits only if too many submissions are in flight.
     ///
     /// # Errors
     /// A lost device.
@@ -245,14 +245,14 @@ impl Program {
         Ok(())
     }
 
-    /// Records a segment's commands and drops them: what a run costs the host before the driver has its part.
+    /// Records a segment's commands and drops them, to time the host's part of a submission.
     pub fn record_only(&self, segment: Segment) {
         for submission in self.submissions.iter().filter(|s| s.segment == segment) {
             drop(self.record(submission.steps.iter().copied()));
         }
     }
 
-    /// Runs a plan of the network's segment alone up to `times` times in one submission, as often as that may hold, and
+    /// Runs a plan of the network's segment alone up to `times` times in one submission, as many as a submission may hold, and
     /// returns how often: for timings, in which submitting is noise.
     pub(crate) async fn run_times(&mut self, times: usize) -> Result<usize> {
         let most = usize::try_from(SUBMISSION_FLOPS / self.plan.flops().max(1)).unwrap_or(usize::MAX);
@@ -332,7 +332,7 @@ impl Drop for Program {
     }
 }
 
-/// A slot's label, which an error about it shows: the first node that is computed into it.
+/// A slot's label, for the driver's errors: the first node that is computed into it.
 fn slot_label(plan: &Plan, slot: usize) -> String {
     let writes = |(buffer, access): &(Buffer, Access)| *buffer == Buffer::Slot(slot) && *access == Access::ReadWrite;
     match plan.dispatches.iter().find(|step| step.buffers.iter().any(writes)) {
@@ -341,7 +341,7 @@ fn slot_label(plan: &Plan, slot: usize) -> String {
     }
 }
 
-/// The plan's steps by segment, in pieces that no watchdog ends.
+/// The plan's dispatches by segment, in submissions short enough for drivers' watchdogs.
 fn submissions(plan: &Plan) -> Vec<Submission> {
     let mut all: Vec<Submission> = Vec::new();
     let mut flops = HashMap::new();

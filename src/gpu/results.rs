@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use crate::op::Variant;
 
-/// Whether a kernel's expected result is to be falsified, by the op's name and the variant: tests make kernels seem wrong.
+/// Whether a kernel's expected result is falsified, by the op's name and the variant, so that tests can make kernels fail.
 pub type Fault = fn(&str, Variant) -> bool;
 
 /// A device's self-test results.

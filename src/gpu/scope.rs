@@ -1,8 +1,8 @@
-//! What the device reports: of a group of calls, apart from all other work, and of whatever else goes wrong. Every
-//! allocation and every pipeline is made under such a watch, so that what fails is an error with its name.
+//! Errors that the device reports: those of a group of calls, and all others. Every allocation and every pipeline is made
+//! under such an error scope, so that a failure is an error with its name.
 //!
-//! In a browser this speaks to the browser's own device: wgpu has no place for errors that the browser calls internal,
-//! such as a crash of the driver's compiler, and panics at them.
+//! In a browser this uses the browser's own device: wgpu panics at errors that WebGPU calls internal, such as a crash of the
+//! driver's compiler.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ pub(crate) struct Caught {
 }
 
 impl Caught {
-    /// The error of an allocation: of `what`, with what may fit where memory was too small.
+    /// The error of an allocation: of `what`, with advice for the case that memory was exhausted.
     pub(crate) fn refusal(&self, what: &str, advice: &str) -> Error {
         match self.exhausted {
             true => Error::OutOfMemory(format!("{what}: {}; {advice}", self.reason)),
@@ -28,7 +28,7 @@ impl Caught {
     }
 }
 
-/// The errors of watched calls, which the device reports later.
+/// The errors of calls in a scope, which the device reports later.
 pub(crate) struct Pending(platform::Pending);
 
 impl Pending {
@@ -45,13 +45,13 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Does `work` and catches all errors of its calls.
+/// Does `work` in an error scope for all errors of its calls.
 pub(crate) fn watch<R>(device: &wgpu::Device, work: impl FnOnce() -> R) -> (R, Pending) {
     let (result, pending) = platform::watch(device, work);
     (result, Pending(pending))
 }
 
-/// Calls `handler` with errors of calls that were not watched.
+/// Calls `handler` with errors outside every scope.
 pub(crate) use platform::on_uncaught;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -62,7 +62,7 @@ mod platform {
 
     pub(super) type Pending = Pin<Box<dyn Future<Output = Option<Caught>> + Send>>;
 
-    /// The last one is asked first.
+    /// Scopes are popped in reverse order.
     const FILTERS: [wgpu::ErrorFilter; 3] =
         [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
 
@@ -104,7 +104,7 @@ mod platform {
     /// A browser's device stays on its thread.
     pub(super) type Pending = Pin<Box<dyn Future<Output = Option<Caught>>>>;
 
-    /// The last one is asked first.
+    /// Scopes are popped in reverse order.
     const FILTERS: [&str; 3] = ["validation", "internal", MEMORY];
     const MEMORY: &str = "out-of-memory";
 
@@ -117,7 +117,7 @@ mod platform {
             FILTERS.into_iter().rev().map(|filter| (filter, call(device, "popErrorScope", &[]))).collect();
         let pending = async move {
             for (filter, answer) in caught {
-                // A device that is lost has no answer; that is noticed elsewhere.
+                // A lost device gives no answer; `Gpu::check` reports it.
                 let answer = match answer.and_then(|answer| answer.dyn_into::<Promise>().ok()) {
                     Some(promise) => JsFuture::from(promise).await.ok(),
                     None => None,

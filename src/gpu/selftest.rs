@@ -1,7 +1,7 @@
-//! A small numerical check of every kernel that a plan would use, on the device at hand, before the plan is trusted.
+//! A numerical check of every kernel that a plan would use, on the device, before the plan is used.
 //!
-//! A driver that miscompiles one kernel yields wrong images without an error. So each kind of node is computed once, tiny,
-//! by the same kernels, and compared with the host; where it differs, the next legal variant is tried and the change
+//! A driver that miscompiles one kernel yields wrong images without an error. So each kind of node is computed once, with small
+//! sizes, by the same kernels, and compared with the host; where it differs, the next legal variant is tried and the change
 //! reported. Results are kept with the device: a second session tests nothing again.
 
 use std::collections::HashSet;
@@ -20,13 +20,13 @@ use crate::plan::tuning::{self, VariantOverrides};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::Shape;
 
-/// Relative L2 error above which a kernel is wrong. Right ones stay under 1e-5 on every driver that was tried; a driver
-/// may be less exact, while wrong ones miss by far more.
+/// Relative L2 error above which a kernel is wrong. Correct ones stay under 1e-5 on lavapipe and SwiftShader; other
+/// drivers may be less exact, and wrong kernels are off by far more.
 const WRONG: f64 = 1e-3;
-/// The same at float16 arithmetic, whose right kernels stay under 3e-3.
+/// The same at float16 arithmetic, whose correct kernels stay under 3e-3.
 const WRONG_F16: f64 = 1e-2;
 
-/// What the check found.
+/// The result for a graph.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The variants to plan with: the given ones, except those that failed.
@@ -48,7 +48,7 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| graph.shape(*id)).collect();
         let params: Vec<&[usize]> = node.params.iter().map(|id| graph.params[id.0].shape.as_slice()).collect();
         let Some(probe) = node.op.probe(&shapes, &params, node.shape) else { continue };
-        // A device on which no variant is legal gets its error from the plan.
+        // Where no variant is legal, the plan gives the error.
         let Some(first) = tuning::choose(node, &shapes, caps, &options.overrides) else { continue };
         let key = tuning::key(node, &shapes);
         if !seen.insert(key.clone()) {

@@ -1,4 +1,4 @@
-//! Rewrites chains of primitive ops into the fused forms that lower to kernels.
+//! Rewrites chains of primitive ops into fused ones, which save passes over memory and compute the same values.
 //!
 //! | chain | becomes |
 //! |---|---|
@@ -47,7 +47,7 @@ pub fn fuse(graph: &Graph) -> Result<Graph> {
 
 /// Why a node was not emitted.
 enum Stop {
-    /// This one must be before it.
+    /// This node must be emitted first.
     Needs(TensorId),
     Failed(Error),
 }
@@ -82,8 +82,8 @@ impl<'a> Fuser<'a> {
         self.uses[id.0] == 1
     }
 
-    /// Emits `id` and what it reads, once. Networks are deep and stacks are not: a node that lacks one it reads is tried
-    /// again after that.
+    /// Emits `id` and what it reads, once. Not recursive, since networks may be deeper than the stack allows: a node that
+    /// reads one not yet emitted is tried again after that.
     fn emit(&mut self, id: TensorId) -> Result<TensorId> {
         let mut pending = vec![id];
         while let Some(&next) = pending.last() {
@@ -104,8 +104,8 @@ impl<'a> Fuser<'a> {
         self.map[id.0].ok_or(Stop::Needs(id))
     }
 
-    /// Emits `id`, where all is there that it reads. Before that is certain, nothing is done that a second attempt would
-    /// repeat.
+    /// Emits `id` if all that it reads was emitted. Until that is certain, nothing is appended, since a second attempt would
+    /// append it again.
     fn attempt(&mut self, id: TensorId) -> Result<TensorId, Stop> {
         if let Some(done) = self.map[id.0] {
             return Ok(done);
@@ -161,7 +161,8 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Walks up from `id`, which is always absorbed where `whole`, and collects a prologue.
+    /// Follows the chain that ends in `id` towards its inputs, and collects a prologue; `id` itself is always absorbed where
+    /// `whole`.
     fn chain(&mut self, id: TensorId, whole: bool) -> Result<Chain, Stop> {
         let mut prologue = Prologue::default();
         let mut at = id;
@@ -234,23 +235,23 @@ impl<'a> Fuser<'a> {
         Ok(self.push(node, fused, &inputs)?)
     }
 
-    /// The gradient of a norm absorbs that of the SiLU behind it.
+    /// The gradient of a norm absorbs that of the SiLU that follows the norm.
     fn norm_gradient(&mut self, node: &Node, grad: &GroupNormGrad) -> Result<TensorId, Stop> {
         let mut fused = grad.clone();
         let mut inputs = node.inputs.clone();
-        let behind = self.node(inputs[1]);
-        if behind.op == Op::Unary(Unary { adjoint: true, ..Unary::SILU })
+        let following = self.node(inputs[1]);
+        if following.op == Op::Unary(Unary { adjoint: true, ..Unary::SILU })
             && self.single(inputs[1])
-            && self.recomputes(behind.inputs[0], node)
+            && self.recomputes(following.inputs[0], node)
         {
             fused.silu = true;
-            inputs[1] = behind.inputs[1];
+            inputs[1] = following.inputs[1];
         }
         let inputs = inputs.into_iter().map(|input| self.emitted(input)).collect::<Result<Vec<_>, Stop>>()?;
         Ok(self.push(node, fused, &inputs)?)
     }
 
-    /// Whether `z` is the norm whose gradient `grad` is: what that recomputes.
+    /// Whether `z` is the norm whose gradient `grad` is, which recomputes it.
     fn recomputes(&self, z: TensorId, grad: &Node) -> bool {
         let norm = self.node(z);
         matches!(norm.op, Op::GroupNorm(_))

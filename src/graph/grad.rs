@@ -1,4 +1,4 @@
-//! Reverse mode with respect to an input: guidance needs d log p(y | x_t) / d x_t, and no weight's gradient ever exists.
+//! Reverse mode with respect to an input: guidance needs d log p(y | x_t) / d x_t, and no gradient of weights.
 //!
 //! Walks the list backwards, skips nodes off the path, and appends ordinary nodes, so that fusion, planner and
 //! session treat backward and forward alike. The rules of all ops are one table here, in terms of other ops.

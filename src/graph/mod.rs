@@ -20,7 +20,8 @@ pub struct TensorId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub usize);
 
-/// A part of a graph that runs on its own. Parts run in this order; values that cross from one to another persist.
+/// A part of a graph that is submitted on its own. Segments run in this order; values that cross from one to another are
+/// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
     /// Draws the noise of a step.
@@ -68,7 +69,7 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Parameters in order of first use.
     pub params: Vec<Param>,
-    /// Named results, kept until the next run.
+    /// Named results, kept until the next submission of their segment.
     pub outputs: Vec<(String, TensorId)>,
     segment: Segment,
     param_ids: HashMap<String, ParamId>,

@@ -1,4 +1,4 @@
-//! Evaluates a graph on the CPU, op by op, plainly. For tests and the start-up self-test; never for speed.
+//! Evaluates a graph on the CPU, op by op, in plain loops: slow, for tests and the self-test alone.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param};

@@ -1,4 +1,4 @@
-//! What UNet and classifier are made of: residual blocks, attention blocks, resampling, embeddings.
+//! The blocks of UNet and classifier: residual blocks, attention blocks, resampling, embeddings.
 
 use crate::config::UNetConfig;
 use crate::error::Result;

@@ -84,7 +84,7 @@ fn means(graph: &mut Graph, name: &str, outputs: &[TensorId]) -> Result<TensorId
     joined.ok_or_else(|| Error::Config("the classifier has no blocks".into()))
 }
 
-/// CLIP's attention pooling: the mean token attends, and its output is the result. Its qkv is in the new order.
+/// CLIP's attention pooling: the query of the mean token, and its output is the result. Its qkv is in the new order.
 fn attention_pool(graph: &mut Graph, config: &UNetConfig, name: &str, x: TensorId) -> Result<TensorId> {
     let shape = graph.shape(x);
     let positions = graph.param(format!("{name}.positional_embedding"), &[shape.c, shape.pixels() + 1]);

@@ -27,7 +27,7 @@ impl Prologue {
         1 + self.two_sources as usize + self.affine as usize
     }
 
-    /// Nothing but reading one tensor.
+    /// It only reads one tensor.
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -53,7 +53,7 @@ impl Prologue {
         Resample::apply(self.resample, s)
     }
 
-    /// The plain meaning.
+    /// The result on the CPU.
     pub fn reference(&self, inputs: &[&Tensor]) -> Tensor {
         let x = inputs[0];
         let (first, mut shape) = (x.shape.c, x.shape);
@@ -109,6 +109,6 @@ impl Prologue {
 pub struct Epilogue {
     /// A vector per sample.
     pub embedding: bool,
-    /// A tensor of the result's shape, after resampling where that is asked.
+    /// A tensor that has the result's shape, after resampling where one is given.
     pub residual: Option<Option<Resample>>,
 }

@@ -1,4 +1,4 @@
-//! Group normalization (Wu & He 2018), 32 groups, as the network writes it and as its fused affine map.
+//! Group normalization (Wu & He 2018), 32 groups, as an op of the model files and as its fused affine map.
 
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::Prologue;

@@ -45,8 +45,7 @@ pub trait Lowering {
     /// Its shape.
     fn output_shape(&self) -> Shape;
 
-    /// The node's result overwrites operand `i` (which the sampler's own state alone may do: no other op reads it
-    /// after this node).
+    /// The node's result overwrites operand `i`. Only for the sampler's own state, which no other op reads after this node.
     fn in_place(&mut self, i: usize);
 
     /// The node's result is a part of operand `i`, from element `first` on, a multiple of 64: there is nothing to compute.
@@ -76,8 +75,8 @@ pub trait Lowering {
     /// How many parameters of so many `bytes`, at least one, fit a packed weight buffer.
     fn packable(&self, bytes: &[u64]) -> usize;
 
-    /// Parameter `i` in a float32 layout that is larger than the parameter, while the budget for that lasts. Float16
-    /// weights are asked for to save memory, and lose digits when they are transformed before they are rounded.
+    /// Parameter `i` in a float32 layout that is larger than the parameter, if the budget for such layouts allows it. Never for
+    /// float16 weights: they are meant to save memory, and rounding transformed weights would lose digits.
     fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource>;
 
     /// A table computed on the host.
@@ -95,6 +94,6 @@ pub trait Lowering {
     /// [`Error::Shader`] where names do not match the shader's, [`Error::Limit`] for a grid that is too large.
     fn emit(&mut self, dispatch: DispatchBuilder) -> Result<()>;
 
-    /// The node cannot be lowered as it is.
+    /// The error of a node that cannot be lowered.
     fn misfit(&self, reason: String) -> Error;
 }

@@ -1,4 +1,5 @@
-//! A convolution's input in one pass: concatenation, GroupNorm's affine map, SiLU, resampling; and `Resample` itself.
+//! Concatenation, GroupNorm's affine map, SiLU and resampling in one pass, where no convolution applies them; and the op
+//! `Resample`.
 
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::Prologue;

@@ -1,4 +1,4 @@
-//! What every op knows about itself; the trait that each file of this folder implements.
+//! The trait that every op implements.
 
 use super::lowering::Lowering;
 use super::probe::Probe;
@@ -7,7 +7,7 @@ use crate::device::Caps;
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 
-/// What every op knows about itself.
+/// An operation's shape rule, kernels, CPU reference and probe.
 pub trait Operator {
     /// Its name in listings.
     fn name(&self) -> &'static str;
@@ -29,7 +29,7 @@ pub trait Operator {
     /// A limit of the device that is too small.
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()>;
 
-    /// The plain meaning, on the CPU.
+    /// The result on the CPU, in plain loops.
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor;
 
     /// A small problem that runs the same kernels as a node of these shapes; `None` where there is nothing to compute.

@@ -1,5 +1,5 @@
-//! Small problems by which the self-test checks a device's kernels: beside each op, `probe` gives one that runs the same
-//! kernels as a node of a real network and takes no time.
+//! Small problems by which the self-test checks a device's kernels: each op's `probe` gives one that runs the same kernels
+//! as a node of a real network, with few elements.
 
 use crate::tensor::Shape;
 

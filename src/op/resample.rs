@@ -39,7 +39,7 @@ impl Resample {
         }
     }
 
-    /// The plain meaning.
+    /// The result on the CPU.
     pub fn reference(resample: Option<Self>, x: &Tensor) -> Tensor {
         let s = x.shape;
         match resample {

@@ -12,7 +12,7 @@ use crate::op::dispatch::{Resource, ValueId};
 use crate::shader::Access;
 
 impl Plan {
-    /// Plans a fused graph.
+    /// Plans a graph, usually a fused one.
     ///
     /// # Errors
     /// [`Error::Limit`] where the device is too small, [`Error::Feature`] where it cannot compute in that precision.

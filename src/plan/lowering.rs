@@ -20,12 +20,12 @@ use crate::tensor::Shape;
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
-/// Budgets for transformed weights, which replace the stored ones and have four times their size: of a GPU, and where the
-/// device's memory is the host's.
+/// Bytes that transformed weights may take, which replace the stored ones and are four times as large: on a GPU, and where
+/// the device's memory is the host's.
 const BUDGET: u64 = 256 << 20;
 const HOST_BUDGET: u64 = 2 << 30;
 
-/// The dispatches, activations and weights of a fused graph.
+/// The dispatches, activations and weights of a graph.
 ///
 /// # Errors
 /// [`Error::Limit`] where the device is too small; no variant of a node is legal on it.

@@ -76,7 +76,7 @@ pub struct Port {
     pub shape: Shape,
 }
 
-/// A planned graph.
+/// A graph made concrete for a device.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Dispatches in order.

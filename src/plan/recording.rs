@@ -11,7 +11,7 @@ use crate::tensor::Shape;
 /// An activation: a node's result or a temporary.
 #[derive(Debug, Clone)]
 pub struct Value {
-    /// The node, and what of it.
+    /// The node, or the node and the temporary's name.
     pub label: String,
     /// Its size.
     pub bytes: u64,

@@ -49,7 +49,7 @@ impl fmt::Display for Plan {
 }
 
 impl Dispatch {
-    /// The slots it uses so.
+    /// The slots that it binds with this access.
     fn slots(&self, wanted: Access) -> impl Iterator<Item = usize> {
         self.buffers.iter().filter_map(move |(buffer, access)| match buffer {
             Buffer::Slot(slot) | Buffer::Part { slot, .. } if *access == wanted => Some(*slot),

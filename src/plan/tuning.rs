@@ -88,7 +88,7 @@ impl TuningCache {
 
     /// The tuning cache as JSON, for `device`.
     pub fn to_json(&self, device: &str) -> String {
-        // Strings alone, which always have a JSON form.
+        // A map of strings always has a JSON form.
         serde_json::to_string_pretty(&File { device: device.into(), choices: self.0.clone() }).unwrap_or_default()
     }
 
@@ -135,7 +135,7 @@ impl TuningCache {
     }
 }
 
-/// The graph's problems that have more than one answer, those with the most work first.
+/// The graph's tuning keys with more than one legal variant, those with the most work first.
 pub fn tunable<'g>(graph: &'g Graph, caps: &Caps) -> Vec<Tunable<'g>> {
     let mut found: BTreeMap<TuningKey, (u64, Tunable<'g>)> = BTreeMap::new();
     for node in &graph.nodes {

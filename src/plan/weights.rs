@@ -57,11 +57,11 @@ impl WeightSpec {
         if self.transposed() { (inner, out) } else { (out, inner) }
     }
 
-    /// The device's bytes from the checkpoint's elements, in pieces in order, so that memory holds one layout of a large
-    /// tensor and little of the other: `write` is called with each piece and its offset.
+    /// The device's bytes from the checkpoint's elements, in pieces in order, so that memory holds a large tensor in one
+    /// layout and only a piece of it in the other: `write` is called with each piece and its offset.
     ///
     /// # Errors
-    /// [`Error::Options`] for an element that float16 cannot hold, where it shall.
+    /// [`Error::Options`] for an element that is too large for float16, where weights are stored so.
     pub fn pack(&self, data: &[f32], mut write: impl FnMut(u64, &[u8])) -> Result<()> {
         let mut offset = 0;
         let mut result = |piece: &[f32]| {
@@ -71,7 +71,7 @@ impl WeightSpec {
                 offset += bytes.len() as u64;
                 return Ok(());
             }
-            // By slices, for which the crate has the processor's own instructions.
+            // Whole slices, for which the crate uses the processor's own instructions.
             let mut halves = vec![f16::ZERO; piece.len()];
             halves.convert_from_f32_slice(piece);
             if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
@@ -136,7 +136,7 @@ impl WeightSpec {
     }
 }
 
-/// Visits every pair, in tiles: reads and writes go across each other, and a tile of either stays in the cache.
+/// Visits every pair, in tiles, as a transpose is blocked: a tile of what is read and of what is written stays in the cache.
 fn tiled(outs: usize, inners: usize, mut visit: impl FnMut(usize, usize)) {
     const SIDE: usize = 16;
     for out in (0..outs).step_by(SIDE) {

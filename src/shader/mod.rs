@@ -13,7 +13,8 @@ use std::fmt;
 pub use sources::{KERNELS, SHARED};
 pub use template::{Access, Binding};
 
-/// What the define F16 is where a kernel computes in float16: 0 is float32, 1 storage alone (shaders/shared/factors.wgsl).
+/// The value of the define F16 for kernels that compute in float16: 0 is float32, 1 is float16 storage alone
+/// (shaders/shared/factors.wgsl).
 const ENABLE_F16: i64 = 2;
 
 /// A kernel: a source's stem and the defines that specialise it.
@@ -56,14 +57,14 @@ impl Kernel {
     /// Expands the source under the defines.
     ///
     /// # Errors
-    /// A message for the kernel's author.
+    /// A message that names the template.
     pub fn expand(&self) -> Result<Shader, String> {
         let source = lookup(KERNELS, self.stem).ok_or_else(|| format!("no kernel named {}", self.stem))?;
         let scope = self.defines.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         let expanded = template::expand(source, &scope, &|name| lookup(SHARED, name))
             .map_err(|e| format!("shaders/{}.wgsl: {e}", self.stem))?;
         let parameters = parameters(&expanded.text);
-        // Directives, which must come before all else.
+        // WGSL's directives come first.
         let f16 = if self.uses_f16() { "enable f16;\n" } else { "" };
         let cooperative = if self.uses_cooperative_matrices() { "enable wgpu_cooperative_matrix;\n" } else { "" };
         Ok(Shader { text: format!("{f16}{cooperative}{}", expanded.text), bindings: expanded.bindings, parameters })

@@ -43,7 +43,7 @@ pub struct Expanded {
 /// Expands `source` under `scope`; `import` gives the text of a shared file.
 ///
 /// # Errors
-/// A message with the line, for the template's author.
+/// A message with the template's line.
 pub fn expand(source: &str, scope: &Scope, import: &dyn Fn(&str) -> Option<&'static str>) -> Result<Expanded, String> {
     let mut out = Expander { import, imported: Vec::new(), result: Expanded::default() };
     let mut scope = scope.clone();
