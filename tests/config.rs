@@ -5,8 +5,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use guided_diffusion::checkpoint::{Checkpoint, Header};
-use guided_diffusion::config::presets::{self, PRESETS};
-use guided_diffusion::config::{Flags, ModelConfig, NoiseSchedule, Origin, Pool, Role, check, infer, parameters};
+use guided_diffusion::config::presets::{self, FAMILIES, PRESETS};
+use guided_diffusion::config::{
+    Flags, ModelConfig, NoiseSchedule, Origin, Pool, ProcessKind, Role, check, infer, parameters,
+};
 use sha2::{Digest, Sha256};
 
 fn preset(name: &str) -> ModelConfig {
@@ -90,6 +92,52 @@ fn every_small_network_is_read_from_its_shapes() {
         order.retain(|r| c.attention_resolutions.contains(r));
         assert_eq!(found.config, config, "{name}");
     }
+}
+
+/// The public code's tensors: digest of the sorted lines "name [shape]", and their number.
+#[test]
+fn consistency_models_are_known_by_their_attention_and_name() {
+    for preset in FAMILIES.iter().filter(|p| p.process() != ProcessKind::Discrete) {
+        let config = preset.config();
+        let mut lines: Vec<_> =
+            parameters(&config).unwrap().iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+        lines.sort();
+        let hex: String = Sha256::digest(lines.join("\n")).iter().map(|b| format!("{b:02x}")).collect();
+        let (want, tensors) = match config.unet.image_size {
+            64 => ("552f1014715461c13276992d104668e16d6a7fd0d9ca77536799b4351772021b", 541),
+            _ => ("2cff620a7caf33646f03e0e6bda6397efca384e3ed6d7df82b5a00df9018b3da", 566),
+        };
+        assert_eq!((hex.as_str(), lines.len()), (want, tensors), "{}", preset.name);
+        let file = header(&config);
+        let found = infer(&format!("models/{}.pt", preset.name), &file, &Flags::default()).unwrap();
+        assert_eq!((&found.config, found.public), (&config, Some(preset)));
+        // Tensors do not tell EDM's files from consistency models.
+        let text = message(infer("renamed.pt", &file, &Flags::default()));
+        assert!(text.contains("--process edm or --process consistency"), "{text}");
+        for process in [ProcessKind::Edm, ProcessKind::Consistency] {
+            let found = infer("renamed.pt", &file, &Flags { process: Some(process), ..Flags::default() }).unwrap();
+            assert_eq!((found.config.diffusion.process, found.public), (process, None));
+            let mut kept = file.clone();
+            kept.metadata = BTreeMap::from([("adm".to_owned(), found.config.to_metadata().unwrap())]);
+            assert_eq!(infer("kept.safetensors", &kept, &Flags::default()).unwrap().config, found.config);
+        }
+    }
+}
+
+#[test]
+fn files_of_other_projects_are_known_by_name() {
+    for preset in FAMILIES {
+        let config = preset.config();
+        let file = header(&config);
+        let found = infer(&format!("{}.pt", preset.name), &file, &Flags::default()).unwrap();
+        assert_eq!((found.config, found.public), (config, Some(preset)), "{}", preset.name);
+    }
+    // Anybody's model may have these tensors.
+    let file = header(&presets::by_name("cifar10_uncond_50M_500K").unwrap().config());
+    assert!(message(infer("mine.pt", &file, &Flags::default())).contains("--noise_schedule"));
+    let wrong = Flags { process: Some(ProcessKind::Edm), ..Flags::default() };
+    let text = message(infer("64x64_diffusion.pt", &header(&preset("64x64_diffusion")), &wrong));
+    assert!(text.contains("process edm"), "{text}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn graphs_declare_exactly_the_configured_parameters() {
             assert_eq!(declared(&graph, ""), wanted, "{name}");
         }
     };
-    for preset in &presets::PRESETS {
+    for preset in presets::all() {
         let config = preset.config();
         check(preset.name, &config, (config.role == Role::Upsampler).then_some(config.unet.image_size / 4));
     }

@@ -36,6 +36,7 @@ fn small(role: Role) -> ModelConfig {
             use_scale_shift_norm: true,
             use_new_attention_order: false,
             pool: None,
+            attention_conv2d: false,
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),

@@ -9,7 +9,7 @@ use super::console::{note, print, print_json};
 use super::imagenet;
 use super::models::{open_file, open_model};
 use crate::checkpoint::Header;
-use crate::config::{Inferred, Origin};
+use crate::config::{Inferred, Origin, ProcessKind};
 use crate::device::{Caps, Precision, mebibytes};
 use crate::plan::PlanOptions;
 use crate::session::{Session, SessionOptions};
@@ -130,14 +130,18 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
         ),
         (
             "process",
-            format!(
-                "{} steps, {}, predicts {}, {} variance{}",
-                process.diffusion_steps,
-                format!("{:?}", process.noise_schedule).to_lowercase(),
-                yes(process.predict_xstart, "x_0", "the noise"),
-                yes(process.learn_sigma, "learned", yes(process.sigma_small, "fixed small", "fixed large")),
-                yes(process.rescale_timesteps, ", rescaled timesteps", ""),
-            ),
+            if process.process != ProcessKind::Discrete {
+                format!("noise levels 0.002 to 80, {} preconditioning", process.process)
+            } else {
+                format!(
+                    "{} steps, {}, predicts {}, {} variance{}",
+                    process.diffusion_steps,
+                    format!("{:?}", process.noise_schedule).to_lowercase(),
+                    yes(process.predict_xstart, "x_0", "the noise"),
+                    yes(process.learn_sigma, "learned", yes(process.sigma_small, "fixed small", "fixed large")),
+                    yes(process.rescale_timesteps, ", rescaled timesteps", ""),
+                )
+            },
         ),
     ];
     let classes = match (config.classes(), &config.class_names[..]) {

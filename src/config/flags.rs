@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{NoiseSchedule, Pool};
+use super::{NoiseSchedule, Pool, ProcessKind};
 use crate::error::{Error, Result};
 
 /// Longest part of a user's text that a message quotes.
@@ -96,6 +96,9 @@ flags! {
     predict_xstart: bool, "BOOL", Rest, "The network predicts x_0.";
     rescale_timesteps: bool, "BOOL", Rest, "Timesteps are scaled to [0, 1000).";
 
+    process: ProcessKind, "KIND", Rest,
+        "What the network was trained on: discrete, edm or consistency (not a flag of the public scripts).";
+
     classifier_width: usize, "N", Shapes, "Width of the classifier.";
     classifier_depth: usize, "N", Shapes, "Residual blocks per level of the classifier.";
     classifier_attention_resolutions: Vec<usize>, "LIST", Shapes, "Image sizes at which the classifier attends.";
@@ -140,6 +143,7 @@ plain_values! {
     PathBuf: |path: &PathBuf| path.display().to_string();
     NoiseSchedule: |schedule: &NoiseSchedule| schedule.as_str();
     Pool: |pool: &Pool| pool.as_str();
+    ProcessKind: |kind: &ProcessKind| kind.as_str();
 }
 
 impl Value for bool {
@@ -305,7 +309,7 @@ mod tests {
         for argument in command().get_arguments() {
             let Some(name) = argument.get_long() else { continue };
             let fits = |value: &&str| command().try_get_matches_from(["flags", &format!("--{name}"), value]).is_ok();
-            let value = ["linear", "spatial", "3", "True"].into_iter().find(fits).expect(name);
+            let value = ["linear", "spatial", "edm", "3", "True"].into_iter().find(fits).expect(name);
             let line = format!("--{name} {value}");
             let matches = command().get_matches_from(["flags", &format!("--{name}"), value]);
             let wanted = Flags::from_arg_matches(&matches).expect(name);

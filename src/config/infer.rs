@@ -5,7 +5,7 @@
 
 use super::presets::{self, Preset};
 use super::shapes::{self, Shapes};
-use super::{Flags, ModelConfig, Role, metadata};
+use super::{DiffusionConfig, Flags, ModelConfig, ProcessKind, Role, metadata};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::error::{Error, Result};
 
@@ -45,10 +45,21 @@ impl Checkpoint {
 /// A classifier listens to the `classifier_*` flags, and an upsampler to `large_size`, as in the public scripts.
 pub fn infer(file: &str, header: &Header, flags: &Flags) -> Result<Inferred> {
     let public = presets::by_tensors(file, header);
+    let named = public.is_some() && presets::by_name(file) == public;
+    let certain = named || public.is_some_and(|preset| preset.process() == ProcessKind::Discrete);
     let mut found = if let Some(json) = header.metadata.get(metadata::KEY) {
         let config = ModelConfig::from_metadata(json).map_err(|e| name_file(file, e))?;
-        Inferred { config, origin: Origin::Metadata, public, remarks: Vec::new() }
+        Inferred { config, origin: Origin::Metadata, public: public.filter(|_| certain), remarks: Vec::new() }
     } else if let Some(preset) = public {
+        // EDM's files and consistency models have the same tensors: the published name decides, or the flag.
+        if preset.process() != ProcessKind::Discrete && !named && flags.process.is_none() {
+            return Err(Error::Config(format!(
+                "{file}: EDM's files and consistency models have these tensors alike; give the file its published name (such \
+                 as {}), or say --process edm or --process consistency",
+                preset.name
+            )));
+        }
+        let public = public.filter(|_| certain);
         Inferred { config: preset.config(), origin: Origin::PublicFile(preset.name), public, remarks: Vec::new() }
     } else {
         let shapes = shapes::read(file, header, flags)?;
@@ -110,9 +121,16 @@ fn complete(file: &str, shapes: Shapes, flags: &Flags) -> Result<Inferred> {
         if flags.num_heads.is_none() && flags.num_head_channels.is_none_or(|n| n < 1) {
             lacking.push("--num_heads or --num_head_channels".into());
         }
-        if flags.noise_schedule.is_none() {
+        let process = flags.process.unwrap_or_default();
+        if process != ProcessKind::Discrete {
+            config.diffusion = DiffusionConfig::of_noise_levels(process);
+        } else if config.unet.attention_conv2d {
+            lacking.push("--process edm or --process consistency".into());
+        } else if flags.noise_schedule.is_none() {
             lacking.push("--noise_schedule".into());
         }
+        // The consistency models' code splits heads in the new order, whatever the flag says.
+        config.unet.use_new_attention_order = config.unet.attention_conv2d;
         let defaults = [
             ("use_new_attention_order", flags.use_new_attention_order.is_none(), "False"),
             ("diffusion_steps", flags.diffusion_steps.is_none(), "1000"),
@@ -209,8 +227,9 @@ fn override_rest(found: &mut Inferred, flags: &Flags) -> Result<()> {
     set(&mut d.predict_xstart, flags.predict_xstart);
     set(&mut d.rescale_timesteps, flags.rescale_timesteps);
     set(&mut d.sigma_small, flags.sigma_small);
+    set(&mut d.process, flags.process);
     let c = &mut found.config.unet;
-    set(&mut c.use_new_attention_order, flags.use_new_attention_order);
+    set(&mut c.use_new_attention_order, flags.use_new_attention_order.filter(|_| !c.attention_conv2d));
     // num_head_channels, where given, beats num_heads; -1 means that it is not given.
     let head_channels = flags.num_head_channels.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     match (head_channels, flags.num_heads) {

@@ -55,6 +55,11 @@ pub(super) fn count<'de, D: serde::Deserializer<'de>>(from: D) -> Result<usize, 
     i64::deserialize(from).map(|n| usize::try_from(n).unwrap_or(0))
 }
 
+/// What most files have is not written, so that their metadata stay as they are.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A classifier's head; an empty word for networks without one.
 pub(super) mod pool {
     use super::super::Pool;

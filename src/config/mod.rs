@@ -92,6 +92,17 @@ words! {
 }
 
 words! {
+    /// What a network was trained on.
+    ProcessKind, "process":
+    /// A discrete process: a noise schedule of so many steps.
+    Discrete = "discrete",
+    /// Noise levels, with EDM's preconditioning (Karras et al. 2022).
+    Edm = "edm",
+    /// Noise levels, as a consistency model (Song et al. 2023).
+    Consistency = "consistency",
+}
+
+words! {
     /// A noise schedule of the full process.
     NoiseSchedule, "noise_schedule":
     /// Linear betas (Ho et al. 2020).
@@ -136,6 +147,9 @@ pub struct UNetConfig {
     /// A classifier's head.
     #[serde(default, with = "metadata::pool")]
     pub pool: Option<Pool>,
+    /// Attention's weights are 2-D convolutions', as in the consistency models' code.
+    #[serde(default, skip_serializing_if = "metadata::is_default")]
+    pub attention_conv2d: bool,
 }
 
 /// The diffusion process a network was trained for.
@@ -157,6 +171,9 @@ pub struct DiffusionConfig {
     /// Without learned sigma: the posterior's variance instead of beta.
     #[serde(default)]
     pub sigma_small: bool,
+    /// A discrete process, or noise levels; then the schedule and its steps say nothing.
+    #[serde(default, skip_serializing_if = "metadata::is_default")]
+    pub process: ProcessKind,
 }
 
 /// A complete model configuration.
@@ -183,7 +200,19 @@ impl DiffusionConfig {
             predict_xstart: false,
             rescale_timesteps: false,
             sigma_small: false,
+            process: ProcessKind::Discrete,
         }
+    }
+
+    /// The process of a network that was trained on noise levels; its other fields say nothing.
+    pub fn of_noise_levels(process: ProcessKind) -> Self {
+        Self { learn_sigma: false, process, ..Self::new(1000, NoiseSchedule::Linear) }
+    }
+}
+
+impl Default for ProcessKind {
+    fn default() -> Self {
+        Self::Discrete
     }
 }
 

@@ -199,8 +199,9 @@ impl List<'_> {
 
     fn attention(&mut self, name: &str, ch: usize) {
         self.norm(&format!("{name}.norm"), ch);
-        self.layer(&format!("{name}.qkv"), &[3 * ch, ch, 1]);
-        self.layer(&format!("{name}.proj_out"), &[ch, ch, 1]);
+        let ones: &[usize] = if self.c.attention_conv2d { &[1, 1] } else { &[1] };
+        self.layer(&format!("{name}.qkv"), &[&[3 * ch, ch], ones].concat());
+        self.layer(&format!("{name}.proj_out"), &[&[ch, ch], ones].concat());
     }
 
     fn norm(&mut self, name: &str, ch: usize) {

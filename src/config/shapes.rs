@@ -169,6 +169,7 @@ impl Names<'_> {
             use_scale_shift_norm: Some(*rows) == width.checked_mul(2),
             use_new_attention_order: false,
             pool: None,
+            attention_conv2d: self.dims("middle_block.1.qkv.weight").is_some_and(|d| d.len() == 4),
         };
         Some((unet, ds, side))
     }

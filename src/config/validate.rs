@@ -1,7 +1,7 @@
 //! Refuses configurations that contradict themselves or that nothing could hold, before anything trusts them:
 //! they come from files and flags. Errors name the field as the public scripts do.
 
-use super::{DiffusionConfig, MAX_STEPS, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
+use super::{DiffusionConfig, MAX_STEPS, ModelConfig, NoiseSchedule, Pool, ProcessKind, Role, UNetConfig};
 use crate::error::{Error, Result};
 use crate::op::group_norm::GROUPS;
 
@@ -49,6 +49,14 @@ impl ModelConfig {
             return fail(format!(
                 "in_channels of an upsampler is twice the image's (the enlarged image is appended), not {}",
                 c.in_channels
+            ));
+        }
+        let process = self.diffusion.process;
+        if process != ProcessKind::Discrete && (self.role == Role::Upsampler || self.diffusion.learn_sigma) {
+            return fail(format!(
+                "process {process} is for diffusion models without learned sigma, and this is a {} model{}",
+                self.role,
+                if self.diffusion.learn_sigma { " with it" } else { "" }
             ));
         }
         let image = self.image_channels();

@@ -114,9 +114,10 @@ impl Blocks<'_> {
         let heads = self.config.heads(channels);
         let attention = Attention { heads, new_order: self.config.use_new_attention_order };
         let h = group_norm(g, &format!("{name}.norm"), x, None)?;
-        let h = convolution(g, &format!("{name}.qkv"), Conv2d::new(1, 1), h, 3 * channels, &[1])?;
+        let ones: &[usize] = if self.config.attention_conv2d { &[1, 1] } else { &[1] };
+        let h = convolution(g, &format!("{name}.qkv"), Conv2d::new(1, 1), h, 3 * channels, ones)?;
         let h = g.push(format!("{name}.attention"), attention, &[h], &[])?;
-        let h = convolution(g, &format!("{name}.proj_out"), Conv2d::new(1, 1), h, channels, &[1])?;
+        let h = convolution(g, &format!("{name}.proj_out"), Conv2d::new(1, 1), h, channels, ones)?;
         g.push(name, Add, &[x, h], &[])
     }
 

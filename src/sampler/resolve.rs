@@ -1,13 +1,13 @@
 //! The defaults and checks of the settings, for a model; and the step table that they ask for.
 
 use super::ddnm;
-use super::process::Process;
+use super::process::{Karras, Process};
 use super::registry::{Kind, Sampler, Steps, Task};
 use super::respace::Respacing;
 use super::row::Row;
 use super::schedule::{Method, Schedule};
 use super::settings::Settings;
-use crate::config::{ModelConfig, presets};
+use crate::config::{ModelConfig, ProcessKind, presets};
 use crate::{Error, Result};
 
 /// What defaults and checks depend on.
@@ -141,6 +141,16 @@ impl Settings {
     pub fn process(&self, config: &ModelConfig) -> Result<Process> {
         let whole = || Schedule::new(&config.diffusion, &Respacing::Sections(vec![config.diffusion.diffusion_steps]));
         let sampler = self.sampler.unwrap_or(Sampler::ancestral());
+        if config.diffusion.process != ProcessKind::Discrete {
+            if !sampler.entry().kinds.contains(&Kind::Karras) {
+                let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Karras)).map(Sampler::name);
+                return Err(Error::Options(format!(
+                    "sampler {sampler} steps through a discrete process, and this model was trained on noise levels; use one of {}",
+                    able.collect::<Vec<_>>().join(", ")
+                )));
+            }
+            return Ok(Process::Karras(Karras::new(config.diffusion.process == ProcessKind::Consistency)));
+        }
         if !sampler.entry().kinds.contains(&Kind::Discrete) {
             let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Discrete)).map(Sampler::name);
             return Err(Error::Options(format!(

@@ -1,6 +1,6 @@
 //! The configurations of golden cases, read from their JSON.
 
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, ProcessKind, Role, UNetConfig};
 use serde_json::Value;
 
 /// A list of sizes.
@@ -33,6 +33,7 @@ pub fn unet_config(config: &Value) -> UNetConfig {
         use_scale_shift_norm: truth("use_scale_shift_norm"),
         use_new_attention_order: truth("use_new_attention_order"),
         pool: (!pool.is_empty()).then(|| pool.parse().unwrap()),
+        attention_conv2d: config["attention_conv2d"].as_bool().unwrap_or(false),
     }
 }
 
@@ -64,6 +65,7 @@ pub fn sampler_config(case: &Value) -> ModelConfig {
         predict_xstart: truth("predict_xstart", false),
         rescale_timesteps: truth("rescale_timesteps", false),
         sigma_small: truth("sigma_small", false),
+        process: ProcessKind::Discrete,
     };
     config
 }

@@ -55,7 +55,7 @@ pub fn kernels(golden: &Golden, devices: &[Caps]) -> BTreeSet<Kernel> {
         model.unet.image_size = guide.unet.image_size;
         kernels.session(&model, Some(&guide), 2, 0);
     }
-    for preset in presets::PRESETS {
+    for preset in &presets::PRESETS {
         let config = preset.config();
         if preset.role == Role::Classifier {
             let size = config.unet.image_size;

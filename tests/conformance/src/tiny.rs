@@ -26,6 +26,7 @@ pub fn tiny(role: Role) -> ModelConfig {
             use_scale_shift_norm: true,
             use_new_attention_order: false,
             pool: (role == Role::Classifier).then_some(Pool::Attention),
+            attention_conv2d: false,
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
