@@ -23,6 +23,7 @@ pub mod plan;
 #[cfg(feature = "png")]
 pub mod png;
 pub mod recipe;
+pub mod resize;
 pub mod run;
 pub mod sampler;
 pub mod session;

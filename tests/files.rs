@@ -10,8 +10,9 @@ use guided_diffusion::Error;
 use guided_diffusion::cli::input;
 use guided_diffusion::cli::npy::{Dtype, Header};
 use guided_diffusion::cli::output::{Format, Layout, Output, Record};
-use guided_diffusion::image::{Grid, Images};
+use guided_diffusion::image::{Grid, Images, Pixels};
 use guided_diffusion::png;
+use guided_diffusion::resize::Fit;
 
 fn images(count: usize, channels: usize) -> Images {
     let bytes: Vec<u8> = (0..count * 6 * channels).map(|i| (i * 37 % 256) as u8).collect();
@@ -262,4 +263,45 @@ fn hostile_archives_and_folders_are_refused() {
     let odd = Images::from_u8(1, 4, 4, 1, &[9; 16]).expect("the shape").pixels(0);
     guided_diffusion::cli::output::write_png(&mixed.join("z.png"), &odd, &[]).expect("written");
     assert!(matches!(input::images(&mixed), Err(Error::Options(_))));
+}
+
+#[test]
+fn jpegs_are_read_and_brought_to_a_size() {
+    let folder = Folder::new("jpeg");
+    // 16x8 pixels of pure red, by Pillow at quality 90.
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/red.jpg")).expect("the fixture");
+    let is_red = |pixel: &[f32]| pixel[0] > 0.98 && pixel[1] < -0.98 && pixel[2] < -0.98;
+    // What a file is, its first bytes say.
+    for name in ["a.jpg", "b.png"] {
+        std::fs::write(folder.join(name), &bytes).expect("written");
+        let read = input::images(&folder.join(name)).expect("read");
+        let shape = [read.images.count(), read.images.height(), read.images.width(), read.images.channels()];
+        assert_eq!((shape, read.labels), ([1, 8, 16, 3], None));
+        assert!(read.images.data().chunks_exact(3).all(is_red));
+    }
+    // Padded, the four rows in the middle are red.
+    for (fit, red) in [(Fit::Crop, 8 * 8), (Fit::Pad, 4 * 8)] {
+        let read = input::images_in(&folder.join("a.jpg"), Some((8, fit))).expect("read").images;
+        assert_eq!([read.height(), read.width()], [8, 8]);
+        assert_eq!(read.data().chunks_exact(3).filter(|pixel| is_red(pixel)).count(), red);
+    }
+    for cut in 0..bytes.len() {
+        std::fs::write(folder.join("cut.jpg"), &bytes[..cut]).expect("written");
+        let _ = input::images(&folder.join("cut.jpg")); // An error or an image, but no panic.
+        let mut broken = bytes.clone();
+        broken[cut] ^= 0x55;
+        std::fs::write(folder.join("cut.jpg"), &broken).expect("written");
+        let _ = input::images(&folder.join("cut.jpg"));
+    }
+    std::fs::write(folder.join("cut.jpg"), &bytes[..bytes.len() / 2]).expect("written");
+    assert!(input::images(&folder.join("cut.jpg")).is_err());
+    // Pictures of several sizes are brought to one each by itself.
+    std::fs::create_dir(folder.join("several")).expect("made");
+    std::fs::write(folder.join("several/a.jpg"), &bytes).expect("written");
+    let small = Pixels { height: 3, width: 2, channels: 3, bytes: vec![9; 18] };
+    png::write(std::fs::File::create(folder.join("several/b.png")).expect("made"), &small, &[]).expect("written");
+    let message = input::images(&folder.join("several")).expect_err("two sizes").to_string();
+    assert!(message.contains("--fit"), "{message}");
+    let both = input::images_in(&folder.join("several"), Some((8, Fit::Crop))).expect("read").images;
+    assert_eq!([both.count(), both.height(), both.width()], [2, 8, 8]);
 }

@@ -9,6 +9,7 @@ use super::values::Shard;
 use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
+use crate::resize::Fit;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
@@ -107,9 +108,12 @@ pub struct UpsampleArgs {
     /// The upsampler's checkpoint (.safetensors or .pt)
     #[arg(long, value_name = "FILE", required_unless_present = "model_path", conflicts_with = "model_path")]
     pub model: Option<PathBuf>,
-    /// Images to enlarge: .npz (arr_0 uint8 N,H,W,C, arr_1 labels), .npy, a PNG, or a folder of PNGs
+    /// Images to enlarge: .npz (arr_0 uint8 N,H,W,C, arr_1 labels), .npy, a PNG or JPEG, or a folder of them
     #[arg(long, value_name = "PATH", required_unless_present = "base_samples", conflicts_with = "base_samples")]
     pub input: Option<PathBuf>,
+    /// Bring images of another size to the upsampler's: crop to the middle, or pad with black
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<Fit>,
     /// How to sample.
     #[command(flatten)]
     pub settings: UpsampleSettings,

@@ -3,12 +3,17 @@
 //! They are the user's, so every length is bounded before memory is taken, and a refusal names the file and the reason.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::npy::{Dtype, Header};
 use crate::image::{Images, Pixels};
 use crate::png;
+use crate::resize::Fit;
 use crate::{Error, Result};
 
 /// 4 GiB of float32: more than fits the work of one run, less than a hostile header can ask for.
@@ -65,14 +70,34 @@ pub fn noise_count(path: &Path) -> Result<usize> {
     }
 }
 
-/// Reads images to enlarge: an .npz as sampling scripts write it, an .npy (uint8 N,H,W,C or float N,C,H,W), a PNG, or a
-/// folder of PNGs of one size.
+/// A size that images are brought to, and how.
+pub type Wanted = Option<(usize, Fit)>;
+
+/// Reads images to enlarge: an .npz as sampling scripts write it, an .npy (uint8 N,H,W,C or float N,C,H,W), a PNG or JPEG,
+/// or a folder of PNGs and JPEGs of one size.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Options`] where it is nothing of that kind.
 pub fn images(path: &Path) -> Result<Labeled> {
+    images_in(path, None)
+}
+
+/// As [`images`], brought to the wanted size, each of a folder by itself.
+///
+/// # Errors
+/// As [`images`].
+pub fn images_in(path: &Path, wanted: Wanted) -> Result<Labeled> {
+    let Labeled { images, labels } = read(path, wanted)?;
+    Ok(Labeled { images: fitted(images, wanted)?, labels })
+}
+
+fn fitted(images: Images, wanted: Wanted) -> Result<Images> {
+    wanted.map_or(Ok(images.clone()), |(size, fit)| images.fitted(size, size, fit))
+}
+
+fn read(path: &Path, wanted: Wanted) -> Result<Labeled> {
     if path.is_dir() {
-        return folder(path);
+        return folder(path, wanted);
     }
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("npz") => npz(path),
@@ -80,11 +105,11 @@ pub fn images(path: &Path) -> Result<Labeled> {
             let images = array_images(&mut open(path)?).map_err(|e| refuse(path, e))?;
             Ok(Labeled { images, labels: None })
         }
-        Some("png") => {
+        Some("png" | "jpg" | "jpeg") => {
             let (picture, label) = picture(path)?;
             Ok(Labeled { images: stack(path, &[picture])?, labels: label.map(|label| vec![label]) })
         }
-        _ => Err(refuse(path, "images come from a .npz, .npy or .png file, or from a folder of PNGs")),
+        _ => Err(refuse(path, "images come from a .npz, .npy, .png or .jpg file, or from a folder of PNGs and JPEGs")),
     }
 }
 
@@ -93,42 +118,55 @@ pub fn images(path: &Path) -> Result<Labeled> {
 /// # Errors
 /// [`Error::Options`] where there are none; [`Error::Io`].
 pub fn pictures_of(path: &Path) -> Result<Vec<PathBuf>> {
+    files_of(path, &[".png"], "a folder without a PNG")
+}
+
+fn files_of(path: &Path, endings: &[&str], none: &str) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
         let file = entry.map_err(|e| Error::io(path, e))?.path();
         let name = file.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         // Temporary files of a run under way start with a dot.
-        if name.ends_with(".png") && !name.starts_with('.') {
+        if endings.iter().any(|ending| name.ends_with(ending)) && !name.starts_with('.') {
             files.push(file);
         }
     }
     if files.is_empty() {
-        return Err(refuse(path, "a folder without a PNG"));
+        return Err(refuse(path, none));
     }
     files.sort();
     Ok(files)
 }
 
-fn folder(path: &Path) -> Result<Labeled> {
-    let files = pictures_of(path)?;
-    let mut pictures: Vec<Pixels> = Vec::new();
+fn folder(path: &Path, wanted: Wanted) -> Result<Labeled> {
+    let files = files_of(path, &[".png", ".jpg", ".jpeg"], "a folder without a PNG or JPEG")?;
+    let mut images: Option<Images> = None;
     let mut labels = Vec::new();
     let mut elements = 0usize;
     for file in &files {
         let (picture, label) = picture(file)?;
-        let shape = |p: &Pixels| (p.height, p.width, p.channels);
-        if let Some(first) = pictures.first().filter(|first| shape(first) != shape(&picture)) {
-            let (a, b) = (shape(&picture), shape(first));
-            return Err(refuse(file, format!("{a:?} (height, width, channels), but the folder's first PNG is {b:?}")));
-        }
-        elements += picture.bytes.len();
+        let next = fitted(stack(file, &[picture])?, wanted)?;
+        let shape = |i: &Images| (i.height(), i.width(), i.channels());
+        elements += next.data().len();
         if elements > MAX_ELEMENTS {
             return Err(refuse(path, "more images than one run takes; split the folder"));
         }
-        pictures.push(picture);
         labels.extend(label);
+        match &mut images {
+            None => images = Some(next),
+            Some(all) if shape(all) == shape(&next) => all.append(&next)?,
+            Some(all) => {
+                let (a, b) = (shape(&next), shape(all));
+                return Err(refuse(
+                    file,
+                    format!(
+                        "{a:?} (height, width, channels), but the folder's first picture is {b:?}; --fit makes sizes equal"
+                    ),
+                ));
+            }
+        }
     }
-    let images = stack(path, &pictures)?;
+    let images = images.ok_or_else(|| refuse(path, "no image"))?;
     Ok(Labeled { images, labels: (labels.len() == files.len()).then_some(labels) })
 }
 
@@ -140,7 +178,12 @@ fn stack(path: &Path, pictures: &[Pixels]) -> Result<Images> {
 
 /// A picture, with its class where its own parameters say.
 fn picture(path: &Path) -> Result<(Pixels, Option<u32>)> {
-    let (picture, texts) = png::read(open(path)?).map_err(|e| refuse(path, e))?;
+    let mut file = open(path)?;
+    // Its first bytes decide, not its name.
+    if file.fill_buf().map_err(|e| Error::io(path, e))?.starts_with(&[0xff, 0xd8]) {
+        return Ok((jpeg(file).map_err(|e| refuse(path, e))?, None));
+    }
+    let (picture, texts) = png::read(file).map_err(|e| refuse(path, e))?;
     let label = texts
         .iter()
         .find(|(keyword, _)| keyword == crate::recipe::KEYWORD)
@@ -148,6 +191,29 @@ fn picture(path: &Path) -> Result<(Pixels, Option<u32>)> {
         .and_then(|parameters| parameters["label"].as_u64())
         .and_then(|label| u32::try_from(label).ok());
     Ok((picture, label))
+}
+
+fn jpeg(file: BufReader<File>) -> Result<Pixels, String> {
+    let sides =
+        DecoderOptions::default().set_max_width(png::MAX_SIDE).set_max_height(png::MAX_SIDE).set_strict_mode(true);
+    let mut decoder = JpegDecoder::new_with_options(file, sides);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let gray = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let (wanted, channels) = if gray { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
+    decoder.set_options(sides.jpeg_set_out_colorspace(wanted));
+    let info = decoder.info().ok_or("it has no header")?;
+    let (height, width) = (usize::from(info.height), usize::from(info.width));
+    if height * width * channels > MAX_ELEMENTS {
+        return Err(format!("a picture of {width} x {height} pixels is too large"));
+    }
+    let bytes = decoder.decode().map_err(|e| e.to_string())?;
+    if bytes.len() != height * width * channels {
+        return Err(format!(
+            "{} bytes of pixels, where {width} x {height} of {channels} channels were described",
+            bytes.len()
+        ));
+    }
+    Ok(Pixels { height, width, channels, bytes })
 }
 
 fn npz(path: &Path) -> Result<Labeled> {

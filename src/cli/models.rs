@@ -186,6 +186,11 @@ fn advise(error: Error) -> Error {
 }
 
 impl Opened {
+    /// The input size of this upsampler where images are brought to it: `small_size`, else a quarter of its output.
+    pub fn usual_low_size(&self, small_size: Option<usize>) -> usize {
+        small_size.unwrap_or(self.config().unet.image_size / 4)
+    }
+
     /// The input size of this upsampler for images of `given` (height, width, channels): `small_size` or, for a public
     /// file, a quarter of its output; any that divides the output for others, which say nothing of it.
     ///
@@ -196,7 +201,10 @@ impl Opened {
         let wanted = small_size.or_else(|| self.found.public.map(|_| size / 4));
         let [height, width, channels] = given;
         let refuse = |wants: String| {
-            Err(Error::Options(format!("images of {width}x{height} with {channels} channels: {name} enlarges {wants}")))
+            Err(Error::Options(format!(
+                "images of {width}x{height} with {channels} channels: {name} enlarges {wants}; `upsample --fit crop` or `--fit \
+                 pad` bring images to its size"
+            )))
         };
         let own = self.config().image_channels();
         match wanted {

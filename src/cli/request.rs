@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
@@ -55,7 +56,7 @@ pub struct Request {
     class_names: Vec<String>,
     /// `--class` of the whole run's command, where it is not what the command would take anyway.
     class_words: Option<String>,
-    /// The flags that the models' configurations and the device need.
+    /// The flags that the models' configurations, the device and the input need.
     flags: Vec<String>,
 }
 
@@ -126,7 +127,10 @@ impl Request {
         let rest = count.saturating_sub(run.first);
         let request = Self::of_run(run, if rest == 0 { count } else { rest })?;
         let input = Some(Input { name, count });
-        let request = Self { stages: vec![stage], labels, class_names, input, ..request };
+        let mut request = Self { stages: vec![stage], labels, class_names, input, ..request };
+        if let Some(fit) = args.fit.and_then(|fit| fit.to_possible_value()) {
+            request.flags.extend(["--fit".into(), fit.get_name().into()]);
+        }
         Ok(if run.class.is_empty() { request } else { request.with_class_words(classes) })
     }
 

@@ -48,7 +48,8 @@ pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Ended> {
         return Err(Error::Options("give the images to enlarge as --input".into()));
     };
     let models = Models::of_upsample(args)?;
-    let labeled = input::images(path)?;
+    let wanted = args.fit.map(|fit| (models.first.usual_low_size(args.run.flags.small_size), fit));
+    let labeled = input::images_in(path, wanted)?;
     let request = Request::upsample(args, &models, &labeled)?;
     Job { run: &args.run, small_out: None, request, stop }.work(models, Some(LowRes::Input(labeled.images))).await
 }

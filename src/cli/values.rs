@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::device::Precision;
+use crate::resize::Fit;
 use crate::{Error, Result};
 
 /// How a command that can be stopped ended.
@@ -32,6 +33,19 @@ impl ValueEnum for Precision {
                  shader-f16"
             }
         }))
+    }
+}
+
+impl ValueEnum for Fit {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Crop, Self::Pad]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Crop => PossibleValue::new("crop").help("The largest middle part of that shape"),
+            Self::Pad => PossibleValue::new("pad").help("The whole image, with black at two sides"),
+        })
     }
 }
 
