@@ -93,8 +93,10 @@ words! {
 
 words! {
     /// What a network was trained on.
+    #[derive(Default)]
     ProcessKind, "process":
     /// A discrete process: a noise schedule of so many steps.
+    #[default]
     Discrete = "discrete",
     /// Noise levels, with EDM's preconditioning (Karras et al. 2022).
     Edm = "edm",
@@ -207,12 +209,6 @@ impl DiffusionConfig {
     /// The process of a network that was trained on noise levels; its other fields say nothing.
     pub fn of_noise_levels(process: ProcessKind) -> Self {
         Self { learn_sigma: false, process, ..Self::new(1000, NoiseSchedule::Linear) }
-    }
-}
-
-impl Default for ProcessKind {
-    fn default() -> Self {
-        Self::Discrete
     }
 }
 
