@@ -17,23 +17,23 @@ impl Program {
                 gpu.summary().name
             )));
         }
-        let steps = self.plan().dispatches.len();
-        let mut samples = vec![Vec::with_capacity(rounds); steps];
+        let dispatches = self.plan().dispatches.len();
+        let mut samples = vec![Vec::with_capacity(rounds); dispatches];
         // WebGPU allows 4096 queries per set.
-        let sets = (0..steps).collect::<Vec<_>>();
+        let sets = (0..dispatches).collect::<Vec<_>>();
         for _ in 0..rounds {
             for chunk in sets.chunks(2048) {
-                for (step, time) in chunk.iter().zip(self.time(chunk).await?) {
-                    samples[*step].push(time);
+                for (dispatch, time) in chunk.iter().zip(self.time(chunk).await?) {
+                    samples[*dispatch].push(time);
                 }
             }
         }
         Ok(samples.into_iter().map(median).collect())
     }
 
-    async fn time(&self, steps: &[usize]) -> Result<Vec<f64>> {
+    async fn time(&self, dispatches: &[usize]) -> Result<Vec<f64>> {
         let gpu = self.gpu();
-        let count = 2 * steps.len() as u32;
+        let count = 2 * dispatches.len() as u32;
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
             ty: wgpu::QueryType::Timestamp,
@@ -43,7 +43,7 @@ impl Program {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = gpu.buffer("timestamps", bytes, usage);
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        for (i, step) in steps.iter().enumerate() {
+        for (i, dispatch) in dispatches.iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -52,7 +52,7 @@ impl Program {
                     end_of_pass_write_index: Some(2 * i as u32 + 1),
                 }),
             });
-            self.encode(*step, &mut pass);
+            self.encode(*dispatch, &mut pass);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         gpu.queue.submit([encoder.finish()]);

@@ -69,12 +69,13 @@ impl Operator for AddEmbedding {
 /// `pixels` is 0 where both operands have the same shape.
 fn lower(lowering: &mut dyn Lowering, pixels: usize) -> Result<()> {
     let shape = lowering.output_shape();
-    let mut step = DispatchBuilder::new(Kernel::new("add").with("EMBEDDING", (pixels > 0) as i64));
-    step.bind("a", lowering.input(0))
+    let mut dispatch = DispatchBuilder::new(Kernel::new("add").with("EMBEDDING", (pixels > 0) as i64));
+    dispatch
+        .bind("a", lowering.input(0))
         .bind("b", lowering.input(1))
         .bind("out", lowering.output())
         .word("pixels", pixels)
         .word("channels", shape.c)
         .elements(shape.elements());
-    lowering.emit(step)
+    lowering.emit(dispatch)
 }

@@ -71,8 +71,9 @@ impl EmbLayers {
         let biases: Vec<usize> = (from..to).map(|i| 2 * i + 1).collect();
         let rows = x.n.min(Self::ROWS);
         let kernel = Kernel::new("emb_layers").with("F16", lowering.f16()).with("ROWS", rows as i64);
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("columns", lowering.constant(words))
             .bind("w", lowering.packed_weights(&weights, Layout::Taps))
             .bind("bias", lowering.packed_weights(&biases, Layout::Vector))
@@ -81,7 +82,7 @@ impl EmbLayers {
             .word("samples", x.n)
             .word("k4", x.c / 4)
             .groups([columns.len().div_ceil(64), x.n.div_ceil(rows), 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 }
 

@@ -29,8 +29,9 @@ impl Operator for LabelEmbedding {
         let out = lowering.output_shape();
         let classes = lowering.param_shape(0)[0];
         let table = lowering.weight(0, Layout::Table);
-        let mut step = DispatchBuilder::new(Kernel::new("embedding").with("F16", lowering.f16()));
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("embedding").with("F16", lowering.f16()));
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("labels", lowering.input(1))
             .bind("w", table)
             .bind("out", lowering.output())
@@ -38,7 +39,7 @@ impl Operator for LabelEmbedding {
             .word("width4", out.c / 4)
             .word("classes", classes)
             .groups([(out.elements() / 4).div_ceil(64), 1, 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {

@@ -90,14 +90,16 @@ impl GroupNormAffine {
 
         let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
         let tasks = GROUPS * first.n;
-        let mut step = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
-        step.bind("stats", stats)
+        let mut dispatch = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
+        dispatch
+            .bind("stats", stats)
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
-            step.bind("embedding", lowering.input(1 + self.two_sources as usize));
+            dispatch.bind("embedding", lowering.input(1 + self.two_sources as usize));
         }
-        step.bind("out", out)
+        dispatch
+            .bind("out", out)
             .word("pixels", pixels)
             .word("channels", channels)
             .word("group_channels", channels / GROUPS)
@@ -106,7 +108,7 @@ impl GroupNormAffine {
             .word("tasks", tasks)
             .float("epsilon", EPSILON)
             .groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 }
 
@@ -175,12 +177,13 @@ pub(crate) fn statistics(
     let run = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
     let runs = pixels.div_ceil(run);
     let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
-    let mut step = DispatchBuilder::new(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
-    step.bind("x", lowering.input(0));
+    let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
+    dispatch.bind("x", lowering.input(0));
     if two_sources {
-        step.bind("skip", lowering.input(1));
+        dispatch.bind("skip", lowering.input(1));
     }
-    step.bind("out", stats)
+    dispatch
+        .bind("out", stats)
         .word("pixels", pixels)
         .word("c4", channels / 4)
         .word("c4_first", first.c / 4)
@@ -188,7 +191,7 @@ pub(crate) fn statistics(
         .word("runs", runs)
         .word("samples", first.n)
         .tiles(channels / 4, runs * first.n);
-    lowering.emit(step)?;
+    lowering.emit(dispatch)?;
     Ok(Statistics { stats, run, runs })
 }
 

@@ -30,13 +30,14 @@ impl Operator for LogSoftmaxGrad {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
-        let mut step = DispatchBuilder::new(Kernel::new("log_softmax_grad").with("WORKERS", WORKERS as i64));
-        step.bind("logits", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("log_softmax_grad").with("WORKERS", WORKERS as i64));
+        dispatch
+            .bind("logits", lowering.input(0))
             .bind("labels", lowering.input(1))
             .bind("out", lowering.output())
             .word("classes", out.c)
             .groups([out.n, 1, 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {

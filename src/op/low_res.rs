@@ -33,8 +33,9 @@ impl Operator for ConcatLowRes {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (low, out) = (lowering.input_shape(1), lowering.output_shape());
-        let mut step = DispatchBuilder::new(Kernel::new("concat_low_res"));
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("concat_low_res"));
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("low_res", lowering.input(1))
             .bind("out", lowering.output())
             .word("rows", out.rows())
@@ -46,7 +47,7 @@ impl Operator for ConcatLowRes {
             .float("scale_y", low.h as f32 / out.h as f32)
             .float("scale_x", low.w as f32 / out.w as f32)
             .tiles(out.c, out.rows());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {

@@ -31,14 +31,15 @@ impl Operator for Slice {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (x, out) = (lowering.input_shape(0), lowering.output_shape());
-        let mut step = DispatchBuilder::new(Kernel::new("slice"));
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("slice"));
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("out", lowering.output())
             .word("first", self.first)
             .word("channels", out.c)
             .word("source_channels", x.c)
             .elements(out.elements());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
@@ -73,8 +74,9 @@ impl Operator for Dilate {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (x, out) = (lowering.input_shape(0), lowering.output_shape());
-        let mut step = DispatchBuilder::new(Kernel::new("dilate"));
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("dilate"));
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("out", lowering.output())
             .word("channels", out.c)
             .word("height", out.h)
@@ -82,7 +84,7 @@ impl Operator for Dilate {
             .word("source_height", x.h)
             .word("source_width", x.w)
             .elements(out.elements());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {

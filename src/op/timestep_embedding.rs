@@ -38,14 +38,15 @@ impl Operator for TimestepEmbedding {
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         let frequencies = lowering.constant(self.frequencies());
-        let mut step = DispatchBuilder::new(Kernel::new("timestep_embedding"));
-        step.bind("timesteps", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("timestep_embedding"));
+        dispatch
+            .bind("timesteps", lowering.input(0))
             .bind("frequencies", frequencies)
             .bind("out", lowering.output())
             .word("samples", out.n)
             .word("width", self.width)
             .groups([out.elements().div_ceil(64), 1, 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
