@@ -30,7 +30,7 @@ pub struct Record {
     pub texts: Vec<(String, String)>,
 }
 
-/// The formats, told apart by the output's name.
+/// The formats; the output's name decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// One PNG with all images.

@@ -365,6 +365,11 @@ impl Job<'_> {
             object["images_per_second"] = json!(rate);
             object["first_step_seconds"] = json!(first_step.map(|t| t.as_secs_f64()));
             object["interrupted"] = json!(written < wanted);
+            // Evaluations of the network per image.
+            for (k, stage) in request.stages.iter().enumerate() {
+                let part = if k == 0 { &mut object } else { &mut object["upsampler"] };
+                part["evaluations"] = json!(stage.evaluations);
+            }
             if let Some(path) = self.small_out {
                 object["small_output"] = json!(path.display().to_string());
             }
@@ -382,7 +387,7 @@ impl Job<'_> {
         let plural = if written == 1 { "" } else { "s" };
         let on = done.adapter.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
         let made = if before > 0 { format!(", {made} of them") } else { String::new() };
-        print(&format!("{out}: {written} image{plural}{made} in {seconds:.1} s ({rate:.2} a second){on}{first}\n"))
+        print(&format!("{out}: {written} image{plural}{made} in {seconds:.1} s ({rate:.2} per second){on}{first}\n"))
     }
 }
 

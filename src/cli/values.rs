@@ -87,7 +87,7 @@ pub fn index(n: usize, what: &str) -> Result<u32> {
     u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; {} is the most", u32::MAX)))
 }
 
-/// A file's name without its folder: pictures are published, and paths tell about their maker.
+/// A file's name without its folder: pictures are published, and paths say things about their maker.
 pub fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

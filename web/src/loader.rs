@@ -88,8 +88,8 @@ impl Loader {
         let (gpu, device) = (self.gpu.clone(), self.device.clone());
         let (classifier, flags) = (self.classifier.take(), self.flags.arguments());
         Ok(future_to_promise(async move {
-            let guide = classifier.as_ref().map(|(_, found)| &found.config);
-            let session = Session::prepare(&gpu, &found.config, guide, &options).await.map_err(js)?;
+            let guided_by = classifier.as_ref().map(|(_, found)| &found.config);
+            let session = Session::prepare(&gpu, &found.config, guided_by, &options).await.map_err(js)?;
             Ok(Model::new(session, About { gpu, device, name, found, classifier, options, flags }).into())
         }))
     }

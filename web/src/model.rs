@@ -106,7 +106,7 @@ impl Model {
 
     /// Samples one batch. `input` holds an upsampler's input images as RGBA. After each step, `on_step` is called with
     /// the steps done, all steps and the previews, where some are due, and says whether to go on.
-    /// Resolves to the images, or to `undefined` where it was told to stop.
+    /// Resolves to the images, or to `undefined` where it was stopped.
     ///
     /// # Errors
     /// What this model cannot do, a lost device, out of memory.
@@ -122,8 +122,8 @@ impl Model {
     /// Measures the kernels that this model could use, but for those that `table` knows.
     pub fn tuner(&self, table: Option<String>) -> Tuner {
         let About { gpu, device, found, classifier, options, .. } = &*self.about;
-        let guide = classifier.as_ref().map(|(_, found)| found.config.clone());
-        Tuner::new(gpu.clone(), device.clone(), found.config.clone(), guide, options.clone(), table.as_deref())
+        let classifier = classifier.as_ref().map(|(_, found)| found.config.clone());
+        Tuner::new(gpu.clone(), device.clone(), found.config.clone(), classifier, options.clone(), table.as_deref())
     }
 
     /// Frees the device's memory.

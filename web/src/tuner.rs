@@ -1,4 +1,4 @@
-//! Measuring which kernels are fastest on the visitor's GPU, one kind of kernel a call, so that a page can show progress and
+//! Measuring which kernels are fastest on the visitor's GPU, one kind of kernel per call, so that a page can show progress and
 //! stop.
 
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ pub struct Tuner {
     gpu: Arc<Gpu>,
     device: String,
     config: ModelConfig,
-    guide: Option<ModelConfig>,
+    classifier: Option<ModelConfig>,
     options: SessionOptions,
     tuning: Rc<RefCell<TuningCache>>,
     resolution: f64,
@@ -42,12 +42,12 @@ impl Tuner {
         gpu: Arc<Gpu>,
         device: String,
         config: ModelConfig,
-        guide: Option<ModelConfig>,
+        classifier: Option<ModelConfig>,
         options: SessionOptions,
         table: Option<&str>,
     ) -> Self {
         let tuning = Rc::new(RefCell::new(read(table, &device)));
-        Self { gpu, device, config, guide, options, tuning, resolution: resolution() }
+        Self { gpu, device, config, classifier, options, tuning, resolution: resolution() }
     }
 }
 
@@ -60,12 +60,12 @@ impl Tuner {
     /// A lost device.
     pub fn step(&self, most: usize, seconds: Option<f64>) -> Promise {
         let how = TuneOptions { budget: seconds, settle: false, most: Some(most), clock, resolution: self.resolution };
-        let (gpu, config, guide, options) =
-            (self.gpu.clone(), self.config.clone(), self.guide.clone(), self.options.clone());
+        let (gpu, config, classifier, options) =
+            (self.gpu.clone(), self.config.clone(), self.classifier.clone(), self.options.clone());
         let holder = self.tuning.clone();
         future_to_promise(async move {
             let mut tuning = holder.borrow().clone();
-            let found = Session::tune(&gpu, &config, guide.as_ref(), &options, &mut tuning, &how).await;
+            let found = Session::tune(&gpu, &config, classifier.as_ref(), &options, &mut tuning, &how).await;
             *holder.borrow_mut() = tuning;
             let TuneReport { tuned, left } = found.map_err(js)?;
             let changed = tuned.iter().filter(|tuned| tuned.chosen > 0).count();
@@ -88,7 +88,7 @@ fn clock() -> f64 {
     now() / 1e3
 }
 
-/// Seconds between two readings that differ: the least of a few. Browsers that hide what a visitor's clock can tell have up to
+/// Seconds between two readings that differ: the least of a few. Browsers that hide what a visitor's clock can show have up to
 /// a tenth of a second, for which a measurement would take minutes: then it is less sure instead.
 fn resolution() -> f64 {
     const COARSEST: f64 = 0.005;
