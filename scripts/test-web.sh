@@ -27,4 +27,5 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-node --test --test-reporter=spec "$@"
+# What hangs ends.
+node --test --test-timeout=1800000 --test-reporter=spec "$@"

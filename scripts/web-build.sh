@@ -6,11 +6,10 @@ scripts/web-package.sh
 rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
-cp models/fashion32*.safetensors web/dist/models
+cp models/fashion*.safetensors web/dist/models
 cp models/README.md web/dist/models
 cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist
-# What the service worker keeps, so that the page opens without a network; the package keeps models itself.
-(cd web/dist && find . -type f ! -path './models/*' ! -name '*.d.ts' ! -name files.txt -printf '%P\n' | sort >files.txt)
+node web/precache.mjs web/dist
 echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

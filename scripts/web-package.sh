@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 rm -rf web/package/dist
 scripts/wasm.sh guided-diffusion-web web/package/dist/wasm
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-cp LICENSE web/package/
+cp LICENSE CHANGELOG.md web/package/
 node web/notices.mjs web/package/THIRD-PARTY-NOTICES.txt
 scripts/npm-install.sh
 # The worker has other globals than a page.

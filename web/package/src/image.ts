@@ -22,8 +22,8 @@ export class Image implements GeneratedImage {
     this.values = raw.values;
     this.parameters = JSON.parse(raw.parameters) as Record<string, string>;
     this.recipe = raw.recipe;
-    this.#rgba = raw.rgba;
-    this.#png = raw.png;
+    this.#rgba = raw.rgba as Uint8ClampedArray<ArrayBuffer>;
+    this.#png = raw.png as Uint8Array<ArrayBuffer>;
   }
 
   toImageData(): ImageData {

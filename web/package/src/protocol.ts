@@ -2,16 +2,16 @@
 import type { Settings } from './generated/settings.js';
 import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
-/** An image as it crosses: its buffers are transferred. */
+/** An image as it crosses: its buffers, none of which is shared, are transferred. */
 export interface RawImage {
   width: number;
   height: number;
   index: number;
   label: number | null;
-  values: Float32Array<ArrayBuffer>;
-  rgba: Uint8ClampedArray<ArrayBuffer>;
+  values: Float32Array;
+  rgba: Uint8ClampedArray;
   /** The image as a PNG file. */
-  png: Uint8Array<ArrayBuffer>;
+  png: Uint8Array;
   /** The parameters as JSON, all values texts. */
   parameters: string;
   /** How the image was made, as JSON that only the core reads: an upsampler continues it. */

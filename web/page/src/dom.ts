@@ -27,6 +27,16 @@ export function button(text: string, onClick: () => void, className = 'second'):
   return made;
 }
 
+/** Whether an element can have the focus. */
+const usable = (one: Element) => one.isConnected && !one.matches(':disabled') && one.checkVisibility();
+
+/** Changes the document; a focus that would be lost by that goes to the first of `instead` that can have it. */
+export function keepFocus(change: () => void, ...instead: HTMLElement[]): void {
+  const had = document.activeElement;
+  change();
+  if (had && had !== document.body && !usable(had)) instead.find(usable)?.focus();
+}
+
 /** Tells screen readers; shown to nobody else. */
 export function announce(text: string): void {
   byId('live', HTMLElement).textContent = text;
@@ -49,6 +59,17 @@ export function closable(dialog: HTMLDialogElement): void {
     if (target === dialog || target.closest('[data-close]')) dialog.close();
   });
 }
+
+/** Gives a file to the visitor. */
+export function save(blob: Blob, name: string): void {
+  const url = URL.createObjectURL(blob);
+  element('a', { href: url, download: name }).click();
+  // The browser has taken the blob by the next task.
+  setTimeout(() => URL.revokeObjectURL(url), 0);
+}
+
+/** A file name of these words. */
+export const slug = (words: string) => words.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
 
 export function megabytes(bytes: number): string {
   const mb = bytes / 1e6;

@@ -1,6 +1,7 @@
 /** What can go wrong, in the words of the page: what happened, what to do about it, and buttons that do it. */
-import { GuidedDiffusionError } from 'guided-diffusion';
-import { button, byId, element } from './dom.js';
+import { browsers, type ErrorCode, GuidedDiffusionError } from 'guided-diffusion';
+import { button, byId, element, keepFocus } from './dom.js';
+import { showRecorded } from './recorded.js';
 
 export type Remedy = 'retry' | 'restart' | 'fashion' | 'smaller' | 'dismiss';
 
@@ -20,16 +21,10 @@ const remedyNames: Record<Remedy, string> = {
   dismiss: 'Dismiss',
 };
 
-const browsers = [
-  ['Chrome and Edge', '113 or newer on Windows, macOS and ChromeOS; 121 on Android 12; 144 to 147 on Linux, by GPU'],
-  ['Safari', '26 or newer on macOS, iPhone, iPad and Vision Pro'],
-  ['Firefox', '141 or newer on Windows; 147 on Macs with Apple silicon'],
-] as const;
-
 function browserList(): Node {
-  const rows = browsers.flatMap(([name, versions]) => [
+  const rows = browsers.flatMap(({ name, version, systems }) => [
     element('dt', { textContent: name }),
-    element('dd', { textContent: versions }),
+    element('dd', { textContent: `${version} or newer on ${systems}` }),
   ]);
   return element('dl', { className: 'facts-list' }, ...rows);
 }
@@ -39,7 +34,8 @@ const paragraph = (text: string) => element('p', { textContent: text });
 /** Why an operation stopped that the visitor did not stop. */
 function explain(error: unknown): Explanation {
   const message = error instanceof Error ? error.message : String(error);
-  switch (error instanceof GuidedDiffusionError ? error.code : 'internal') {
+  const code: ErrorCode = error instanceof GuidedDiffusionError ? error.code : 'internal';
+  switch (code) {
     case 'no-webgpu':
       if (!isSecureContext) {
         return {
@@ -95,13 +91,15 @@ function explain(error: unknown): Explanation {
             advice: [paragraph('This model is not stored in this browser yet. Loading goes on when the network is back.')],
             remedies: ['retry'],
           };
+    case 'busy':
+      return { title: 'The file is in use', advice: [paragraph(message)], remedies: ['retry', 'dismiss'] };
     case 'bad-options':
       return { title: 'This model cannot do that', advice: [paragraph(message)], remedies: ['dismiss'] };
     default:
       return {
         title: 'Something went wrong',
         advice: [paragraph(message), paragraph('This is a mistake in the program, not yours.')],
-        remedies: ['restart'],
+        remedies: ['restart', 'retry'],
       };
   }
 }
@@ -110,7 +108,11 @@ function explain(error: unknown): Explanation {
 export class Notice {
   private readonly place = byId('notice', HTMLElement);
 
-  constructor(private readonly onRemedy: (remedy: Remedy) => void) {}
+  constructor(
+    private readonly onRemedy: (remedy: Remedy) => void,
+    /** Where the focus goes when the notice is gone. */
+    private readonly fallbacks: () => HTMLElement[],
+  ) {}
 
   show(error: unknown): void {
     const explanation = explain(error);
@@ -118,8 +120,10 @@ export class Notice {
       button(
         remedyNames[remedy],
         () => {
-          this.hide();
-          if (remedy !== 'dismiss') this.onRemedy(remedy);
+          keepFocus(() => {
+            this.hide();
+            if (remedy !== 'dismiss') this.onRemedy(remedy);
+          }, ...this.fallbacks());
         },
         at === 0 ? 'first' : 'second',
       ),
@@ -131,6 +135,7 @@ export class Notice {
     );
     this.place.hidden = false;
     document.body.classList.toggle('unusable', explanation.final ?? false);
+    if (explanation.final) void showRecorded().catch(() => undefined); // it is an extra
   }
 
   hide(): void {

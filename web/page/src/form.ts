@@ -2,10 +2,11 @@
 import { randomSeed } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
 import { byId } from './dom.js';
-import { type Sampler, type Settings, bounds, parseNumber, parseSeed, usualSteps } from './settings.js';
+import type { Facts } from './jobs.js';
+import { type Sampler, type Settings, bounds, parseNumber, parseSeed, stepsOf, usualSteps } from './settings.js';
 
-type NumberName = 'count' | 'steps' | 'guidance' | 'eta';
-const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta'];
+type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
+const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
 
 export class SettingsForm {
   private readonly form = byId('settings', HTMLFormElement);
@@ -16,16 +17,28 @@ export class SettingsForm {
   private readonly fields: Record<NumberName, HTMLInputElement>;
   /** The seed of the last run. */
   private spent = '';
+  /** Steps of the model's whole process. */
+  private all = bounds.steps.max;
 
-  /** `onChange` follows a finished change, `onSubmit` the Generate button or Enter. */
+  /** `onChange` follows a finished change, `onInput` each one, `onSubmit` the Generate button or Enter. */
   constructor(
     initial: Settings,
     private readonly onChange: () => void,
+    onInput: () => void,
     onSubmit: () => void,
   ) {
     const field = (name: NumberName) => byId(name, HTMLInputElement);
-    this.fields = { count: field('count'), steps: field('steps'), guidance: field('guidance'), eta: field('eta') };
-    this.classes = new ClassField(onChange);
+    this.fields = {
+      count: field('count'),
+      steps: field('steps'),
+      guidance: field('guidance'),
+      eta: field('eta'),
+      first: field('first'),
+    };
+    this.classes = new ClassField(() => {
+      onChange();
+      onInput();
+    });
     this.write(initial);
 
     this.form.addEventListener('submit', (event) => {
@@ -34,12 +47,18 @@ export class SettingsForm {
     });
     this.form.addEventListener('change', (event) => {
       if (event.target === this.sampler) this.onSampler();
+      const { target } = event;
+      if (target === this.fields.steps || target === this.sampler) this.fitSteps();
       if (event.target === this.seed) this.roll(false);
       if (event.target !== byId('class', HTMLInputElement)) onChange();
     });
+    this.form.addEventListener('input', onInput);
     for (const slider of this.form.querySelectorAll<HTMLInputElement>('input[data-for]')) {
       const name = slider.dataset.for as NumberName;
-      slider.addEventListener('input', () => (this.fields[name].value = slider.value));
+      slider.addEventListener('input', () => {
+        this.fields[name].value = slider.value;
+        if (name === 'steps') this.fitSteps(false);
+      });
       this.fields[name].addEventListener('input', () => (slider.value = this.fields[name].value));
     }
     this.dice.addEventListener('click', () => {
@@ -50,8 +69,10 @@ export class SettingsForm {
   }
 
   /** The model's classes, and whether guidance has a classifier to come from. */
-  offer(model: { classes: number; classNames: string[]; guided: boolean; diffusionSteps: number }): void {
+  offer(model: Facts): void {
     this.classes.offer(model.classes, model.classNames);
+    this.all = model.diffusionSteps;
+    this.fitSteps();
     this.fields.steps.max = String(Math.min(model.diffusionSteps, bounds.steps.max));
     for (const input of this.form.querySelectorAll<HTMLInputElement>('#guidance, [data-for=guidance]')) {
       input.disabled = !model.guided;
@@ -84,11 +105,12 @@ export class SettingsForm {
     return {
       label: this.classes.value,
       count: values.get('count') ?? 1,
-      steps: values.get('steps') ?? 1,
+      steps: stepsOf(values.get('steps') ?? 1, this.sampler.value as Sampler, this.all),
       sampler: this.sampler.value as Sampler,
       eta: values.get('eta') ?? 0,
       guidance: values.get('guidance') ?? 0,
       seed,
+      first: values.get('first') ?? 0,
     };
   }
 
@@ -98,6 +120,21 @@ export class SettingsForm {
     this.seed.value = String(settings.seed);
     this.classes.value = settings.label;
     this.fields.eta.disabled = settings.sampler !== 'ddim';
+    this.fitSteps();
+  }
+
+  /** A line beneath the number of images. */
+  say(text: string): void {
+    byId('count-hint', HTMLElement).textContent = text || '\u00a0';
+  }
+
+  /** Shows the steps that there will be; a number that is none is left to be put right. `slide`: the slider follows. */
+  private fitSteps(slide = true): void {
+    const steps = parseNumber(this.fields.steps.value, bounds.steps);
+    if (steps === null || steps > this.all) return;
+    const fitted = stepsOf(steps, this.sampler.value as Sampler, this.all);
+    if (slide) this.setNumber('steps', fitted);
+    else this.fields.steps.value = String(fitted);
   }
 
   /** Whether each run gets a new seed. */

@@ -1,96 +1,117 @@
 /**
- * A run's images as a sheet of frames: empty frames that hold the space, then previews, then finished images. The
- * sheet of the present run lies on the stage; earlier ones lie below it, the newest first.
+ * A job's images as a sheet of frames: empty frames that hold the space, then previews, then finished images. The sheet of the
+ * present job lies on the stage; earlier ones lie below it, the newest first, also those of earlier visits.
  */
 import type { GeneratedImage } from 'guided-diffusion';
-import { announce, button, byId, element, paint } from './dom.js';
-import type { LinkedModel, Settings } from './settings.js';
+import { announce, button, byId, element, keepFocus, paint, save } from './dom.js';
+import type { History } from './history.js';
+import { type Job, caption } from './jobs.js';
+import { type Picture, type Trail, pictureOf } from './picture.js';
+import { zip } from './zip.js';
 
-/** Images kept on the page; the oldest sheets go first. */
+/** Images kept; the oldest sheets go first. */
 const KEPT = 500;
 
-/** What a run was asked for, enough to ask for it again. */
-export interface Request {
-  settings: Settings;
-  /** null for a model from a file, which a link cannot name. */
-  model: LinkedModel | null;
-  modelName: string;
-  className: (label: number | null) => string;
-}
-
-interface SheetActions {
+export interface SheetActions {
   /** Opens a finished image. */
-  open: (sheet: Sheet, index: number) => void;
-  reuse: (request: Request) => void;
-  link: (request: Request) => Promise<void>;
-}
-
-/** One line about a run, as it is printed on a sheet's edge. */
-function caption({ settings, className }: Request): string {
-  const what = settings.label === null ? className(null) : className(settings.label);
-  const sampler = settings.sampler === 'ddim' ? 'DDIM' : 'ancestral';
-  const eta = settings.sampler === 'ddim' && settings.eta > 0 ? `, eta ${settings.eta}` : '';
-  return `${what}, ${settings.steps} ${sampler} steps${eta}, guidance ${settings.guidance}, seed ${settings.seed}`;
+  open: (sheet: Sheet, at: number) => void;
+  reuse: (job: Job) => void;
+  link: (job: Job) => Promise<void>;
 }
 
 interface Frame {
   item: HTMLLIElement;
   open: HTMLButtonElement;
   canvas: HTMLCanvasElement;
+  trail: Trail;
 }
 
 export class Sheet {
   readonly root = element('article', { className: 'sheet' });
-  /** Finished images by their place in the run. */
-  readonly images = new Map<number, GeneratedImage>();
+  /** Finished images by their place. */
+  readonly pictures = new Map<number, Picture>();
   private readonly frames: Frame[];
   private readonly edge = element('p', { className: 'edge' });
 
   constructor(
-    readonly request: Request,
+    readonly job: Job,
     actions: SheetActions,
-    private readonly labelOf: (index: number) => number | null,
-    /** No run yet: frames that show what Generate will fill. */
-    draft = false,
+    /** `draft`: no run yet, but frames that show what Generate will fill. */
+    { draft = false, id = crypto.randomUUID() as string } = {},
   ) {
-    const { count } = request.settings;
-    this.frames = Array.from({ length: count }, (_, index) => this.frame(index, () => actions.open(this, index)));
+    this.id = id;
+    const count = job.cells.length;
+    this.frames = job.cells.map((_, at) => this.frame(at, () => actions.open(this, at)));
     const list = element('ol', { className: 'frames' }, ...this.frames.map(({ item }) => item));
     list.style.setProperty('--wide', String(columns(count)));
     list.style.setProperty('--narrow', String(Math.min(count, count <= 4 ? 2 : count <= 9 ? 3 : 4)));
-    const again = button('Use these settings', () => actions.reuse(request), 'quiet');
-    const link = button('Copy link', () => void this.copyLink(link, actions.link(request)), 'quiet');
+    const again = button('Use these settings', () => actions.reuse(job), 'quiet');
+    const link = button('Copy link', () => void this.copyLink(link, actions.link(job)), 'quiet');
     const head = element('div', { className: 'sheet-head' }, this.edge, element('div', { className: 'buttons' }, again, link));
     this.root.append(head, list);
     this.root.classList.toggle('draft', draft);
-    this.edge.textContent = caption(request);
+    this.edge.textContent = caption(job);
   }
 
-  /** A preview, or with `finished` the image itself. */
-  put(image: GeneratedImage, finished: boolean): void {
-    const frame = this.frames[image.index];
-    if (!frame) return;
-    paint(frame.canvas, image.toImageData());
+  /** Names it in the history. */
+  readonly id: string;
+
+  /** A preview after `step` steps. */
+  preview(at: number, image: GeneratedImage, step: number): void {
+    const frame = this.frames[at];
+    if (!frame || this.pictures.has(at)) return;
+    const pixels = image.toImageData();
+    // A stack's second stage makes larger ones: its trail is the image's.
+    if (frame.trail.frames[0] && frame.trail.frames[0].width !== pixels.width) frame.trail.at.length = frame.trail.frames.length = 0;
+    frame.trail.at.push(step);
+    frame.trail.frames.push(pixels);
+    paint(frame.canvas, pixels);
     frame.open.classList.remove('empty');
-    frame.item.classList.toggle('forming', !finished);
-    if (!finished) return;
-    this.images.set(image.index, image);
+    frame.item.classList.add('forming');
+  }
+
+  /** The image itself. */
+  async finish(at: number, image: GeneratedImage): Promise<void> {
+    const frame = this.frames[at];
+    if (frame && !this.pictures.has(at)) this.show(at, await pictureOf(image, frame.trail));
+  }
+
+  show(at: number, picture: Picture): void {
+    const frame = this.frames[at];
+    if (!frame) return;
+    this.pictures.set(at, picture);
+    paint(frame.canvas, picture.pixels);
+    frame.open.classList.remove('empty');
+    frame.item.classList.remove('forming');
     frame.open.disabled = false;
-    frame.open.ariaLabel = `${this.nameOf(image.index)}, image ${image.index + 1} of ${this.frames.length}, open`;
+    frame.open.ariaLabel = `${this.nameOf(at)}, image ${at + 1} of ${this.frames.length}, open`;
   }
 
   /** Takes away the frames of images that were never finished, when the sheet leaves the stage. */
   trim(): void {
-    this.frames.forEach(({ item }, index) => (item.hidden = !this.images.has(index)));
+    this.frames.forEach(({ item, trail }, at) => {
+      item.hidden = !this.pictures.has(at);
+      if (item.hidden) trail.at.length = trail.frames.length = 0;
+    });
   }
 
   note(text: string): void {
-    this.edge.textContent = `${caption(this.request)}. ${text}`;
+    this.edge.textContent = `${caption(this.job)}. ${text}`;
   }
 
-  nameOf(index: number): string {
-    const label = this.labelOf(index);
-    return (label === null ? '' : this.request.className(label)) || `Image ${index + 1}`;
+  nameOf(at: number): string {
+    return this.job.cells[at]?.name || `Image ${at + 1}`;
+  }
+
+  /** The places of finished images, in order. */
+  get places(): number[] {
+    return [...this.pictures.keys()].sort((a, b) => a - b);
+  }
+
+  /** What an image is called as a file. */
+  fileName(at: number): string {
+    const cell = this.job.cells[at];
+    return `${this.nameOf(at)} seed ${cell?.settings.seed ?? ''} ${(cell?.index ?? at) + 1}`;
   }
 
   private async copyLink(link: HTMLButtonElement, copied: Promise<void>): Promise<void> {
@@ -103,18 +124,17 @@ export class Sheet {
     setTimeout(() => (link.textContent = name), 2000);
   }
 
-  private frame(index: number, onOpen: () => void): Frame {
+  private frame(at: number, onOpen: () => void): Frame {
     const canvas = element('canvas');
     paint(canvas, noise());
     const open = element('button', { type: 'button', className: 'frame empty', disabled: true }, canvas);
-    open.ariaLabel = `${this.nameOf(index)}, not made yet`;
+    open.ariaLabel = `${this.nameOf(at)}, not made yet`;
     open.addEventListener('click', onOpen);
-    const number = element('span', { className: 'frame-number', textContent: String(index + 1) });
+    const number = element('span', { className: 'frame-number', textContent: String(at + 1) });
     const below = element('span', { className: 'frame-edge', ariaHidden: 'true' }, number);
-    const label = this.labelOf(index);
-    const name = label === null ? '' : this.request.className(label);
+    const { name } = this.job.cells[at] ?? {};
     if (name) below.append(element('span', { className: 'frame-name', textContent: name }));
-    return { item: element('li', {}, open, below), open, canvas };
+    return { item: element('li', {}, open, below), open, canvas, trail: { at: [], frames: [] } };
   }
 }
 
@@ -137,15 +157,25 @@ export class Gallery {
   private readonly stage = byId('current', HTMLElement);
   private readonly place = byId('sheets', HTMLElement);
   private readonly clearButton = byId('clear', HTMLButtonElement);
+  private readonly saveButton = byId('save-all', HTMLButtonElement);
+  private readonly title = byId('gallery-title', HTMLElement);
   private readonly empty = byId('gallery-empty', HTMLElement);
   private earlier: Sheet[] = [];
   private present: Sheet | undefined;
 
-  constructor() {
+  constructor(private readonly history: History) {
     this.clearButton.addEventListener('click', () => {
+      for (const { id } of this.earlier) void this.history.remove(id);
       this.earlier = [];
       this.update();
     });
+    this.saveButton.addEventListener('click', () => void this.saveAll());
+  }
+
+  /** Sheets of earlier visits, the newest first. */
+  append(sheets: Sheet[]): void {
+    this.earlier.push(...sheets);
+    this.update();
   }
 
   /** Lays a sheet on the stage; what lay there moves down, if it has images. */
@@ -153,22 +183,45 @@ export class Gallery {
     const before = this.present;
     this.present = sheet;
     this.stage.replaceChildren(sheet.root);
-    if (!before?.images.size) return;
-    before.trim();
-    this.earlier.unshift(before);
+    if (before?.pictures.size && before.job.kind !== 'live') {
+      before.trim();
+      this.earlier.unshift(before);
+    }
     let kept = 0;
-    this.earlier = this.earlier.filter((one) => (kept += one.images.size) <= KEPT);
+    this.earlier = this.earlier.filter((one) => {
+      kept += one.pictures.size;
+      if (kept > KEPT) void this.history.remove(one.id);
+      return kept <= KEPT;
+    });
+    this.update();
+  }
+
+  /** Keeps what a sheet has for later visits. */
+  async keep(sheet: Sheet): Promise<void> {
+    if (sheet.pictures.size > 0 && sheet.job.kind !== 'live') await this.history.put(sheet);
     this.update();
   }
 
   /** Whether the stage shows images that a change of settings must not replace. */
   get occupied(): boolean {
-    return (this.present?.images.size ?? 0) > 0;
+    return (this.present?.pictures.size ?? 0) > 0 && this.present?.job.kind !== 'live';
+  }
+
+  private async saveAll(): Promise<void> {
+    const sheets = [...(this.present ? [this.present] : []), ...this.earlier];
+    const files = sheets.flatMap((sheet, k) =>
+      sheet.places.map((at) => ({ name: `${String(sheets.length - k).padStart(3, '0')} ${sheet.fileName(at)}.png`, blob: sheet.pictures.get(at)?.blob })),
+    );
+    save(await zip(files.flatMap(({ name, blob }) => (blob ? [{ name, blob }] : []))), 'guided-diffusion.zip');
+    announce(`${files.length} images saved`);
   }
 
   private update(): void {
-    this.place.replaceChildren(...this.earlier.map(({ root }) => root));
-    this.clearButton.hidden = this.earlier.length === 0;
-    this.empty.hidden = this.earlier.length > 0;
+    keepFocus(() => {
+      this.place.replaceChildren(...this.earlier.map(({ root }) => root));
+      this.clearButton.hidden = this.earlier.length === 0;
+      this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
+      this.empty.hidden = this.earlier.length > 0;
+    }, this.title);
   }
 }

@@ -1,12 +1,16 @@
 /** The page: connects the fields, the GPU and the images. One thing happens at a time, and the newest wish wins. */
-import { byId, megabytes, seconds } from './dom.js';
+import type { Step } from 'guided-diffusion';
+import { byId, keepFocus, megabytes, seconds } from './dom.js';
 import { Notice, type Remedy } from './errors.js';
 import { SettingsForm } from './form.js';
-import { Gallery, type Request, Sheet } from './gallery.js';
+import { Gallery, Sheet } from './gallery.js';
+import { History } from './history.js';
+import { type Facts, type Job, jobOf } from './jobs.js';
 import { type ModelChoice, ModelPicker } from './models.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
+import { type Retry, type State, Machine, buttonsOf } from './state.js';
 import { StoredDialog } from './stored.js';
 import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
@@ -14,85 +18,123 @@ import { Viewer } from './viewer.js';
 /** Why a task was stopped, where the visitor wished it. */
 const CANCELLED = 'cancelled';
 
+/** Milliseconds for which a change that goes on is waited for: a frame of the screen. */
+const FRAME = 16;
+/** Milliseconds for an image that feel like at once. */
+const AT_ONCE = 100;
+
+/** What is known of a model before it is loaded. */
+const UNKNOWN: Facts = { classes: 0, classNames: [], guided: false, diffusionSteps: 1000 };
+
 class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
   private readonly cancelButton = byId('cancel', HTMLButtonElement);
+  private readonly compareButtons = [byId('compare-guidance', HTMLButtonElement), byId('compare-steps', HTMLButtonElement)] as const;
+  private readonly live = byId('live-mode', HTMLInputElement);
   private readonly progress = new Progress();
-  private readonly gallery = new Gallery();
-  private readonly notice = new Notice((remedy) => this.remedy(remedy));
+  private readonly history = new History();
+  private readonly gallery = new Gallery(this.history);
+  private readonly notice = new Notice(
+    (remedy) => this.remedy(remedy),
+    () => [this.generateButton, this.cancelButton],
+  );
   private readonly runner = new Runner((error) => this.onLost(error));
   private readonly picker = new ModelPicker((choice) => this.load(choice));
+  private readonly machine = new Machine((state) => this.render(state));
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
   private control = new AbortController();
+  private soon = 0;
   private last: Promise<void> = Promise.resolve();
-  private busy: 'loading' | 'running' | undefined;
-  /** Generate was pressed while the model was loading. */
-  private queued = false;
-  /** What `retry` and `restart` load. */
+  /** What Generate loads where no model is there. */
   private wanted: ModelChoice | undefined;
+  /** A link's model from elsewhere, which only its own button loads. */
+  private offered = false;
 
   constructor() {
     const linked = parseLink(location.hash);
     this.form = new SettingsForm(
       linked.settings,
       () => this.onSettings(),
+      () => this.onInput(),
       () => this.generate(),
     );
-    this.viewer = new Viewer({ useSeed: (seed) => this.form.useSeed(seed), link: (request) => this.copyLink(request) });
+    this.viewer = new Viewer({
+      useSeed: (seed) => this.form.useSeed(seed),
+      again: (job, at) => this.again(job, at),
+      link: (job) => this.copyLink(job),
+    });
     new StoredDialog(this.runner);
     this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
     this.cancelButton.addEventListener('click', () => this.cancel());
+    this.compareButtons[0].addEventListener('click', () => this.generate('guidance'));
+    this.compareButtons[1].addEventListener('click', () => this.generate('steps'));
     addEventListener('hashchange', () => this.take(parseLink(location.hash)));
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
-      if (event.key === 'Escape' && this.busy === 'running' && !document.querySelector('dialog[open]')) this.cancel();
+      if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.cancel();
     });
+    this.render(this.machine.state);
     this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
     document.body.classList.add('started');
+    void this.recall();
   }
 
-  /** Takes settings, and the model they were for: from a link, or from an earlier run. */
-  private take({ settings, seeded, model }: ReturnType<typeof parseLink>): void {
+  /** Takes settings, and the model they were for: from a link, or from an earlier run, whose model is known. */
+  private take({ settings, seeded, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
     this.form.write(settings);
     this.form.roll(!seeded);
     this.onSettings();
+    if (choice) {
+      if (!alike(choice, this.runner.choice)) this.load(choice);
+      return;
+    }
+    this.offered = false;
     if (!model || same(model, this.runner.choice?.linked)) return;
-    if (model.kind === 'fashion') return this.picker.chooseFashion();
+    if (model.kind !== 'url') return this.picker.chooseBuiltIn(model.kind);
     // An address that the visitor did not type is fetched only when the visitor says so.
     this.picker.write(model);
+    this.offered = true;
+    this.sayOffered();
+  }
+
+  private sayOffered(): void {
     this.progress.rest('Another model', 'Press “Load this model” if you trust where it comes from.');
   }
 
-  /** Runs `task` after what is going on was stopped. */
-  private start(task: (signal: AbortSignal) => Promise<void>): void {
+  /** Enters a busy state, and does its work after what is going on was stopped. */
+  private start(state: State, work: (signal: AbortSignal) => Promise<void>): void {
     this.control.abort();
     const control = (this.control = new AbortController());
+    this.notice.hide();
+    this.machine.enter(state);
     const whole = async () => {
       if (control.signal.aborted) return;
       try {
-        await task(control.signal);
+        await work(control.signal);
+        if (this.control === control && this.machine.busy) this.machine.enter({ kind: 'ready' });
       } catch (error) {
         this.stopped(error, control.signal);
       }
     };
-    this.last = this.last.then(whole).finally(() => {
-      if (this.control === control) this.setBusy(undefined);
-    });
+    this.last = this.last.then(whole);
   }
 
-  private load(choice: ModelChoice): void {
-    if (!this.busy && alike(choice, this.runner.choice)) return;
+  private load(choice: ModelChoice, next: Job | 'generate' | null = null): void {
+    this.offered = false;
+    if (!this.machine.busy && alike(choice, this.runner.choice) && !next) return;
     this.wanted = choice;
-    this.notice.hide();
-    this.setBusy('loading');
-    this.start(async (signal) => {
+    this.start({ kind: 'loading', choice, next }, async (signal) => {
       this.progress.begin('Opening the GPU');
       await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal);
-      this.setBusy(undefined);
-      this.progress.rest('Ready', 'Press Generate and watch the images form.');
-      if (this.queued) return this.generate();
+      const { state } = this.machine;
+      this.machine.enter({ kind: 'ready' });
+      if (this.offered) this.sayOffered();
+      else this.progress.rest('Ready', 'Press Generate and watch the images form.');
+      const then = state.kind === 'loading' ? state.next : null;
+      if (then === 'generate') return this.generate();
+      if (then) return this.run(then);
       if (!this.gallery.occupied) this.placeholder(this.form.read(false));
     });
   }
@@ -101,68 +143,85 @@ class Page {
     const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     const { info } = model;
     this.form.offer(info);
-    const what = `${info.imageSize} × ${info.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
+    this.sayBatch();
+    const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
-    this.picker.say(`${what}. ${megabytes(info.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
+    this.picker.say(`${what}. ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
     this.tuning.say(info.tuned);
   }
 
-  private generate(): void {
-    if (this.busy === 'loading') {
-      this.queued = true;
-      this.setBusy('loading');
-      return;
-    }
+  private generate(kind: Job['kind'] = 'images'): void {
+    const { state } = this.machine;
+    if (this.offered) return byId('load', HTMLButtonElement).focus();
+    if (state.kind === 'loading') return this.machine.enter({ ...state, next: 'generate' });
     const { choice } = this.runner;
     if (!choice) {
-      // A link's model waits for its own button; anything else was wanted before, and failed or was lost.
-      if (!this.wanted) return byId('load', HTMLButtonElement).focus();
-      this.queued = true;
-      return this.load(this.wanted);
+      const wanted = this.wanted ?? this.picker.read();
+      return wanted ? this.load(wanted, 'generate') : undefined;
     }
-    this.queued = false;
     const settings = this.form.spend();
-    if (!settings) return;
-    this.notice.hide();
-    this.setBusy('running');
-    const request = this.requestOf(settings, choice);
-    history.replaceState(null, '', toLink(settings, request.model));
-    this.start((signal) => this.run(request, choice, signal));
+    if (settings) this.run(jobOf(kind, settings, this.facts, choice));
   }
 
-  private async run(request: Request, choice: ModelChoice, signal: AbortSignal): Promise<void> {
-    const { settings } = request;
-    const sheet = this.sheetOf(request);
+  private run(job: Job): void {
+    this.start({ kind: 'running', job }, (signal) => this.make(job, signal));
+  }
+
+  private async make(job: Job, signal: AbortSignal): Promise<void> {
+    history.replaceState(null, '', toLink(job.settings, job.model));
+    const sheet = this.sheetOf(job);
     this.gallery.stageSheet(sheet);
-    reveal(byId('stage', HTMLElement));
-    this.progress.begin('Starting');
-    if (!this.runner.fits(settings.count)) await this.fetchModel(choice, settings.count, signal);
-    const batch = this.runner.model?.info.batch ?? 1;
+    if (job.kind !== 'live') reveal(byId('stage', HTMLElement));
+    const { choice } = job;
+    const count = Math.max(...job.parts.map(({ cells }) => cells.length));
+    if (choice && (!alike(choice, this.runner.choice) || !this.runner.fits(count))) {
+      this.progress.begin(`Preparing for ${atOnce(choice.batch || this.runner.batchFor(count))}`);
+      await this.fetchModel(choice, count, signal);
+    }
     this.progress.begin('Starting');
     try {
-      const run = this.runner.sample(settings, signal);
-      run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave it unheard
-      for await (const step of run) {
-        this.progress.step(step, batch);
-        // The last predicted x_0 of a batch is its image: finished ones are kept, whatever becomes of the rest.
-        for (const image of step.previews ?? []) sheet.put(image, step.step === step.steps);
-      }
-      for (const image of await run.result) sheet.put(image, true);
+      for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
     } catch (error) {
-      sheet.note(`Stopped: ${sheet.images.size} of ${settings.count} finished`);
+      sheet.note(`Stopped: ${sheet.pictures.size} of ${job.cells.length} finished`);
       throw error;
+    } finally {
+      void this.gallery.keep(sheet);
     }
-    const images = settings.count === 1 ? '1 image' : `${settings.count} images`;
-    this.progress.rest(`Done in ${seconds(this.progress.elapsed)}`, `${images}. Open one to save it.`);
+    const { elapsed } = this.progress;
+    if (job.kind === 'live') {
+      const slow = elapsed / job.cells.length > AT_ONCE ? ' Fewer steps and images are faster; a software driver always waits.' : '';
+      return this.progress.rest('Live', `Made in ${seconds(elapsed)}.${slow}`);
+    }
+    const images = job.cells.length === 1 ? '1 image' : `${job.cells.length} images`;
+    this.progress.rest(`Done in ${seconds(elapsed)}`, `${images}. Open one to save it.`);
+  }
+
+  private async makePart(sheet: Sheet, k: number, part: Job['parts'][number], signal: AbortSignal): Promise<void> {
+    const { parts } = sheet.job;
+    const batch = this.runner.model?.info.batch ?? 1;
+    const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
+    const run = this.runner.sample(part.settings, signal);
+    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave it unheard
+    /** Whatever becomes of the rest, what is finished is kept. */
+    const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
+    try {
+      for await (const step of run) {
+        const { stage, stages } = stageOf(step, this.runner.stages);
+        this.progress.step(step, batch, k * stages + stage, parts.length * stages);
+        for (const image of step.previews ?? []) sheet.preview(placeOf(image.index), image, step.step);
+        await finish();
+      }
+      await run.result;
+    } finally {
+      await finish();
+    }
   }
 
   /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
   private tune(): void {
     const { choice, model } = this.runner;
-    if (!choice || !model || this.busy) return;
-    this.notice.hide();
-    this.setBusy('running');
-    this.start(async (signal) => {
+    if (!choice || !model || this.machine.busy) return;
+    this.start({ kind: 'running', job: null }, async (signal) => {
       this.progress.begin('Tuning');
       const tuning = this.runner.tune(signal, (progress) => {
         this.progress.tune(progress);
@@ -178,30 +237,39 @@ class Page {
 
   private forgetTuning(): void {
     const { choice, model } = this.runner;
-    if (!choice || !model || this.busy) return;
-    this.setBusy('loading');
-    this.start(async (signal) => {
+    if (!choice || !model || this.machine.busy) return;
+    this.start({ kind: 'loading', choice, next: null }, async (signal) => {
       await this.runner.deleteTuning();
       await this.fetchModel(choice, model.info.batch, signal);
-      this.setBusy(undefined);
+      this.machine.enter({ kind: 'ready' });
       this.progress.rest('Ready', 'The usual kernels are used again.');
     });
   }
 
   private cancel(): void {
-    this.queued = false;
     this.control.abort(CANCELLED);
-    if (this.busy === 'loading') this.setBusy('loading');
   }
 
-  /** After a task that did not end well: an error is explained, unless it comes of our own stopping. */
+  /** After work that did not end well: an error is explained, unless it comes of our own stopping. */
   private stopped(error: unknown, signal: AbortSignal): void {
-    this.queued = false;
-    if (!signal.aborted) this.fail(error);
-    else if (signal.reason === CANCELLED) this.progress.rest('Cancelled', this.runner.model ? 'Ready for the next run.' : '');
+    const { state } = this.machine;
+    if (!signal.aborted) {
+      const retry: Retry | null =
+        state.kind === 'loading'
+          ? { kind: 'load', choice: state.choice }
+          : state.kind === 'running' && state.job
+            ? { kind: 'run', job: state.job }
+            : null;
+      this.fail(error, retry);
+    } else if (signal.reason === CANCELLED) {
+      const { model } = this.runner;
+      this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
+      this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
+    }
   }
 
-  private fail(error: unknown): void {
+  private fail(error: unknown, retry: Retry | null): void {
+    this.machine.enter({ kind: 'failed', error, retry });
     this.notice.show(error);
     this.progress.rest(this.runner.model ? 'Ready' : 'Not ready', '');
     this.picker.say(this.runner.model ? `${this.runner.choice?.name} stays in use.` : 'No model is loaded.');
@@ -211,69 +279,118 @@ class Page {
     this.control.abort(error);
     this.wanted = this.runner.choice ?? this.wanted;
     this.runner.close();
-    this.fail(error);
+    this.fail(error, this.wanted ? { kind: 'load', choice: this.wanted } : null);
   }
 
   private remedy(remedy: Remedy): void {
+    const { state } = this.machine;
+    const retry = state.kind === 'failed' ? state.retry : null;
     if (remedy === 'restart') this.runner.close();
-    if (remedy === 'fashion') return this.picker.chooseFashion();
+    if (remedy === 'fashion') return this.picker.chooseBuiltIn('fashion');
     if (remedy === 'smaller') return this.picker.chooseSmall();
-    const choice = this.wanted ?? this.picker.read();
+    if (remedy === 'retry' && retry?.kind === 'run') return this.run(retry.job);
+    const choice = retry?.kind === 'load' ? retry.choice : (this.wanted ?? this.picker.read());
     if (choice) this.load(choice);
   }
 
   private onOnline(): void {
-    if (!this.runner.model && !this.busy && this.wanted) this.load(this.wanted);
+    if (!this.runner.model && !this.machine.busy && this.wanted) this.load(this.wanted);
   }
 
   private onSettings(): void {
     const settings = this.form.read();
-    if (settings && !this.gallery.occupied && !this.busy) this.placeholder(settings);
+    this.sayBatch();
+    if (settings && !this.gallery.occupied && !this.machine.busy) this.placeholder(settings);
+  }
+
+  /** While “Live” is on, each change makes the image anew. */
+  private onInput(): void {
+    clearTimeout(this.soon);
+    if (this.live.checked) this.soon = setTimeout(() => this.makeLive(), FRAME);
+  }
+
+  private makeLive(): void {
+    const { choice } = this.runner;
+    const settings = this.form.read(false);
+    if (choice && settings && this.machine.state.kind !== 'loading') this.run(jobOf('live', settings, this.facts, choice));
+  }
+
+  /** Says beforehand where a number of images needs other kernels. */
+  private sayBatch(): void {
+    const count = this.form.read(false)?.count;
+    const other = count !== undefined && this.runner.model !== undefined && !this.runner.fits(count);
+    this.form.say(other ? `Kernels for ${atOnce(this.runner.batchFor(count))} are compiled first.` : '');
   }
 
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
-    if (!settings) return;
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice) this.gallery.stageSheet(this.sheetOf(this.requestOf(settings, choice), true));
+    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.facts, choice), { draft: true }));
   }
 
-  private requestOf(settings: Settings, choice: ModelChoice): Request {
-    const names = this.runner.model?.info.classNames ?? [];
-    const className = (label: number | null) =>
-      label === null ? 'All classes' : (names[label] ?? (this.runner.model ? `Class ${label}` : ''));
-    return { settings, model: choice.linked, modelName: choice.name, className };
+  private get facts(): Facts {
+    const { classes, classNames, guided, diffusionSteps } = this.runner.model?.info ?? UNKNOWN;
+    return { classes, classNames, guided, diffusionSteps };
   }
 
-  private sheetOf(request: Request, draft = false): Sheet {
-    const classes = this.runner.model?.info.classes ?? 0;
-    const { label } = request.settings;
-    const labelOf = (index: number) => (classes === 0 ? null : (label ?? index % classes));
+  private sheetOf(job: Job, options: { draft?: boolean; id?: string } = {}): Sheet {
     const actions = {
-      open: (sheet: Sheet, index: number) => this.viewer.open(sheet, index),
-      reuse: (old: Request) => {
-        this.take({ settings: old.settings, seeded: true, model: old.model });
-        this.generateButton.focus();
-      },
-      link: (old: Request) => this.copyLink(old),
+      open: (sheet: Sheet, at: number) => this.viewer.open(sheet, at),
+      reuse: (old: Job) => this.reuse(old, old.settings),
+      link: (old: Job) => this.copyLink(old),
     };
-    return new Sheet(request, actions, labelOf, draft);
+    return new Sheet(job, actions, options);
   }
 
-  private async copyLink(request: Request): Promise<void> {
-    const link = new URL(toLink(request.settings, request.model), location.href).href;
+  /** Puts a job's settings, and its model, back. */
+  private reuse({ model, choice }: Job, settings: Settings): void {
+    this.take({ settings, seeded: true, model }, choice);
+    if (!model && !choice) return this.picker.askForFile();
+    this.generateButton.focus();
+  }
+
+  /** Makes one image of a job again. */
+  private again(job: Job, at: number): void {
+    const cell = job.cells[at];
+    if (!cell) return;
+    this.reuse(job, cell.settings);
+    this.generate();
+  }
+
+  /** Shows the sheets of earlier visits. */
+  private async recall(): Promise<void> {
+    const earlier = await this.history.all();
+    const sheets = earlier.map(({ id, job, pictures }) => {
+      const sheet = this.sheetOf(job, { id });
+      for (const [at, picture] of pictures) sheet.show(at, picture);
+      sheet.trim();
+      return sheet;
+    });
+    this.gallery.append(sheets);
+  }
+
+  private async copyLink(job: Job): Promise<void> {
+    const link = new URL(toLink(job.settings, job.model), location.href).href;
     await navigator.clipboard.writeText(link);
   }
 
-  private setBusy(busy: 'loading' | 'running' | undefined): void {
-    this.busy = busy;
-    const stoppable = busy === 'running' || this.queued;
-    const hadFocus = [this.generateButton, this.cancelButton].includes(document.activeElement as HTMLButtonElement);
-    this.generateButton.hidden = stoppable;
-    this.cancelButton.hidden = !stoppable;
-    if (hadFocus) (stoppable ? this.cancelButton : this.generateButton).focus();
-    document.body.classList.toggle('working', busy !== undefined);
-    this.tuning.enable(busy === undefined && this.runner.model !== undefined);
+  private render(state: State): void {
+    const { generate, cancel } = buttonsOf(state);
+    const idle = !cancel && this.runner?.model !== undefined;
+    const wasGenerate = document.activeElement === this.generateButton;
+    keepFocus(
+      () => {
+        this.generateButton.hidden = !generate;
+        this.cancelButton.hidden = !cancel;
+        document.body.classList.toggle('working', cancel);
+        this.tuning?.enable(idle);
+        this.compareButtons[0].disabled = !idle || !this.facts.guided;
+        this.compareButtons[1].disabled = !idle;
+      },
+      this.cancelButton,
+      this.generateButton,
+    );
+    if (wasGenerate && !generate) this.cancelButton.focus();
   }
 }
 
@@ -281,9 +398,16 @@ function same(a: LinkedModel, b: LinkedModel | null | undefined): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** Whether loading would give what is loaded. A file may have changed under its name. */
+/** Whether loading would give what is loaded. A file may have changed under its name, but is the same object then. */
 function alike(a: ModelChoice, b: ModelChoice | undefined): boolean {
-  return typeof a.source === 'string' && JSON.stringify(a) === JSON.stringify(b);
+  return a === b || (typeof a.source === 'string' && JSON.stringify(a) === JSON.stringify(b));
+}
+
+const atOnce = (images: number) => (images === 1 ? 'one image at a time' : `${images} images at once`);
+
+/** Where a step stands in a stack of so many stages. */
+function stageOf(step: Step & { stage?: number }, stages: number): { stage: number; stages: number } {
+  return { stage: step.stage ?? 0, stages };
 }
 
 /** Brings the images into view where a small screen shows the fields. */

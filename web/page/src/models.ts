@@ -1,4 +1,4 @@
-/** The choice of a model: the one that comes with the page, one from a URL, or a file picked or dropped on the page. */
+/** The choice of a model: one of those that come with the page, one from a URL, or files picked or dropped on the page. */
 import { fileName, type LoadOptions, type ModelSource } from 'guided-diffusion';
 import { byId } from './dom.js';
 import { type LinkedModel, parseUrl } from './settings.js';
@@ -6,6 +6,8 @@ import { type LinkedModel, parseUrl } from './settings.js';
 export interface ModelChoice {
   source: ModelSource;
   options: LoadOptions;
+  /** Enlarges the model's images. */
+  upsampler: ModelSource | null;
   name: string;
   /** Images at once; 0 to choose by the run. */
   batch: number;
@@ -13,8 +15,8 @@ export interface ModelChoice {
   linked: LinkedModel | null;
 }
 
-type Kind = 'fashion' | 'url' | 'file';
-const kinds: Kind[] = ['fashion', 'url', 'file'];
+type Kind = 'fashion' | 'stack' | 'url' | 'file';
+const kinds: Kind[] = ['fashion', 'stack', 'url', 'file'];
 
 const builtIn = (name: string) => new URL(`models/${name}.safetensors`, document.baseURI).href;
 
@@ -22,8 +24,10 @@ export class ModelPicker {
   private readonly form = byId('model-form', HTMLFormElement);
   private readonly url = byId('model-url', HTMLInputElement);
   private readonly classifierUrl = byId('classifier-url', HTMLInputElement);
+  private readonly upsamplerUrl = byId('upsampler-url', HTMLInputElement);
   private readonly file = byId('model-file', HTMLInputElement);
   private readonly classifierFile = byId('classifier-file', HTMLInputElement);
+  private readonly upsamplerFile = byId('upsampler-file', HTMLInputElement);
   private readonly batch = byId('batch', HTMLSelectElement);
   private readonly precision = byId('precision', HTMLSelectElement);
   private readonly flags = byId('flags', HTMLInputElement);
@@ -35,11 +39,11 @@ export class ModelPicker {
       const { name } = event.target as HTMLInputElement;
       if (name !== 'source') {
         // These make another model of the same file; files and URLs wait for the button.
-        if (this.kind === 'fashion' && (event.target as Element).matches('select')) this.request();
+        if (this.builtIn && (event.target as Element).matches('select')) this.request();
         return;
       }
       this.reveal();
-      if (this.kind === 'fashion') this.request();
+      if (this.builtIn) this.request();
     });
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -53,14 +57,21 @@ export class ModelPicker {
     if (model.kind === 'url') {
       this.url.value = model.model;
       this.classifierUrl.value = model.classifier;
+      this.upsamplerUrl.value = model.upsampler;
     }
     this.choose(model.kind);
   }
 
-  /** Back to the model of the page. */
-  chooseFashion(): void {
-    this.choose('fashion');
+  /** Loads one of the page's own models. */
+  chooseBuiltIn(kind: 'fashion' | 'stack'): void {
+    this.choose(kind);
     this.request();
+  }
+
+  /** Shows where a file is chosen, which the visitor must do. */
+  askForFile(): void {
+    this.choose('file');
+    this.file.focus();
   }
 
   /** Settings that need the least memory. */
@@ -82,7 +93,11 @@ export class ModelPicker {
     const batch = Number(this.batch.value);
     if (this.kind === 'fashion') {
       options.classifier = builtIn('fashion32-classifier');
-      return { source: builtIn('fashion32'), options, name: 'Fashion', batch, linked: { kind: 'fashion' } };
+      return { source: builtIn('fashion32'), options, upsampler: null, name: 'Fashion', batch, linked: { kind: 'fashion' } };
+    }
+    if (this.kind === 'stack') {
+      const upsampler = builtIn('fashion16-to-32');
+      return { source: builtIn('fashion16'), options, upsampler, name: 'Fashion in two stages', batch, linked: { kind: 'stack' } };
     }
     if (this.flags.value.trim()) options.flags = this.flags.value.trim();
     if (this.kind === 'file') {
@@ -90,15 +105,19 @@ export class ModelPicker {
       if (!valid(this.file, file ? '' : 'Please choose a .safetensors file.') || !file) return null;
       const classifier = this.classifierFile.files?.[0];
       if (classifier) options.classifier = classifier;
-      return { source: file, options, name: file.name, batch, linked: null };
+      const upsampler = this.upsamplerFile.files?.[0] ?? null;
+      return { source: file, options, upsampler, name: file.name, batch, linked: null };
     }
     const wrong = 'Please enter an address that begins with https://';
     const model = parseUrl(this.url.value);
     const classifier = parseUrl(this.classifierUrl.value);
     if (!valid(this.url, model ? '' : wrong) || !model) return null;
     if (!valid(this.classifierUrl, classifier || !this.classifierUrl.value ? '' : wrong)) return null;
+    const upsampler = parseUrl(this.upsamplerUrl.value);
+    if (!valid(this.upsamplerUrl, upsampler || !this.upsamplerUrl.value ? '' : wrong)) return null;
     if (classifier) options.classifier = classifier;
-    return { source: model, options, name: fileName(model), batch, linked: { kind: 'url', model, classifier: classifier ?? '' } };
+    const linked = { kind: 'url' as const, model, classifier: classifier ?? '', upsampler: upsampler ?? '' };
+    return { source: model, options, upsampler, name: fileName(model), batch, linked };
   }
 
   /** A line about the model in use. */
@@ -109,6 +128,10 @@ export class ModelPicker {
   private request(): void {
     const choice = this.read();
     if (choice) this.onLoad(choice);
+  }
+
+  private get builtIn(): boolean {
+    return this.kind === 'fashion' || this.kind === 'stack';
   }
 
   private get kind(): Kind {
@@ -123,11 +146,11 @@ export class ModelPicker {
 
   private reveal(): void {
     for (const kind of kinds) byId(`from-${kind}`, HTMLElement).hidden = kind !== this.kind;
-    byId('flags-field', HTMLElement).hidden = this.kind === 'fashion';
-    this.load.hidden = this.kind === 'fashion';
+    byId('flags-field', HTMLElement).hidden = this.builtIn;
+    this.load.hidden = this.builtIn;
   }
 
-  /** A dropped file is the model; of two, the one called a classifier is the classifier. */
+  /** A dropped file is the model; of several, names tell the classifier and the upsampler. */
   private acceptDrops(): void {
     const veil = byId('drop', HTMLElement);
     const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
@@ -144,11 +167,13 @@ export class ModelPicker {
       if (!carriesFiles(event)) return;
       event.preventDefault();
       const files = [...(event.dataTransfer?.files ?? [])];
-      const classifier = files.length > 1 ? files.find((file) => /classifier/i.test(file.name)) : undefined;
-      const model = files.find((file) => file !== classifier);
+      const named = (pattern: RegExp) => (files.length > 1 ? files.find(({ name }) => pattern.test(name)) : undefined);
+      const [classifier, upsampler] = [named(/classifier/i), named(/upsampl|-to-/i)];
+      const model = files.find((file) => file !== classifier && file !== upsampler);
       if (!model) return;
       put(this.file, model);
       put(this.classifierFile, classifier);
+      put(this.upsamplerFile, upsampler);
       this.choose('file');
       this.request();
     });

@@ -1,6 +1,17 @@
 /** The GPU and the model on it: opened, loaded, replaced and given back in one place. Nothing of the document. */
-import { GuidedDiffusion, GuidedDiffusionError, type LoadProgress, type Model, type Run, type StoredModel, type TuneProgress, type TuneResult } from 'guided-diffusion';
+import {
+  GuidedDiffusion,
+  GuidedDiffusionError,
+  type LoadProgress,
+  type Model,
+  type Run,
+  sampleStack,
+  type StoredModel,
+  type TuneProgress,
+  type TuneResult,
+} from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
+import { megabytes } from './dom.js';
 import type { Settings } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
@@ -12,7 +23,7 @@ const PREVIEWS = 40;
 
 export class Runner {
   private engine: Promise<GuidedDiffusion> | undefined;
-  private loaded: { model: Model; choice: ModelChoice; adapter: string } | undefined;
+  private loaded: { model: Model; upsampler: Model | null; choice: ModelChoice; adapter: string } | undefined;
 
   constructor(private readonly onLost: (error: unknown) => void) {}
 
@@ -32,23 +43,35 @@ export class Runner {
   async load(choice: ModelChoice, count: number, signal: AbortSignal, onProgress: (p: LoadProgress) => void): Promise<Model> {
     const engine = await this.open();
     // A new file's image size is not known before it is loaded.
-    const small = choice.linked?.kind === 'fashion' || (this.choice?.source === choice.source && this.isSmall());
-    const batch = choice.batch || (small ? evenBatch(count) : 1);
-    const load = () => engine.load(choice.source, { ...choice.options, batch, signal, onProgress });
-    const model = await load().catch((error: unknown) => {
+    const small = choice.linked?.kind === 'fashion' || choice.linked?.kind === 'stack' || (this.choice?.source === choice.source && this.isSmall());
+    const batch = choice.batch || (small ? this.batchFor(count) : 1);
+    const how = { ...choice.options, batch, signal, onProgress };
+    const load = async () => {
+      const model = await engine.load(choice.source, how);
+      try {
+        if (model.info.role !== 'diffusion') {
+          const advice = 'choose it as the upsampler of a model that makes such images';
+          throw new GuidedDiffusionError('bad-options', `${choice.name} enlarges images, and makes none by itself: ${advice}.`);
+        }
+        if (!choice.upsampler) return { model, upsampler: null };
+        const { classifier: _, ...rest } = how;
+        const upsampler = await engine.load(choice.upsampler, { ...rest, lowResolution: model.info.imageSize });
+        return { model, upsampler };
+      } catch (error) {
+        void model.dispose().catch(() => undefined);
+        throw error;
+      }
+    };
+    const models = await load().catch((error: unknown) => {
       // Both models together may be what is too much.
       const full = error instanceof GuidedDiffusionError && error.code === 'out-of-memory';
       if (!full || !this.loaded) throw error;
       this.release();
       return load();
     });
-    if (model.info.role !== 'diffusion') {
-      void model.dispose();
-      throw new Error(`${choice.name} is an upsampler: it enlarges images, and this page has none to give it.`);
-    }
     this.release();
-    this.loaded = { model, choice, adapter: engine.adapter.name };
-    return model;
+    this.loaded = { ...models, choice, adapter: engine.adapter.name };
+    return models.model;
   }
 
   /** Whether a run of `count` images wants the same model with room for another number at once. */
@@ -61,20 +84,42 @@ export class Runner {
     return evenBatch(count) <= batch && computed <= 2 * count;
   }
 
+  /** Images at once that a run of `count` wants. */
+  batchFor(count: number): number {
+    return evenBatch(count);
+  }
+
   sample(settings: Settings, signal: AbortSignal): Run {
     if (!this.loaded) throw new Error('no model is loaded');
-    const { info } = this.loaded.model;
-    return this.loaded.model.sample({
+    const { model, upsampler } = this.loaded;
+    const { info } = model;
+    const options = {
       count: settings.count,
       steps: settings.steps,
       sampler: settings.sampler,
       seed: settings.seed,
+      firstIndex: settings.first,
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
       signal,
       ...(settings.sampler === 'ddim' && { eta: settings.eta }),
       ...(info.guided && { guidance: settings.guidance }),
-      ...(settings.label !== null && { classes: [settings.label] }),
-    });
+      ...(info.classes > 0 && { classes: labels(settings, info.classes) }),
+    };
+    return upsampler ? sampleStack(model, upsampler, options) : model.sample(options);
+  }
+
+  /** Side of the images in pixels. */
+  get imageSize(): number {
+    return (this.loaded?.upsampler ?? this.loaded?.model)?.info.imageSize ?? Infinity;
+  }
+
+  /** Models that an image goes through. */
+  get stages(): number {
+    return this.loaded?.upsampler ? 2 : 1;
+  }
+
+  get gpuBytes(): number {
+    return (this.loaded?.model.info.gpuBytes ?? 0) + (this.loaded?.upsampler?.info.gpuBytes ?? 0);
   }
 
   /** Measures this GPU; the model that is loaded next uses what was found. */
@@ -95,6 +140,14 @@ export class Runner {
     return (await this.open()).deleteStored(url);
   }
 
+  /** How much room the browser has for what is stored. */
+  async room(): Promise<string> {
+    const { usage, quota, persistent } = await (await this.open()).storage();
+    if (usage === null || quota === null) return '\u00a0';
+    const kept = persistent ? ' The browser deletes nothing of it by itself.' : '';
+    return `${megabytes(usage)} of ${megabytes(quota)} are used.${kept}`;
+  }
+
   /** Gives the GPU back; the next load opens it again. */
   close(): void {
     const engine = this.engine;
@@ -108,12 +161,12 @@ export class Runner {
 
   private release(): void {
     // A model whose device is gone has nothing to free.
-    this.loaded?.model.dispose().catch(() => undefined);
+    for (const model of [this.loaded?.model, this.loaded?.upsampler]) model?.dispose().catch(() => undefined);
     this.loaded = undefined;
   }
 
   private isSmall(): boolean {
-    return (this.loaded?.model.info.imageSize ?? Infinity) <= SMALL;
+    return this.imageSize <= SMALL;
   }
 
   /** The engine; the first call opens it. */
@@ -132,6 +185,11 @@ export class Runner {
     );
     return engine;
   }
+}
+
+/** The classes of a run's images in turn: all of them take turns by the images' own index. */
+function labels({ label, first, count }: Settings, classes: number): number[] {
+  return label !== null ? [label] : Array.from({ length: count }, (_, k) => (first + k) % classes);
 }
 
 /** The batch that takes the fewest passes, with the least padding. */

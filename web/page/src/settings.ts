@@ -2,7 +2,7 @@
  * What a run is asked for: the settings with their bounds, and their form as a link. A link comes from anywhere, so
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
-import { randomSeed } from 'guided-diffusion';
+import { randomSeed, strideSteps } from 'guided-diffusion';
 
 export type Sampler = 'ddim' | 'ancestral';
 
@@ -15,10 +15,14 @@ export interface Settings {
   eta: number;
   guidance: number;
   seed: bigint;
+  /** Index of the first image: image k of a seed is the same in every run. */
+  first: number;
 }
 
 /** Where a link's model comes from; files on a disk cannot be linked. */
-export type LinkedModel = { kind: 'fashion' } | { kind: 'url'; model: string; classifier: string };
+export type LinkedModel = { kind: 'fashion' | 'stack' } | { kind: 'url'; model: string; classifier: string; upsampler: string };
+
+const BUILT_IN = ['fashion', 'stack'] as const;
 
 interface Range {
   min: number;
@@ -32,10 +36,17 @@ export const bounds = {
   steps: { min: 2, max: 1000, whole: true },
   eta: { min: 0, max: 1, whole: false },
   guidance: { min: 0, max: 100, whole: false },
+  first: { min: 0, max: 999_999, whole: true },
 } satisfies Record<string, Range>;
 
 /** Steps that a sampler is good with, which the package takes too. */
 export const usualSteps: Record<Sampler, number> = { ddim: 25, ancestral: 250 };
+
+/** The steps that a sampler makes of a number: DDIM's lie at a fixed stride, which not every number gives. */
+export function stepsOf(steps: number, sampler: Sampler, diffusionSteps: number): number {
+  const most = Math.min(steps, diffusionSteps);
+  return sampler === 'ddim' ? strideSteps(most, diffusionSteps) : most;
+}
 
 function defaults(): Settings {
   return {
@@ -46,6 +57,7 @@ function defaults(): Settings {
     eta: 0,
     guidance: 2,
     seed: randomSeed(),
+    first: 0,
   };
 }
 
@@ -90,15 +102,17 @@ export function parseLink(fragment: string): { settings: Settings; seeded: boole
   settings.steps = number('steps') ?? usualSteps[settings.sampler];
   settings.eta = number('eta') ?? settings.eta;
   settings.guidance = number('guidance') ?? settings.guidance;
+  settings.first = number('first') ?? settings.first;
   const seed = parseSeed(values.get('seed'));
   settings.seed = seed ?? settings.seed;
 
   const url = parseUrl(values.get('model'));
-  const classifier = parseUrl(values.get('classifier')) ?? '';
+  const other = (name: string) => parseUrl(values.get(name)) ?? '';
+  const kind = BUILT_IN.find((one) => one === values.get('model'));
   const model: LinkedModel | null = url
-    ? { kind: 'url', model: url, classifier }
-    : values.get('model') === 'fashion'
-      ? { kind: 'fashion' }
+    ? { kind: 'url', model: url, classifier: other('classifier'), upsampler: other('upsampler') }
+    : kind
+      ? { kind }
       : null;
   return { settings, seeded: seed !== null, model };
 }
@@ -106,10 +120,12 @@ export function parseLink(fragment: string): { settings: Settings; seeded: boole
 /** The fragment that `parseLink` reads. */
 export function toLink(settings: Settings, model: LinkedModel | null): string {
   const values = new URLSearchParams();
-  if (model?.kind === 'fashion') values.set('model', 'fashion');
   if (model?.kind === 'url') {
     values.set('model', model.model);
     if (model.classifier) values.set('classifier', model.classifier);
+    if (model.upsampler) values.set('upsampler', model.upsampler);
+  } else if (model) {
+    values.set('model', model.kind);
   }
   if (settings.label !== null) values.set('label', String(settings.label));
   values.set('count', String(settings.count));
@@ -118,5 +134,6 @@ export function toLink(settings: Settings, model: LinkedModel | null): string {
   if (settings.sampler === 'ddim' && settings.eta > 0) values.set('eta', String(settings.eta));
   values.set('guidance', String(settings.guidance));
   values.set('seed', String(settings.seed));
+  if (settings.first > 0) values.set('first', String(settings.first));
   return `#${values}`;
 }

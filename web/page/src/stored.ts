@@ -1,12 +1,13 @@
 /** The models that this browser keeps: what they are, how large, and a way to delete each. */
 import { fileName, type StoredModel } from 'guided-diffusion';
-import { button, byId, closable, element, megabytes } from './dom.js';
+import { button, byId, closable, element, keepFocus, megabytes } from './dom.js';
 import type { Runner } from './runner.js';
 
 export class StoredDialog {
   private readonly dialog = byId('stored', HTMLDialogElement);
   private readonly list = byId('stored-list', HTMLUListElement);
   private readonly said = byId('stored-said', HTMLElement);
+  private readonly room = byId('stored-room', HTMLElement);
 
   constructor(private readonly runner: Runner) {
     closable(this.dialog);
@@ -19,10 +20,15 @@ export class StoredDialog {
 
   private async update(): Promise<void> {
     try {
-      const models = await this.runner.stored();
+      const [models, room] = [await this.runner.stored(), await this.runner.room()];
+      this.room.textContent = room;
       const items = models.map((model) => this.item(model));
       if (!items.length) items.push(element('li', { className: 'hint', textContent: 'Nothing is stored.' }));
-      this.list.replaceChildren(...items);
+      keepFocus(
+        () => this.list.replaceChildren(...items),
+        ...items.flatMap((item) => [...item.querySelectorAll('button')]),
+        ...this.dialog.querySelectorAll<HTMLElement>('[data-close]'),
+      );
     } catch (error) {
       this.say(error);
     }
@@ -53,6 +59,6 @@ export class StoredDialog {
   }
 
   private say(error: unknown): void {
-    this.said.textContent = `The browser’s storage refused: ${error instanceof Error ? error.message : error}`;
+    this.said.textContent = `Not done: ${error instanceof Error ? error.message : error}`;
   }
 }

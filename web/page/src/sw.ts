@@ -1,6 +1,7 @@
 /**
- * The service worker: the page opens without a network, too. The network comes first, so that nobody sees an old
- * version; what was kept serves when it fails. Models are not its business: the package keeps those, checked.
+ * The service worker: the page opens without a network, too. The network comes first, so that nobody sees an old version; what
+ * was kept serves when it fails. The build writes its hash and its files here (web/precache.mjs), so that each build is another
+ * worker, with a cache of its own that is complete before it serves. Models are not its business: the package keeps those, checked.
  */
 interface ExtendableEvent extends Event {
   waitUntil(promise: Promise<unknown>): void;
@@ -14,42 +15,44 @@ interface Scope extends EventTarget {
   clients: { claim(): Promise<void> };
   registration: { scope: string };
 }
+/** Of this build; written by it. */
+declare const BUILD: string;
+declare const FILES: string[];
 
 (() => {
   const scope = self as unknown as Scope;
   // One origin may hold several pages.
-  const CACHE = `page ${scope.registration.scope}`;
+  const OURS = `page ${scope.registration.scope} `;
+  const CACHE = OURS + BUILD;
 
-  /** All files of the page, which the build lists. */
   async function keepAll(): Promise<void> {
     const cache = await caches.open(CACHE);
-    const list = await (await fetch('files.txt', { cache: 'no-cache' })).text();
-    await cache.addAll(['./', ...list.trim().split('\n')]);
+    await cache.addAll(['./', ...FILES].map((file) => new Request(file, { cache: 'no-cache' })));
     await scope.skipWaiting();
   }
 
-  async function answer(event: FetchEvent): Promise<Response> {
-    const cache = await caches.open(CACHE);
+  async function takeOver(): Promise<void> {
+    const old = (await caches.keys()).filter((name) => name.startsWith(OURS) && name !== CACHE);
+    await Promise.all(old.map((name) => caches.delete(name)));
+    await scope.clients.claim();
+  }
+
+  async function answer(request: Request): Promise<Response> {
     try {
-      const response = await fetch(event.request);
-      // Only what the build listed is renewed: addresses are without number.
-      if (response.status === 200 && (await cache.match(event.request))) {
-        event.waitUntil(cache.put(event.request, response.clone()));
-      }
-      return response;
+      return await fetch(request);
     } catch (error) {
-      const kept = await cache.match(event.request, { ignoreSearch: true });
+      const kept = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
       if (kept) return kept;
       throw error;
     }
   }
 
   scope.addEventListener('install', (event) => (event as ExtendableEvent).waitUntil(keepAll()));
-  scope.addEventListener('activate', (event) => (event as ExtendableEvent).waitUntil(scope.clients.claim()));
+  scope.addEventListener('activate', (event) => (event as ExtendableEvent).waitUntil(takeOver()));
   scope.addEventListener('fetch', (event) => {
     const { request } = event as FetchEvent;
     const { origin, pathname } = new URL(request.url);
     const ours = request.method === 'GET' && origin === location.origin && !pathname.endsWith('.safetensors');
-    if (ours) (event as FetchEvent).respondWith(answer(event as FetchEvent));
+    if (ours) (event as FetchEvent).respondWith(answer(request));
   });
 })();

@@ -1,11 +1,19 @@
-/** One image, large: its parameters, and what can be done with it. */
-import type { GeneratedImage } from 'guided-diffusion';
-import { byId, closable, element, paint } from './dom.js';
-import type { Request, Sheet } from './gallery.js';
+/** One image, large: how it came about, its parameters, and what can be done with it. */
+import { byId, closable, element, paint, save, slug } from './dom.js';
+import type { Sheet } from './gallery.js';
+import { type Job, factsOf } from './jobs.js';
+import { type Picture, strip } from './picture.js';
+import { animated } from './png.js';
+
+/** Milliseconds that a frame of an animation is shown, and its last one. */
+const FRAME = 120;
+const LAST = 1500;
 
 interface ViewerActions {
   useSeed: (seed: bigint) => void;
-  link: (request: Request) => Promise<void>;
+  /** Makes the image of a place again, by itself. */
+  again: (job: Job, at: number) => void;
+  link: (job: Job) => Promise<void>;
 }
 
 export class Viewer {
@@ -14,93 +22,134 @@ export class Viewer {
   private readonly title = byId('viewer-title', HTMLElement);
   private readonly facts = byId('viewer-facts', HTMLElement);
   private readonly said = byId('viewer-said', HTMLElement);
-  private shown: { sheet: Sheet; index: number } | undefined;
+  private readonly scrub = byId('scrub', HTMLInputElement);
+  private readonly scrubbed = byId('scrub-state', HTMLElement);
+  private readonly turns = [byId('viewer-previous', HTMLButtonElement), byId('viewer-next', HTMLButtonElement)] as const;
+  private shown: { sheet: Sheet; at: number } | undefined;
+  private playing = 0;
 
   constructor(actions: ViewerActions) {
     closable(this.dialog);
-    this.dialog.addEventListener('close', () => (this.shown = undefined));
+    this.dialog.addEventListener('close', () => {
+      this.shown = undefined;
+      clearInterval(this.playing);
+    });
     this.dialog.addEventListener('keydown', (event) => {
+      // On the slider, they move it.
+      if (event.target === this.scrub) return;
       if (event.key === 'ArrowLeft') this.turn(-1);
       if (event.key === 'ArrowRight') this.turn(1);
     });
-    const on = (id: string, act: (sheet: Sheet, image: GeneratedImage) => Promise<string> | string | void) =>
+    this.scrub.addEventListener('input', () => {
+      clearInterval(this.playing);
+      this.showStep(Number(this.scrub.value));
+    });
+    const on = (id: string, act: (sheet: Sheet, at: number, picture: Picture) => Promise<string> | string | void) =>
       byId(id, HTMLButtonElement).addEventListener('click', async () => {
-        const image = this.shown?.sheet.images.get(this.shown.index);
-        if (!this.shown || !image) return;
+        const picture = this.shown?.sheet.pictures.get(this.shown.at);
+        if (!this.shown || !picture) return;
         try {
-          this.said.textContent = (await act(this.shown.sheet, image)) ?? '';
+          this.said.textContent = (await act(this.shown.sheet, this.shown.at, picture)) ?? '';
         } catch (error) {
           this.said.textContent = `The browser refused: ${error instanceof Error ? error.message : error}`;
         }
       });
     on('viewer-previous', () => this.turn(-1));
     on('viewer-next', () => this.turn(1));
-    on('viewer-download', (sheet, image) => download(sheet, image));
-    on('viewer-copy', async (_, image) => {
-      const lines = Object.entries(image.parameters).map(([name, value]) => `${name}: ${value}`);
+    on('scrub-play', () => this.play());
+    on('viewer-download', (sheet, at, { blob }) => saved(blob, `${slug(sheet.fileName(at))}.png`));
+    on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(trail.frames, true), `${slug(sheet.fileName(at))}-steps.png`));
+    on('viewer-animation', async (sheet, at, { trail }) => {
+      const frames = await Promise.all(trail.frames.map((frame) => strip([frame])));
+      const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
+      return saved(await animated(frames, times), `${slug(sheet.fileName(at))}-animated.png`);
+    });
+    on('viewer-copy', async (_sheet, _at, { parameters }) => {
+      const lines = Object.entries(parameters).map(([name, value]) => `${name}: ${value}`);
       await navigator.clipboard.writeText(lines.join('\n'));
       return 'Settings copied';
     });
-    on('viewer-link', async (sheet) => {
-      await actions.link(sheet.request);
-      return sheet.request.model ? 'Link copied' : 'Link copied; it cannot name a model from your disk';
+    on('viewer-link', async ({ job }) => {
+      await actions.link(job);
+      return job.model ? 'Link copied' : 'Link copied; it cannot name a model from your disk';
     });
-    on('viewer-seed', (sheet) => {
-      actions.useSeed(sheet.request.settings.seed);
+    on('viewer-seed', ({ job }) => {
+      actions.useSeed(job.settings.seed);
       this.dialog.close();
+    });
+    on('viewer-again', ({ job }, at) => {
+      this.dialog.close();
+      actions.again(job, at);
     });
   }
 
-  open(sheet: Sheet, index: number): void {
-    this.show(sheet, index);
+  open(sheet: Sheet, at: number): void {
+    this.show(sheet, at);
     if (!this.dialog.open) this.dialog.showModal();
   }
 
-  private turn(by: number): void {
+  private turn(by: -1 | 1): void {
     if (!this.shown) return;
-    const { sheet, index } = this.shown;
-    const places = [...sheet.images.keys()].sort((a, b) => a - b);
-    const next = places[places.indexOf(index) + by];
+    const { sheet, at } = this.shown;
+    const next = sheet.places[sheet.places.indexOf(at) + by];
     if (next !== undefined) this.show(sheet, next);
   }
 
-  private show(sheet: Sheet, index: number): void {
-    const image = sheet.images.get(index);
-    if (!image) return;
-    this.shown = { sheet, index };
-    paint(this.canvas, image.toImageData());
-    const name = sheet.nameOf(index);
+  private show(sheet: Sheet, at: number): void {
+    const picture = sheet.pictures.get(at);
+    if (!picture) return;
+    clearInterval(this.playing);
+    this.shown = { sheet, at };
+    const name = sheet.nameOf(at);
     this.canvas.ariaLabel = `${name}, generated`;
     this.title.textContent = name;
     this.said.textContent = '\u00a0';
-    const { settings, modelName } = sheet.request;
-    const facts = {
-      Image: `${index + 1} of ${settings.count}, ${image.width} × ${image.height}`,
-      Model: modelName,
-      Seed: String(settings.seed),
-      Steps: String(settings.steps),
-      Sampler: settings.sampler === 'ddim' ? `DDIM, eta ${settings.eta}` : 'Ancestral',
-      Guidance: String(settings.guidance),
-    };
+    const facts = { ...factsOf(sheet.job, at), Size: `${picture.pixels.width} × ${picture.pixels.height}` };
     this.facts.replaceChildren(
       ...Object.entries(facts).flatMap(([term, text]) => [
         element('dt', { textContent: term }),
         element('dd', { textContent: text }),
       ]),
     );
-    const places = [...sheet.images.keys()];
-    byId('viewer-previous', HTMLButtonElement).disabled = index === Math.min(...places);
-    byId('viewer-next', HTMLButtonElement).disabled = index === Math.max(...places);
+    // Not disabled: that would take the focus, and with it the arrow keys.
+    const place = sheet.places.indexOf(at);
+    this.turns[0].ariaDisabled = String(place === 0);
+    this.turns[1].ariaDisabled = String(place === sheet.places.length - 1);
+    const { length } = picture.trail.frames;
+    byId('trail', HTMLElement).hidden = length < 2;
+    this.scrub.max = String(length);
+    this.scrub.value = String(length);
+    paint(this.canvas, picture.pixels);
+    this.sayStep(picture, length);
+  }
+
+  /** What the model took for the image after some steps; the last place is the image itself. */
+  private showStep(k: number): void {
+    const picture = this.shown?.sheet.pictures.get(this.shown.at);
+    if (!picture) return;
+    paint(this.canvas, picture.trail.frames[k] ?? picture.pixels);
+    this.sayStep(picture, k);
+  }
+
+  private sayStep({ trail }: Picture, k: number): void {
+    const steps = this.shown?.sheet.job.cells[this.shown.at]?.settings.steps ?? 0;
+    const text = trail.at[k] === undefined ? 'The image' : `After step ${trail.at[k]} of ${steps}`;
+    this.scrubbed.textContent = text;
+    this.scrub.ariaValueText = text;
+  }
+
+  private play(): void {
+    clearInterval(this.playing);
+    let k = 0;
+    this.playing = setInterval(() => {
+      this.scrub.value = String(k);
+      this.showStep(k);
+      if (k++ >= Number(this.scrub.max)) clearInterval(this.playing);
+    }, FRAME);
   }
 }
 
-/** Saves the PNG, which carries its parameters as text. */
-async function download(sheet: Sheet, image: GeneratedImage): Promise<string> {
-  const url = URL.createObjectURL(await image.toBlob());
-  const words = `${sheet.nameOf(image.index)} seed ${sheet.request.settings.seed} ${image.index + 1}`;
-  const name = `${words.toLowerCase().replace(/[^a-z0-9]+/g, '-')}.png`;
-  element('a', { href: url, download: name }).click();
-  // The browser has taken the blob by the next task.
-  setTimeout(() => URL.revokeObjectURL(url), 0);
+function saved(blob: Blob, name: string): string {
+  save(blob, name);
   return `Saved as ${name}`;
 }

@@ -10,7 +10,11 @@ export async function openSite(launch, mounts) {
     '/workers/': folder('web/tests/workers'),
     ...mounts,
   });
-  const browser = await launch();
+  // A server that nobody closes would keep the test run alive.
+  const browser = await launch().catch(async (error) => {
+    await server.close();
+    throw error;
+  });
   const page = await browser.newPage();
   const messages = [];
   page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));

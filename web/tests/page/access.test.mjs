@@ -18,6 +18,10 @@ const STATES = {
     await page.click('#more summary');
     await page.click('#model-more summary');
   },
+  'two stages': async (page) => {
+    await page.check('[value=stack]');
+    await status(page, 'Ready');
+  },
   'model from a URL': (page) => page.check('[value=url]'),
   'model from a file': (page) => page.check('[value=file]'),
   'stored models': async (page) => {
@@ -40,6 +44,10 @@ const STATES = {
   },
   'earlier runs': (page) => generate(page),
   'image opened': (page) => page.click('#current button.frame'),
+  'how it formed': async (page) => {
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+  },
   'file refused': async (page) => {
     await page.click('#viewer [data-close]');
     await page.setInputFiles('#model-file', { name: 'bad.safetensors', mimeType: '', buffer: Buffer.from('bad') });
@@ -83,6 +91,7 @@ describe('access', () => {
     for (const { colorScheme, ...size } of LOOKS) {
       const without = await site.openWithout({ colorScheme });
       await noticed(without);
+      await without.waitForSelector('#recorded canvas');
       const dark = await without.evaluate(() => matchMedia('(prefers-color-scheme: dark)').matches);
       assert.equal(dark, colorScheme === 'dark');
       await look(without, `no WebGPU, ${colorScheme}`, size);

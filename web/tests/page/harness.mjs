@@ -4,6 +4,7 @@
  * A software driver compiles the kernels for many seconds, so tests that can share a page do, one after the other.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +15,7 @@ import { launchFirefox } from '../lib/firefox.mjs';
 import { serve } from '../../server.mjs';
 import { watchLongTasks } from './longtasks.mjs';
 
+const PRECACHE = fileURLToPath(new URL('../../precache.mjs', import.meta.url));
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 const WORKER = 'guided-diffusion/worker/worker.js';
 
@@ -42,7 +44,11 @@ export async function start({ fail = null } = {}) {
   hook(folder, fail);
   const server = await serve({ [FOLDER]: folder });
   // A name that is neither https nor this machine's: no secure address.
-  const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] });
+  const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] }).catch(async (error) => {
+    // A server that nobody closes would keep the test run alive.
+    await server.close();
+    throw error;
+  });
   const address = server.url + FOLDER;
   const others = [];
 
@@ -65,18 +71,18 @@ export async function start({ fail = null } = {}) {
     return page;
   }
 
-  /** A page in a browser without WebGPU: Chromium has no switch for that any more, Firefox has. */
-  async function openWithout({ colorScheme = 'light' } = {}) {
-    const preferences = {
-      'dom.webgpu.enabled': false,
-      'layout.css.prefers-color-scheme.content-override': colorScheme === 'dark' ? 0 : 1,
-    };
-    const without = await launchFirefox({ preferences });
-    others.push(without);
-    const page = await without.newPage();
-    await page.goto(address);
+  /** A page in Firefox, whose preferences may switch WebGPU off: Chromium has no switch for that any more. */
+  async function openFirefox({ colorScheme = 'light', hash = '', preferences = {} } = {}) {
+    const firefox = await launchFirefox({
+      preferences: { 'layout.css.prefers-color-scheme.content-override': colorScheme === 'dark' ? 0 : 1, ...preferences },
+    });
+    others.push(firefox);
+    const page = await firefox.newPage();
+    await page.goto(address + hash);
     return page;
   }
+
+  const openWithout = (how = {}) => openFirefox({ ...how, preferences: { 'dom.webgpu.enabled': false } });
 
   async function close() {
     for (const one of [browser, ...others]) await one.close();
@@ -88,8 +94,16 @@ export async function start({ fail = null } = {}) {
     address,
     open,
     openInsecure,
+    openFirefox,
     openWithout,
     close,
+    /** Another build of the page: its main module imports one that was not there before. */
+    rebuild() {
+      const main = join(folder, 'main.js');
+      writeFileSync(join(folder, 'added.js'), 'window.added = true;\n');
+      writeFileSync(main, `import './added.js';\n${readFileSync(main, 'utf8')}`);
+      execFileSync(process.execPath, [PRECACHE, folder]);
+    },
     /** Workers that start from now on do not fail. */
     repair: () => hook(folder, null),
   };

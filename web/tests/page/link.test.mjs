@@ -15,23 +15,25 @@ const settings = {
   eta: 0.25,
   guidance: 3.5,
   seed: 18446744073709551615n,
+  first: 4,
 };
 
 test('a link keeps every setting', () => {
-  for (const given of [settings, { ...settings, label: null }, { ...settings, sampler: 'ancestral', steps: 250, eta: 0 }]) {
+  for (const given of [settings, { ...settings, label: null }, { ...settings, sampler: 'ancestral', steps: 250, eta: 0, first: 0 }]) {
     const read = parseLink(toLink(given, { kind: 'fashion' }));
     assert.deepEqual(read, { settings: given, seeded: true, model: { kind: 'fashion' } });
   }
+  assert.deepEqual(parseLink(toLink(settings, { kind: 'stack' })).model, { kind: 'stack' });
 });
 
 test('a link names models from elsewhere', () => {
-  const model = { kind: 'url', model: 'https://example.org/a%20b.safetensors?x=1&y=2', classifier: 'https://example.org/c' };
+  const model = { kind: 'url', model: 'https://example.org/a%20b.safetensors?x=1&y=2', classifier: 'https://example.org/c', upsampler: 'https://example.org/u' };
   assert.deepEqual(parseLink(toLink(settings, model)).model, model);
 });
 
 test('an address with a lone percent sign is taken as it is, and has a name', () => {
   const address = 'https://example.org/%';
-  const expected = { kind: 'url', model: address, classifier: '' };
+  const expected = { kind: 'url', model: address, classifier: '', upsampler: '' };
   assert.deepEqual(parseLink(toLink(settings, expected)).model, expected);
   assert.deepEqual(parseLink(`#model=${address}`).model, expected, 'not even encoded');
   assert.equal(fileName(address), '%');

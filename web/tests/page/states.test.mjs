@@ -94,7 +94,26 @@ describe('states of other browsers', () => {
       const page = await site.openWithout();
       assert.match(await noticed(page), /This browser has no WebGPU.*Chrome and Edge.*Safari.*Firefox/s);
       assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
+      await page.waitForSelector('#recorded canvas');
+      assert.equal(await page.locator('#recorded canvas').count(), 10, 'but a recorded run plays');
       assert.match(await noticed(await site.openInsecure()), /needs a secure address.*https/s);
+    } finally {
+      await site.close();
+    }
+  });
+
+  test('a new build is kept as a whole: it opens without a network', async () => {
+    const site = await start({ fail: 'no-adapter' });
+    try {
+      const { page } = await site.open();
+      await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
+      site.rebuild();
+      await page.reload();
+      const renewed = async () => (await caches.keys()).length === 1 && (await caches.match('added.js')) !== undefined;
+      await page.waitForFunction(renewed, null, { timeout: 120_000 });
+      await site.server.close();
+      await page.reload();
+      await page.waitForFunction(() => window.added === true && document.body.classList.contains('started'));
     } finally {
       await site.close();
     }

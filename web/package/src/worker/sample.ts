@@ -78,5 +78,5 @@ function joined(rows: RawInput[]): Uint8Array {
 }
 
 function buffers(images: RawImage[] | null): Transferable[] {
-  return images?.flatMap(({ values, rgba, png }) => [values.buffer, rgba.buffer, png.buffer]) ?? [];
+  return images?.flatMap(({ values, rgba, png }) => [values, rgba, png].map(({ buffer }) => buffer as ArrayBuffer)) ?? [];
 }

@@ -1,0 +1,105 @@
+/** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
+import type { ModelInfo } from 'guided-diffusion';
+import type { ModelChoice } from './models.js';
+import { type LinkedModel, type Settings, stepsOf } from './settings.js';
+
+/** Guidance scales that are compared; 0 leaves the class to the model alone. */
+const GUIDANCES = [0, 1, 2, 4, 8];
+/** Numbers of network evaluations that are compared. */
+const EVALUATIONS = [4, 8, 16, 25];
+
+/** What is known of a model, for captions. */
+export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps'>;
+
+/** A place for one image. */
+export interface Cell {
+  settings: Settings;
+  /** The image's index; with the seed it names the noise. */
+  index: number;
+  label: number | null;
+  /** What is printed beneath it. */
+  name: string;
+}
+
+/** Cells that one run of the sampler fills. */
+interface Part {
+  settings: Settings;
+  cells: number[];
+}
+
+export interface Job {
+  /** `live`: as images, but made anew while settings change, and not kept. */
+  kind: 'images' | 'live' | 'guidance' | 'steps';
+  settings: Settings;
+  cells: Cell[];
+  parts: Part[];
+  facts: Facts;
+  modelName: string;
+  /** null for a model from a file, which a link cannot name. */
+  model: LinkedModel | null;
+  /** The model itself, as long as the page is open. */
+  choice: ModelChoice | null;
+}
+
+export function nameOf(facts: Facts, label: number | null): string {
+  return label === null ? '' : (facts.classNames[label] ?? `Class ${label}`);
+}
+
+/** The job of one kind for these settings. */
+export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choice: ModelChoice): Job {
+  const common = { kind, settings, facts, modelName: choice.name, model: choice.linked, choice };
+  const labelOf = (index: number) => (facts.classes === 0 ? null : (settings.label ?? index % facts.classes));
+  if (kind === 'images' || kind === 'live') {
+    const cells = Array.from({ length: settings.count }, (_, k): Cell => {
+      const index = settings.first + k;
+      const label = labelOf(index);
+      return { settings: single(settings, index, label), index, label, name: nameOf(facts, label) };
+    });
+    return { ...common, cells, parts: [{ settings, cells: cells.map((_, at) => at) }] };
+  }
+  const index = settings.first;
+  const label = labelOf(index);
+  const own = single(settings, index, label);
+  const cells = (kind === 'guidance' ? GUIDANCES : EVALUATIONS).map((value): Cell => {
+    const changed = kind === 'guidance' ? { ...own, guidance: value } : { ...own, steps: stepsOf(value, own.sampler, facts.diffusionSteps) };
+    return { settings: changed, index, label, name: kind === 'guidance' ? `Guidance ${value}` : `${changed.steps} steps` };
+  });
+  return { ...common, cells, parts: cells.map((cell, at) => ({ settings: cell.settings, cells: [at] })) };
+}
+
+/** Settings that make one image of a run again. */
+function single(settings: Settings, index: number, label: number | null): Settings {
+  return { ...settings, count: 1, first: index, label };
+}
+
+/** One line about a job, as it is printed on a sheet's edge. */
+export function caption({ kind, settings, facts, cells }: Job): string {
+  const { label, steps, sampler, eta, guidance, seed, first } = settings;
+  const compared = kind === 'guidance' || kind === 'steps';
+  const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
+  const parts = [
+    ...(facts.classes > 0 ? [what] : []),
+    ...(kind === 'steps' ? [] : [`${steps} ${sampler === 'ddim' ? 'DDIM' : 'ancestral'} steps`]),
+    ...(sampler === 'ddim' && eta > 0 ? [`eta ${eta}`] : []),
+    ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
+    `seed ${seed}`,
+    ...(first > 0 ? [`image ${first + 1}`] : []),
+  ];
+  return parts.join(', ');
+}
+
+/** What a cell's image was made with, in terms and texts. */
+export function factsOf(job: Job, at: number): Record<string, string> {
+  const cell = job.cells[at];
+  if (!cell) return {};
+  const { steps, sampler, eta, guidance, seed } = cell.settings;
+  return {
+    ...(job.facts.classes > 0 && ['guidance', 'steps'].includes(job.kind) && { Class: nameOf(job.facts, cell.label) }),
+    Image: job.cells.length > 1 ? `${at + 1} of ${job.cells.length}` : 'one alone',
+    Model: job.modelName,
+    Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
+    Steps: String(steps),
+    Sampler: sampler === 'ddim' ? `DDIM, eta ${eta}` : 'Ancestral',
+    ...(job.facts.guided && { Guidance: String(guidance) }),
+  };
+}

@@ -1,0 +1,56 @@
+/** The page in the other engine: it makes images, compares them, shows how they formed, and follows the settings live. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { fill, pixels, start, status } from './harness.mjs';
+
+describe('the page in Firefox', () => {
+  let [site, page] = [];
+  before(async () => {
+    site = await start();
+    page = await site.openFirefox({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' });
+  });
+  after(() => site?.close());
+
+  test('generates, and compares by guidance and steps', async () => {
+    await status(page, 'Ready');
+    await page.click('#generate');
+    await status(page, 'Done');
+    const first = await pixels(page);
+    for (const [button, count, same] of [['#compare-guidance', 5, 2], ['#compare-steps', 4, 0]]) {
+      await page.click(button);
+      await page.waitForFunction((n) => document.querySelectorAll('#current button.frame:enabled').length === n, count, { timeout: 120_000 });
+      await status(page, 'Done');
+      assert.equal(await pixels(page, same), first, `${button}: the image with the same settings is the same`);
+    }
+  });
+
+  test('shows how an image formed', async () => {
+    await page.evaluate(() => document.querySelectorAll('#current button.frame')[3].click());
+    await page.evaluate(() => {
+      const slider = document.querySelector('#scrub');
+      slider.value = '0';
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+    });
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25');
+    await page.evaluate(() => document.querySelector('#viewer').close());
+  });
+
+  test('follows the settings live, and keeps none of that', async () => {
+    const sheets = () => page.evaluate(() => document.querySelectorAll('#sheets article').length);
+    await fill(page, { steps: 2 });
+    await page.click('#live-mode');
+    await status(page, 'Live');
+    const before = [await sheets(), await pixels(page)];
+    await page.evaluate(() => {
+      const slider = document.querySelector('[data-for=guidance]');
+      for (const value of ['4', '6', '8']) {
+        slider.value = value;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    });
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 8'), null, { timeout: 60_000 });
+    await status(page, 'Live');
+    assert.equal(await sheets(), before[0]);
+    assert.notEqual(await pixels(page), before[1]);
+  });
+});

@@ -1,0 +1,192 @@
+/** What a visitor plays with, and that nothing of it is lost: on one page, in Chromium. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { folder } from '../lib/folder.mjs';
+import { fill, generate, noticed, pixels, start, status } from './harness.mjs';
+
+const TINY = folder('target/tiny-models/base.safetensors');
+
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName);
+const edge = (page) => page.textContent('#current .edge');
+const enabled = (page, place = '#current') => page.locator(`${place} button.frame:enabled`).count();
+
+describe('the page to play with', () => {
+  let [site, page, messages] = [];
+  before(async () => {
+    site = await start();
+    ({ page, messages } = await site.open({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' }));
+  });
+  after(() => site?.close());
+
+  test('a load can be cancelled, and Generate loads again', async () => {
+    await page.click('#cancel', { timeout: 60_000 });
+    await status(page, 'Cancelled');
+    assert.ok(await page.isVisible('#generate'));
+    await page.click('#generate');
+    await status(page, 'Done');
+  });
+
+  test('the caption says how many steps there are, on every place of the slider', async () => {
+    await page.evaluate(() => {
+      const slider = document.querySelector('[data-for=steps]');
+      slider.value = '60';
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+      slider.dispatchEvent(new Event('change', { bubbles: true }));
+    });
+    assert.equal(await page.inputValue('#steps'), '59', 'a stride of 17 through 1000 timesteps gives 59');
+    await fill(page, { steps: 30 });
+    await page.click('#generate');
+    await status(page, 'Step');
+    assert.match(await edge(page), /^Ankle boot, 30 DDIM steps, guidance 2, seed/);
+    assert.match(await page.textContent('#stage-title'), /of 30$/);
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+  });
+
+  test('a number of images that needs other kernels is announced', async () => {
+    assert.equal((await page.textContent('#count-hint')).trim(), '');
+    await fill(page, { count: 10 });
+    await page.press('#count', 'Tab');
+    assert.match(await page.textContent('#count-hint'), /10 images at once are compiled first/);
+    await fill(page, { count: 1 });
+    await page.press('#count', 'Tab');
+  });
+
+  test('compares guidance and steps of one seed', async () => {
+    await fill(page, { steps: 4, seed: 5 });
+    await page.press('#seed', 'Tab');
+    await page.click('#compare-guidance');
+    await status(page, 'Done');
+    assert.equal(await enabled(page), 5);
+    assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['Guidance 0', 'Guidance 1', 'Guidance 2', 'Guidance 4', 'Guidance 8']);
+    const third = await pixels(page, 2);
+    assert.notEqual(await pixels(page, 0), third);
+    await generate(page);
+    assert.equal(await pixels(page), third, 'one of them is what Generate makes');
+    await page.click('#compare-steps');
+    await status(page, 'Step');
+    await status(page, 'Done');
+    assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['4 steps', '8 steps', '16 steps', '25 steps']);
+    assert.equal(await pixels(page), third);
+  });
+
+  test('shows how an image formed, and saves that', async () => {
+    await page.locator('#current button.frame').nth(3).click();
+    const shown = () => page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL());
+    const last = await shown();
+    assert.equal(await page.textContent('#scrub-state'), 'The image');
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25');
+    assert.notEqual(await shown(), last);
+    for (const [button, name, check] of [
+      ['#viewer-strip', 'steps', (file) => file.readUInt32BE(16) === 32 * 25],
+      ['#viewer-animation', 'animated', (file) => file.includes('acTL') && file.toString('latin1').split('fcTL').length === 26],
+    ]) {
+      const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
+      assert.ok(download.suggestedFilename().endsWith(`${name}.png`), download.suggestedFilename());
+      assert.ok(check(readFileSync(await download.path())), button);
+    }
+  });
+
+  test('arrow keys go through the images, and stay alive at both ends', async () => {
+    await page.focus('#viewer-next');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(page), 'viewer-next', 'at the end, the focus stays');
+    for (const expected of ['16 steps', '8 steps', '4 steps', '4 steps']) {
+      await page.keyboard.press('ArrowLeft');
+      assert.equal(await page.textContent('#viewer-title'), expected);
+    }
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.textContent('#viewer-title'), '8 steps');
+  });
+
+  test('makes one of them again, by itself', async () => {
+    const wanted = await pixels(page, 1);
+    await page.click('#viewer-again');
+    await status(page, 'Step');
+    await status(page, 'Done');
+    assert.equal(await page.locator('#current canvas').count(), 1);
+    assert.equal(await pixels(page), wanted);
+    assert.equal(await page.inputValue('#steps'), '8');
+  });
+
+  test('what a cancelled run has finished is kept', async () => {
+    await page.evaluate(() => (document.querySelector('#model-more').open = document.querySelector('#more').open = true));
+    await page.selectOption('#batch', '1');
+    await status(page, 'Ready');
+    await page.selectOption('#sampler', 'ancestral');
+    await fill(page, { count: 3, steps: 43 });
+    await page.press('#steps', 'Tab');
+    await page.click('#generate');
+    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+    assert.equal(await enabled(page), 1);
+    assert.match(await edge(page), /Stopped: 1 of 3 finished/);
+    await page.selectOption('#sampler', 'ddim');
+    await fill(page, { count: 1, steps: 4 });
+    await page.press('#steps', 'Tab');
+  });
+
+  test('a full memory in a run: “Try again” makes the images', async () => {
+    await page.selectOption('#batch', '0');
+    await status(page, 'Ready');
+    await fill(page, { count: 2 });
+    await page.press('#count', 'Tab');
+    await page.workers()[0].evaluate(() => (self.hook.fail = 'out-of-memory'));
+    await page.click('#generate');
+    assert.match(await noticed(page), /Not enough memory on the GPU/);
+    await page.workers()[0].evaluate(() => (self.hook.fail = null));
+    await page.getByRole('button', { name: 'Try again' }).click();
+    assert.notEqual(await focused(page), 'BODY', 'the focus is not lost');
+    await status(page, 'Done');
+    assert.equal(await enabled(page), 2);
+  });
+
+  test('a pasted link with another model waits for its button, and is not rewritten', async () => {
+    const link = `#model=${encodeURIComponent(`${site.address}models/fashion16.safetensors`)}&count=1&steps=4&seed=9`;
+    await page.evaluate((hash) => (location.hash = hash), link);
+    await status(page, 'Another model');
+    await page.click('#generate');
+    assert.equal(await focused(page), 'load');
+    assert.equal(await page.evaluate(() => location.hash), link);
+  });
+
+  test('captions say nothing of guidance for a model that has none; its settings bring it back', async () => {
+    await page.check('[value=file]');
+    await page.setInputFiles('#model-file', TINY);
+    await page.click('#load');
+    await status(page, 'Ready');
+    await generate(page);
+    const caption = await edge(page);
+    assert.ok(!/guidance/i.test(caption) && /seed 9/.test(caption), caption);
+    assert.ok(await page.isDisabled('#compare-guidance'));
+    const before = await pixels(page);
+    await page.check('[value=fashion]');
+    await status(page, 'Ready');
+    await generate(page);
+    await page.locator('#sheets article').first().getByRole('button', { name: 'Use these settings' }).click();
+    await status(page, 'Ready');
+    await generate(page);
+    assert.equal(await pixels(page), before, 'the file that was picked is loaded again');
+  });
+
+  test('images stay for the next visit, are saved together, and can be cleared', async () => {
+    const frames = (await enabled(page)) + (await enabled(page, '#sheets'));
+    await page.reload();
+    await page.waitForFunction((n) => document.querySelectorAll('#sheets button.frame:enabled').length === n, frames);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-all')]);
+    const listed = execFileSync('python3', ['-c', 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; print(len(z.namelist()))', await download.path()]);
+    assert.equal(Number(listed), frames);
+    await page.focus('#clear');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(page), 'gallery-title', 'the focus is not lost');
+    await page.reload();
+    await page.waitForTimeout(500);
+    assert.equal(await enabled(page, '#sheets'), 0);
+    assert.deepEqual(messages, []);
+  });
+});
