@@ -8,6 +8,7 @@ use guided_diffusion::config::Inferred;
 use guided_diffusion::model::sampling::ports;
 use guided_diffusion::recipe::Recipe;
 use guided_diffusion::session::CLASSIFIER;
+use guided_diffusion::run::Noise;
 use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session, SessionOptions};
 use js_sys::{Function, Promise};
 use serde_json::json;
@@ -104,18 +105,25 @@ impl Model {
         .to_string())
     }
 
-    /// Samples one batch. `input` holds an upsampler's input images as RGBA. After each step, `on_step` is called with
+    /// Samples one batch. `input` holds an upsampler's input images as RGBA, `noise` the first x of each image (N, C, H, W) in
+    /// place of the seed's. After each step, `on_step` is called with
     /// the steps done, all steps and the previews, where some are due, and says whether to go on.
     /// Resolves to the images, or to `undefined` where it was stopped.
     ///
     /// # Errors
     /// What this model cannot do, a lost device, out of memory.
-    pub fn sample(&self, options: &str, input: Option<Vec<u8>>, on_step: Function) -> Result<Promise> {
+    pub fn sample(
+        &self,
+        options: &str,
+        input: Option<Vec<u8>>,
+        noise: Option<Vec<f32>>,
+        on_step: Function,
+    ) -> Result<Promise> {
         let request: BatchRequest = request::parse(options).map_err(js)?;
         let (holder, about) = (self.session.clone(), self.about.clone());
         Ok(future_to_promise(async move {
             let mut session = Borrowed::of(&holder)?;
-            about.sample(session.get()?, request, input, &on_step).await
+            about.sample(session.get()?, request, input, noise, &on_step).await
         }))
     }
 
@@ -147,6 +155,7 @@ impl About {
         session: &mut Session,
         request: BatchRequest,
         input: Option<Vec<u8>>,
+        noise: Option<Vec<f32>>,
         on_step: &Function,
     ) -> Result<JsValue> {
         let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
@@ -160,16 +169,17 @@ impl About {
             settings: stage.settings.clone(),
             first_index: request.first_index,
             low_res,
-            ..SampleOptions::default()
+            noise: noise.map_or(Noise::Philox, Noise::Start),
         };
         let enlarges = options.low_res.is_some();
+        let given = matches!(options.noise, Noise::Start(_)).then(|| "noise".into());
         let recipe = match request.input.as_deref().map(request::parse::<Recipe>).transpose().map_err(js)? {
             Some(first) => Recipe { stages: first.stages.into_iter().take(1).chain([stage]).collect(), ..first },
             None => Recipe {
                 stages: vec![stage],
                 precision: self.options.plan.precision,
                 input: enlarges.then(|| "input".into()),
-                noise: None,
+                noise: given,
                 flags: self.flags.clone(),
             },
         };

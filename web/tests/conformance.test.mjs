@@ -37,7 +37,7 @@ async function run(page, suite) {
     try {
       const checks = JSON.parse(await page.evaluate((at) => window.conformance.run(at), i));
       for (const check of checks) {
-        // Of an op's many cases the worst is told.
+        // Of an op's many cases the worst is reported.
         const kind = check.name.split(' | ')[0];
         worst.set(kind, Math.max(worst.get(kind) ?? 0, check.error ?? Infinity));
         if (!check.passed) failures.push(`${check.name}: ${check.error} exceeds ${check.tolerance}`);

@@ -13,7 +13,7 @@ import { readFileSync } from 'node:fs';
 
 const MODELS = folder('target/tiny-models');
 
-/** Runs in the page: what each call that is none fails with. */
+/** Runs in the page: what each invalid call fails with. */
 async function misuse() {
   const { GuidedDiffusion, GuidedDiffusionError, sampleStack } = await import('/guided-diffusion/index.js');
   const engine = await GuidedDiffusion.create();
@@ -110,7 +110,7 @@ describe('errors', { concurrency: true }, () => {
         await faulty?.close();
       });
 
-      test('a call that is none fails with a code, and leaves the others alone', async () => {
+      test('an invalid call fails with a code, and leaves the others alone', async () => {
         const [found, width] = await page.evaluate(misuse);
         assert.deepEqual(Object.entries(found).filter(([, code]) => code !== 'bad-options'), []);
         assert.equal(width, 8);
@@ -150,7 +150,7 @@ describe('errors', { concurrency: true }, () => {
   }
 });
 
-test('Node may import it, and is told that it is no browser', async () => {
+test('Node may import it, and gets an error that says it is no browser', async () => {
   assert.equal(await GuidedDiffusion.isSupported(), false);
   await assert.rejects(GuidedDiffusion.create(), (error) => error instanceof GuidedDiffusionError && error.code === 'no-webgpu');
 });

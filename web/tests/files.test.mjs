@@ -39,7 +39,7 @@ describe('files', { concurrency: true }, () => {
       });
       const ranges = () => faulty.requests.filter(({ status }) => status === 206).map(({ range }) => range);
 
-      test('a body that another origin compresses is loaded, and its true length is told', async () => {
+      test('a body that another origin compresses is loaded, and its true length is reported', async () => {
         const found = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`]);
         assert.equal(found.sha256, sha256, found.message);
         assert.deepEqual([found.last.loaded, found.last.total], [bytes.length, bytes.length]);

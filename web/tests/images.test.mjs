@@ -20,7 +20,7 @@ const RUNS = {
 };
 
 /** The program's arguments for a run. */
-function told({ sampler, steps, seed, guidance }) {
+function argumentsOf({ sampler, steps, seed, guidance }) {
   const guide = ['--classifier_path', folder(`models/${CLASSIFIER}`), '--classifier_scale', String(guidance)];
   const run = ['--sampler', sampler, '--steps', steps, '--seed', String(seed), ...(guidance ? guide : [])];
   const what = ['--class', CLASSES.join(), '--count', String(CLASSES.length), '--batch', String(CLASSES.length)];
@@ -64,7 +64,7 @@ describe('images', { concurrency: true }, () => {
 
       for (const [what, options] of Object.entries(RUNS)) {
         test(`${what}: the program's images`, async () => {
-          const expected = await natively(under, told(options));
+          const expected = await natively(under, argumentsOf(options));
           const made = await site.page.evaluate(inBrowser, [MODEL, CLASSIFIER, CLASSES, options]);
           assert.deepEqual(made.warnings, []);
           assert.deepEqual(made.labels, CLASSES);

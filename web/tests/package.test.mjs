@@ -76,6 +76,23 @@ async function tuned({ tune = null, alter = null, forget = false }) {
   }
 }
 
+/** Runs in the page: images of a seed, and of the noise that the seed means, given by the page. */
+async function given() {
+  const { GuidedDiffusion, seedNoise } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors', { batch: 2 });
+  const options = { classes: [1, 2, 3], count: 3, steps: 'ddim5' };
+  const usual = await model.sample({ ...options, seed: 2n ** 40n + 3n }).result;
+  const each = usual[0].values.length;
+  const noise = new Float32Array(3 * each);
+  for (let k = 0; k < 3; k++) noise.set(seedNoise(2n ** 40n + 3n, k, each), k * each);
+  const made = await model.sample({ ...options, seed: 9, noise }).result;
+  const refused = await model.sample({ ...options, noise: noise.subarray(1) }).result.catch(({ code }) => code);
+  engine.dispose();
+  const values = (images) => images.flatMap((image) => [...image.values]);
+  return { usual: values(usual), made: values(made), refused };
+}
+
 /** The largest difference in levels of 255. */
 function apart(a, b) {
   assert.equal(a.length, b.length);
@@ -105,6 +122,13 @@ describe('package', { concurrency: true }, () => {
         assert.ok(largest <= 1, `${largest} of 255 levels apart`);
       });
 
+      test('noise that is given makes the images of the seed that means it', async () => {
+        const { usual, made, refused } = await site.page.evaluate(given);
+        const largest = apart(made, usual);
+        assert.ok(largest < 0.1, `${largest} of 255 levels apart: rounding alone`);
+        assert.equal(refused, 'bad-options');
+      });
+
       test('tuning measures, keeps what it found, and later loads use it', async () => {
         const { page } = site;
         const usual = await page.evaluate(tuned, {});
@@ -128,12 +152,12 @@ describe('package', { concurrency: true }, () => {
 
         // What a table says is done, whatever it is, as far as it is legal.
         const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
-        const told = await page.evaluate(tuned, { alter: { variant } });
-        assert.ok(told.tuned > 5, `${told.tuned} kernels follow the table`);
-        assert.deepEqual(told.warnings, []);
-        assert.ok(apart(told.values, usual.values) <= 1);
+        const forced = await page.evaluate(tuned, { alter: { variant } });
+        assert.ok(forced.tuned > 5, `${forced.tuned} kernels follow the table`);
+        assert.deepEqual(forced.warnings, []);
+        assert.ok(apart(forced.values, usual.values) <= 1);
         const other = await page.evaluate(tuned, { alter: { device: 'another' } });
-        assert.deepEqual([other.tuned, other.values], [0, usual.values], 'a table of another device or version is none');
+        assert.deepEqual([other.tuned, other.values], [0, usual.values], 'a table of another device or version is ignored');
         const damaged = await page.evaluate(tuned, { alter: { text: '{"device":' } });
         assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'nor is a damaged one');
         const forgotten = await page.evaluate(tuned, { forget: true });

@@ -72,10 +72,11 @@ export class Model {
   }
 
   #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed: asked, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
+    const { signal, seed: asked, noise, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
     const seed = seedOf(asked);
     const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, this.info.diffusionSteps) : wanted;
     const raw: RawSampleOptions = {
+      noise: noise ?? null,
       count,
       classes,
       firstIndex: firstIndex ?? 0,

@@ -1,4 +1,4 @@
-/** What the main thread and the worker tell each other. Everything that crosses is in this file. */
+/** The messages between the main thread and the worker, all of them. */
 import type { Settings } from './generated/settings.js';
 import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
@@ -49,6 +49,7 @@ export interface RawInput {
 }
 
 export interface RawSampleOptions {
+  noise: Float32Array | null;
   count?: number;
   classes?: number[];
   firstIndex: number;
@@ -86,7 +87,7 @@ export type Request =
   /** Answers request `request` of that call, an event; a text says why there is no response. */
   | { id: number; call: 'fetched'; request: number; response: RawResponse | string };
 
-/** What a call tells while it is under way. */
+/** What a call reports while it is under way. */
 export type Event =
   | { kind: 'fetch'; request: number; url: string; headers: [string, string][] }
   | { kind: 'progress'; progress: LoadProgress }

@@ -6,7 +6,7 @@ export function randomSeed(): bigint {
   return BigInt(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
 }
 
-/** The seed that was asked for, or a random one. Throws `bad-options` for what is none. */
+/** The seed that was asked for, or a random one. Throws `bad-options` for an invalid seed. */
 export function seedOf(asked: bigint | number | undefined): bigint {
   if (asked === undefined) return randomSeed();
   const whole = typeof asked === 'bigint' || Number.isSafeInteger(asked);

@@ -36,7 +36,7 @@ export function sampleStack(model: Model, upsampler: Model, options: StackOption
     return (current = enlarged = upsampler.upsample(images, next));
   });
   const result = large.then((run) => run.result);
-  // The iterator tells of failures too; whoever awaits only that shall see no second, unhandled one.
+  // The iterator throws failures too; code that awaits only the iterator must not get a second, unhandled one.
   result.catch(() => undefined);
   return {
     result,

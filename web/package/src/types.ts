@@ -42,7 +42,7 @@ export interface EngineOptions {
 }
 
 export interface AdapterInfo {
-  /** The adapter's name as the browser tells it; often only its vendor and architecture. */
+  /** The adapter's name as the browser reports it; often only its vendor and architecture. */
   name: string;
   /** Largest buffer, in bytes. */
   maxBufferSize: number;
@@ -123,6 +123,11 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
   classes?: number[];
   /** Seed of the noise, an unsigned 64-bit integer. Default: random. */
   seed?: bigint | number;
+  /**
+   * What images begin with in place of the seed's noise: standard normal values, image after image, each height x width x
+   * channels. `seedNoise` gives a seed's.
+   */
+  noise?: Float32Array;
   /** Steps between previews of the predicted x_0; 0 (default) for none. */
   previewEvery?: number;
   /** Index of the first image. Image k of a seed is the same in every run. Default 0. */
@@ -212,7 +217,7 @@ export interface StoredModel {
   complete: boolean;
 }
 
-/** Room for stored files, as the browser tells it. */
+/** Room for stored files, as the browser reports it. */
 export interface StorageRoom {
   /** Bytes that this origin uses, and that it may use; null where the browser does not say. */
   usage: number | null;

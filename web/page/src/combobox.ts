@@ -160,7 +160,7 @@ export class ClassField {
     if (this.input.validity.valid && this.chosen !== before) this.onChange();
   }
 
-  /** Takes a name or a number; anything else stays to be put right, and is told. */
+  /** Takes a name or a number; anything else stays to be corrected, and is reported. */
   private take(text: string): void {
     const typed = plain(text);
     const found = this.choices.find((choice) => plain(choice.name) === typed || String(choice.value) === typed);

@@ -37,7 +37,7 @@ export function keepFocus(change: () => void, ...instead: HTMLElement[]): void {
   if (had && had !== document.body && !usable(had)) instead.find(usable)?.focus();
 }
 
-/** Tells screen readers; shown to nobody else. */
+/** Announces to screen readers alone. */
 export function announce(text: string): void {
   byId('live', HTMLElement).textContent = text;
 }

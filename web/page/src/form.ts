@@ -1,9 +1,9 @@
 /** The settings as fields: what a run is started with, checked, and what a link or an earlier image puts there. */
 import { randomSeed } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
-import { byId } from './dom.js';
+import { byId, element } from './dom.js';
 import type { Facts } from './jobs.js';
-import { type Sampler, type Settings, bounds, parseNumber, parseSeed, stepsOf, usualSteps } from './settings.js';
+import { type Sampler, type Settings, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
 
 type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
 const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
@@ -15,6 +15,7 @@ export class SettingsForm {
   private readonly sampler = byId('sampler', HTMLSelectElement);
   private readonly classes: ClassField;
   private readonly fields: Record<NumberName, HTMLInputElement>;
+  private before: Sampler = 'ddim';
   /** The seed of the last run. */
   private spent = '';
   /** Steps of the model's whole process. */
@@ -39,6 +40,9 @@ export class SettingsForm {
       onChange();
       onInput();
     });
+    this.sampler.replaceChildren(
+      ...offered.map(({ name, summary }) => element('option', { value: name, textContent: titleOf(name), title: summary })),
+    );
     this.write(initial);
 
     this.form.addEventListener('submit', (event) => {
@@ -119,7 +123,8 @@ export class SettingsForm {
     this.sampler.value = settings.sampler;
     this.seed.value = String(settings.seed);
     this.classes.value = settings.label;
-    this.fields.eta.disabled = settings.sampler !== 'ddim';
+    this.fields.eta.disabled = !takesEta(settings.sampler);
+    this.before = settings.sampler;
     this.fitSteps();
   }
 
@@ -128,7 +133,7 @@ export class SettingsForm {
     byId('count-hint', HTMLElement).textContent = text || '\u00a0';
   }
 
-  /** Shows the steps that there will be; a number that is none is left to be put right. `slide`: the slider follows. */
+  /** Shows the steps that there will be; an invalid one is left to be corrected. `slide`: the slider follows. */
   private fitSteps(slide = true): void {
     const steps = parseNumber(this.fields.steps.value, bounds.steps);
     if (steps === null || steps > this.all) return;
@@ -174,8 +179,8 @@ export class SettingsForm {
   /** Samplers differ in how many steps they want: the usual number follows, a number of one's own stays. */
   private onSampler(): void {
     const now = this.sampler.value as Sampler;
-    const before: Sampler = now === 'ddim' ? 'ancestral' : 'ddim';
-    if (Number(this.fields.steps.value) === usualSteps[before]) this.setNumber('steps', usualSteps[now]);
-    this.fields.eta.disabled = now !== 'ddim';
+    if (Number(this.fields.steps.value) === usualSteps(this.before)) this.setNumber('steps', usualSteps(now));
+    this.before = now;
+    this.fields.eta.disabled = !takesEta(now);
   }
 }

@@ -56,8 +56,11 @@ export class Sheet {
   /** Names it in the history. */
   readonly id: string;
 
-  /** A preview after `step` steps. */
-  preview(at: number, image: GeneratedImage, step: number): void {
+  /** Where a walk has come to. */
+  last: GeneratedImage | null = null;
+
+  /** A preview after `step` steps; of more than `most`, the oldest goes. */
+  preview(at: number, image: GeneratedImage, step: number, most = Infinity): void {
     const frame = this.frames[at];
     if (!frame || this.pictures.has(at)) return;
     const pixels = image.toImageData();
@@ -65,6 +68,10 @@ export class Sheet {
     if (frame.trail.frames[0] && frame.trail.frames[0].width !== pixels.width) frame.trail.at.length = frame.trail.frames.length = 0;
     frame.trail.at.push(step);
     frame.trail.frames.push(pixels);
+    if (frame.trail.frames.length > most) {
+      frame.trail.at.shift();
+      frame.trail.frames.shift();
+    }
     paint(frame.canvas, pixels);
     frame.open.classList.remove('empty');
     frame.item.classList.add('forming');

@@ -1,12 +1,15 @@
 /** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
 import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
-import { type LinkedModel, type Settings, stepsOf } from './settings.js';
+import { type LinkedModel, type Settings, stepsOf, takesEta, titleOf } from './settings.js';
 
 /** Guidance scales that are compared; 0 leaves the class to the model alone. */
 const GUIDANCES = [0, 1, 2, 4, 8];
 /** Numbers of network evaluations that are compared. */
 const EVALUATIONS = [4, 8, 16, 25];
+
+/** Images of a walk that are made at once. */
+export const MORPH = 8;
 
 /** What is known of a model, for captions. */
 export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps'>;
@@ -29,7 +32,7 @@ interface Part {
 
 export interface Job {
   /** `live`: as images, but made anew while settings change, and not kept. */
-  kind: 'images' | 'live' | 'guidance' | 'steps';
+  kind: 'images' | 'live' | 'guidance' | 'steps' | 'morph';
   settings: Settings;
   cells: Cell[];
   parts: Part[];
@@ -60,6 +63,10 @@ export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choic
   const index = settings.first;
   const label = labelOf(index);
   const own = single(settings, index, label);
+  if (kind === 'morph') {
+    // One frame, which walks; where the walk ends is its image.
+    return { ...common, cells: [{ settings: own, index, label, name: 'Morph' }], parts: [{ settings: { ...settings, count: MORPH }, cells: [0] }] };
+  }
   const cells = (kind === 'guidance' ? GUIDANCES : EVALUATIONS).map((value): Cell => {
     const changed = kind === 'guidance' ? { ...own, guidance: value } : { ...own, steps: stepsOf(value, own.sampler, facts.diffusionSteps) };
     return { settings: changed, index, label, name: kind === 'guidance' ? `Guidance ${value}` : `${changed.steps} steps` };
@@ -79,8 +86,8 @@ export function caption({ kind, settings, facts, cells }: Job): string {
   const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
   const parts = [
     ...(facts.classes > 0 ? [what] : []),
-    ...(kind === 'steps' ? [] : [`${steps} ${sampler === 'ddim' ? 'DDIM' : 'ancestral'} steps`]),
-    ...(sampler === 'ddim' && eta > 0 ? [`eta ${eta}`] : []),
+    ...(kind === 'steps' ? [] : [`${steps} ${titleOf(sampler)} steps`]),
+    ...(takesEta(sampler) && eta > 0 ? [`eta ${eta}`] : []),
     ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
     `seed ${seed}`,
     ...(first > 0 ? [`image ${first + 1}`] : []),
@@ -99,7 +106,7 @@ export function factsOf(job: Job, at: number): Record<string, string> {
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
     Steps: String(steps),
-    Sampler: sampler === 'ddim' ? `DDIM, eta ${eta}` : 'Ancestral',
+    Sampler: takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
     ...(job.facts.guided && { Guidance: String(guidance) }),
   };
 }

@@ -5,8 +5,9 @@ import { Notice, type Remedy } from './errors.js';
 import { SettingsForm } from './form.js';
 import { Gallery, Sheet } from './gallery.js';
 import { History } from './history.js';
-import { type Facts, type Job, jobOf } from './jobs.js';
+import { type Facts, type Job, MORPH, jobOf } from './jobs.js';
 import { type ModelChoice, ModelPicker } from './models.js';
+import { morph } from './morph.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
@@ -30,6 +31,7 @@ class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
   private readonly cancelButton = byId('cancel', HTMLButtonElement);
   private readonly compareButtons = [byId('compare-guidance', HTMLButtonElement), byId('compare-steps', HTMLButtonElement)] as const;
+  private readonly morphButton = byId('morph', HTMLButtonElement);
   private readonly live = byId('live-mode', HTMLInputElement);
   private readonly progress = new Progress();
   private readonly history = new History();
@@ -70,6 +72,7 @@ class Page {
     this.cancelButton.addEventListener('click', () => this.cancel());
     this.compareButtons[0].addEventListener('click', () => this.generate('guidance'));
     this.compareButtons[1].addEventListener('click', () => this.generate('steps'));
+    this.morphButton.addEventListener('click', () => this.generate('morph'));
     addEventListener('hashchange', () => this.take(parseLink(location.hash)));
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
@@ -173,16 +176,17 @@ class Page {
     this.gallery.stageSheet(sheet);
     if (job.kind !== 'live') reveal(byId('stage', HTMLElement));
     const { choice } = job;
-    const count = Math.max(...job.parts.map(({ cells }) => cells.length));
+    const count = job.kind === 'morph' ? MORPH : Math.max(...job.parts.map(({ cells }) => cells.length));
     if (choice && (!alike(choice, this.runner.choice) || !this.runner.fits(count))) {
       this.progress.begin(`Preparing for ${atOnce(choice.batch || this.runner.batchFor(count))}`);
       await this.fetchModel(choice, count, signal);
     }
     this.progress.begin('Starting');
     try {
-      for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
+      if (job.kind === 'morph') await morph(this.runner, sheet, signal, (images) => this.progress.walk(images));
+      else for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
     } catch (error) {
-      sheet.note(`Stopped: ${sheet.pictures.size} of ${job.cells.length} finished`);
+      if (job.kind !== 'morph') sheet.note(`Stopped: ${sheet.pictures.size} of ${job.cells.length} finished`);
       throw error;
     } finally {
       void this.gallery.keep(sheet);
@@ -201,7 +205,7 @@ class Page {
     const batch = this.runner.model?.info.batch ?? 1;
     const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
     const run = this.runner.sample(part.settings, signal);
-    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave it unheard
+    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave its rejection unhandled
     /** Whatever becomes of the rest, what is finished is kept. */
     const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
     try {
@@ -386,6 +390,8 @@ class Page {
         this.tuning?.enable(idle);
         this.compareButtons[0].disabled = !idle || !this.facts.guided;
         this.compareButtons[1].disabled = !idle;
+        // A stack's second stage has noise of its own.
+        this.morphButton.disabled = !idle || this.runner.stages > 1;
       },
       this.cancelButton,
       this.generateButton,

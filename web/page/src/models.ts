@@ -150,7 +150,7 @@ export class ModelPicker {
     this.load.hidden = this.builtIn;
   }
 
-  /** A dropped file is the model; of several, names tell the classifier and the upsampler. */
+  /** A dropped file is the model; of several, the classifier and the upsampler are found by their names. */
   private acceptDrops(): void {
     const veil = byId('drop', HTMLElement);
     const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;

@@ -64,6 +64,11 @@ export class Progress {
     }
   }
 
+  /** A walk, which has no end. */
+  walk(images: number): void {
+    this.show('Walking', `${images} images so far. Cancel stops, and keeps the walk.`, 1);
+  }
+
   private show(title: string, detail: string, share: number): void {
     this.title.textContent = title;
     this.detail.textContent = detail || '\u00a0';

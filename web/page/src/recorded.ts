@@ -59,7 +59,7 @@ export async function showRecorded(): Promise<void> {
     clearTimeout(timer);
     show(Number(slider.value));
   });
-  // Whoever wishes no motion moves the slider.
+  // With reduced motion, the slider alone moves it.
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) show(rows.length - 1);
   else play(0);
 }

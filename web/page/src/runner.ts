@@ -5,6 +5,7 @@ import {
   type LoadProgress,
   type Model,
   type Run,
+  type SampleOptions,
   sampleStack,
   type StoredModel,
   type TuneProgress,
@@ -12,7 +13,7 @@ import {
 } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './dom.js';
-import type { Settings } from './settings.js';
+import { type Settings, takesEta } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -89,7 +90,8 @@ export class Runner {
     return evenBatch(count);
   }
 
-  sample(settings: Settings, signal: AbortSignal): Run {
+  /** `given`: further options of the run. */
+  sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery'> = {}): Run {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
     const { info } = model;
@@ -101,9 +103,10 @@ export class Runner {
       firstIndex: settings.first,
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
       signal,
-      ...(settings.sampler === 'ddim' && { eta: settings.eta }),
+      ...(takesEta(settings.sampler) && { eta: settings.eta }),
       ...(info.guided && { guidance: settings.guidance }),
       ...(info.classes > 0 && { classes: labels(settings, info.classes) }),
+      ...given,
     };
     return upsampler ? sampleStack(model, upsampler, options) : model.sample(options);
   }

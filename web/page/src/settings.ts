@@ -2,9 +2,17 @@
  * What a run is asked for: the settings with their bounds, and their form as a link. A link comes from anywhere, so
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
-import { randomSeed, strideSteps } from 'guided-diffusion';
+import { type SamplerName as Sampler, randomSeed, samplers, strideSteps } from 'guided-diffusion';
 
-export type Sampler = 'ddim' | 'ancestral';
+export type { SamplerName as Sampler } from 'guided-diffusion';
+
+/** The samplers that make images from noise alone, by any model. */
+export const offered = samplers.filter(({ options }) => (options as readonly string[]).includes('strength'));
+
+/** Whether a sampler has DDIM's eta. */
+export const takesEta = (sampler: Sampler) => samplers.some(({ name, options }) => name === sampler && (options as readonly string[]).includes('eta'));
+
+export const titleOf = (sampler: Sampler) => (sampler === 'ddim' ? 'DDIM' : sampler);
 
 export interface Settings {
   /** null: all classes in turn. */
@@ -39,8 +47,8 @@ export const bounds = {
   first: { min: 0, max: 999_999, whole: true },
 } satisfies Record<string, Range>;
 
-/** Steps that a sampler is good with, which the package takes too. */
-export const usualSteps: Record<Sampler, number> = { ddim: 25, ancestral: 250 };
+/** Steps that a sampler is good with. */
+export const usualSteps = (sampler: Sampler) => (sampler === 'ancestral' ? 250 : 25);
 
 /** The steps that a sampler makes of a number: DDIM's lie at a fixed stride, which not every number gives. */
 export function stepsOf(steps: number, sampler: Sampler, diffusionSteps: number): number {
@@ -52,7 +60,7 @@ function defaults(): Settings {
   return {
     label: null,
     count: 10,
-    steps: usualSteps.ddim,
+    steps: usualSteps('ddim'),
     sampler: 'ddim',
     eta: 0,
     guidance: 2,
@@ -90,16 +98,16 @@ export function parseUrl(text: string | null): string | null {
   return allowed && !url.username && !url.password ? url.href : null;
 }
 
-/** The settings of a link's fragment. `seeded` tells whether it names a seed, `model` is null where it names none. */
+/** The settings of a link's fragment. `seeded`: it names a seed, `model` is null where it names none. */
 export function parseLink(fragment: string): { settings: Settings; seeded: boolean; model: LinkedModel | null } {
   const settings = defaults();
   const values = new URLSearchParams(fragment.replace(/^#/, '').slice(0, 8000));
   const number = (name: keyof typeof bounds) => parseNumber(values.get(name), bounds[name]);
 
   settings.label = number('label');
-  if (values.get('sampler') === 'ancestral') settings.sampler = 'ancestral';
+  settings.sampler = offered.find(({ name }) => name === values.get('sampler'))?.name ?? settings.sampler;
   settings.count = number('count') ?? settings.count;
-  settings.steps = number('steps') ?? usualSteps[settings.sampler];
+  settings.steps = number('steps') ?? usualSteps(settings.sampler);
   settings.eta = number('eta') ?? settings.eta;
   settings.guidance = number('guidance') ?? settings.guidance;
   settings.first = number('first') ?? settings.first;
@@ -131,7 +139,7 @@ export function toLink(settings: Settings, model: LinkedModel | null): string {
   values.set('count', String(settings.count));
   values.set('steps', String(settings.steps));
   values.set('sampler', settings.sampler);
-  if (settings.sampler === 'ddim' && settings.eta > 0) values.set('eta', String(settings.eta));
+  if (takesEta(settings.sampler) && settings.eta > 0) values.set('eta', String(settings.eta));
   values.set('guidance', String(settings.guidance));
   values.set('seed', String(settings.seed));
   if (settings.first > 0) values.set('first', String(settings.first));

@@ -133,7 +133,8 @@ export class Viewer {
 
   private sayStep({ trail }: Picture, k: number): void {
     const steps = this.shown?.sheet.job.cells[this.shown.at]?.settings.steps ?? 0;
-    const text = trail.at[k] === undefined ? 'The image' : `After step ${trail.at[k]} of ${steps}`;
+    const walk = this.shown?.sheet.job.kind === 'morph';
+    const text = trail.at[k] === undefined ? 'The image' : walk ? `Image ${trail.at[k]} of the walk` : `After step ${trail.at[k]} of ${steps}`;
     this.scrubbed.textContent = text;
     this.scrub.ariaValueText = text;
   }

@@ -1,7 +1,7 @@
 /** A load in a page, for tests of where a model's bytes come from. */
 
 /**
- * Runs in the page: loads, and tells what came of it and of the bytes that were counted. `stop`: abort at so many bytes, or, below
+ * Runs in the page: loads, and returns the outcome and the bytes that were counted. `stop`: abort at so many bytes, or, below
  * 0, after so many milliseconds. `options.response` gives a Response, `options.own` the page's own fetch with these headers.
  */
 export async function load([url, options = {}, stop = Infinity]) {

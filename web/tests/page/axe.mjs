@@ -1,4 +1,4 @@
-/** axe's verdict on an open page. */
+/** What axe finds on an open page. */
 import axe from 'axe-core';
 
 /** Serious and critical violations, with where they are. */

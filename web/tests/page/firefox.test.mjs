@@ -53,4 +53,23 @@ describe('the page in Firefox', () => {
     assert.equal(await sheets(), before[0]);
     assert.notEqual(await pixels(page), before[1]);
   });
+
+  test('walks from seed to seed until it is stopped, and keeps the walk', async () => {
+    await page.evaluate(() => document.querySelector('#live-mode').click());
+    await page.click('#morph');
+    await page.waitForFunction(() => /^9 images/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+    await page.evaluate(() => document.querySelector('#current button.frame').click());
+    const frames = await page.evaluate(() => Number(document.querySelector('#scrub').max));
+    assert.ok(frames >= 9, `${frames} images of the walk`);
+    const shown = await page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL());
+    await page.evaluate(() => {
+      const slider = document.querySelector('#scrub');
+      slider.value = '0';
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+    });
+    assert.equal(await page.textContent('#scrub-state'), 'Image 1 of the walk');
+    assert.notEqual(await page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL()), shown);
+  });
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
 import { fileName } from 'guided-diffusion';
-import { parseLink, parseUrl, toLink } from '../../dist/settings.js';
+import { offered, parseLink, parseUrl, takesEta, toLink } from '../../dist/settings.js';
 
 globalThis.crypto ??= webcrypto; // Node 18 has it under the other name alone
 
@@ -19,7 +19,9 @@ const settings = {
 };
 
 test('a link keeps every setting', () => {
-  for (const given of [settings, { ...settings, label: null }, { ...settings, sampler: 'ancestral', steps: 250, eta: 0, first: 0 }]) {
+  const others = offered.map(({ name }) => ({ ...settings, sampler: name, eta: takesEta(name) ? 0.25 : 0 }));
+  assert.ok(others.length >= 2);
+  for (const given of [settings, { ...settings, label: null, first: 0 }, ...others]) {
     const read = parseLink(toLink(given, { kind: 'fashion' }));
     assert.deepEqual(read, { settings: given, seeded: true, model: { kind: 'fashion' } });
   }
@@ -69,7 +71,8 @@ test('what is out of bounds or no number is left at its default', () => {
     'label=-1',
     'label=100000',
     'label=1.5',
-    'sampler=euler',
+    'sampler=nothing',
+    'sampler=repaint',
     'sampler=__proto__',
     '__proto__=1',
     '%',

@@ -2,7 +2,7 @@
  * Long tasks of a page's main thread, less the time that the system let the thread wait for a processor.
  *
  * The browser counts a task's time on the clock, and software drivers keep every processor busy: a task that computes
- * for a millisecond may take a hundred. Linux tells how long each thread was ready but not running; what remains is the
+ * for a millisecond may take a hundred. Linux reports how long each thread was ready but not running; what remains is the
  * page's own, be it computing or waiting for something.
  */
 import { readFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
   const timer = setInterval(sample, 20);
   const findProcesses = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-    // Only the page's has anything to do; which one it is, browsers do not tell.
+    // Only the page's has anything to do; browsers do not say which one it is.
     pids = processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => id);
     samples.length = 0;
   };

@@ -88,7 +88,7 @@ describe('states of one page', () => {
 });
 
 describe('states of other browsers', () => {
-  test('one without WebGPU is told which ones have it', async () => {
+  test('one without WebGPU names the ones that have it', async () => {
     const site = await start();
     try {
       const page = await site.openWithout();
@@ -119,7 +119,7 @@ describe('states of other browsers', () => {
     }
   });
 
-  test('one without an adapter is told so, and may try again', async () => {
+  test('one without an adapter says so, and may try again', async () => {
     const site = await start({ fail: 'no-adapter' });
     try {
       const { page } = await site.open();

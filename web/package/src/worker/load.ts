@@ -132,7 +132,7 @@ class Feed {
     while (!this.file.hasHeader && (await this.#next(progress))) {
       this.#rest = this.#rest.subarray(this.file.push(this.#rest));
     }
-    // Of a file that is too short for one, this tells so.
+    // Throws for a file that is too short for a header.
     if (this.file.length === undefined) this.file.finish();
     else await this.source.expect(this.file.length);
   }

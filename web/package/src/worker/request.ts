@@ -71,8 +71,8 @@ export async function ask(asker: Asker, url: string, init: RequestInit, signal: 
 }
 
 /**
- * The rest of a file of `length` bytes from byte `from`; null where the server does not have that file any more, or gives no
- * such part. A part of a compressed file is none: its whole has another length.
+ * The rest of a file of `length` bytes from byte `from`; null where the server does not have that file any more, or answers
+ * with another range. A range of a compressed file does not do: its whole has another length.
  */
 export async function askRest(
   asker: Asker,

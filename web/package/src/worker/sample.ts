@@ -1,4 +1,4 @@
-/** Sampling: a run is cut into batches, and each batch's steps and images are told as they come. */
+/** Sampling: a run is cut into batches, and each batch's steps and images are reported as they come. */
 import type { Event, RawImage, RawInput, RawSampleOptions } from '../protocol.js';
 import type { Model } from '../wasm/guided_diffusion_web.js';
 import type { ModelInfo } from '../types.js';
@@ -21,6 +21,11 @@ export async function sample(
   if (!natural(images) || images === 0 || !natural(firstIndex) || firstIndex + images > LARGEST) {
     throw new Failure('bad-options', `${images} images from index ${firstIndex}: give whole numbers, at least one image`);
   }
+  const each = info.imageSize ** 2 * info.channels;
+  const { noise } = options;
+  if (noise && !(noise instanceof Float32Array && noise.length === images * each)) {
+    throw new Failure('bad-options', `noise: give a Float32Array of ${images} x ${each} values, image after image`);
+  }
   for (let done = 0; done < images; done += info.batch) {
     signal.throwIfAborted();
     const count = Math.min(info.batch, images - done);
@@ -37,7 +42,8 @@ export async function sample(
       emit({ kind: 'step', step, steps, imagesDone: done, images, previews }, buffers(previews));
       return !signal.aborted;
     };
-    const made = (await model.sample(JSON.stringify(request), rows && joined(rows), onStep)) as RawImage[] | undefined;
+    const own = noise && byChannel(noise.subarray(done * each, (done + count) * each), info);
+    const made = (await model.sample(JSON.stringify(request), rows && joined(rows), own, onStep)) as RawImage[] | undefined;
     if (!made) throw new DOMException('it was cancelled', 'AbortError');
     emit({ kind: 'images', images: made }, buffers(made));
   }
@@ -75,6 +81,15 @@ function joined(rows: RawInput[]): Uint8Array {
     at += rgba.length;
   }
   return out;
+}
+
+/** Images of channels last as ones of channels first. */
+function byChannel(values: Float32Array, { imageSize, channels }: ModelInfo): Float32Array {
+  const pixels = imageSize ** 2;
+  return values.map((_, at) => {
+    const [image, rest] = [Math.floor(at / (pixels * channels)), at % (pixels * channels)];
+    return values[image * pixels * channels + (rest % pixels) * channels + Math.floor(rest / pixels)] ?? 0;
+  });
 }
 
 function buffers(images: RawImage[] | null): Transferable[] {

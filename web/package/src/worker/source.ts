@@ -19,7 +19,7 @@ export interface Source {
   /** Where the last piece came from. */
   from: 'network' | 'cache' | 'file';
   pieces(): AsyncGenerator<Uint8Array, void, undefined>;
-  /** The file itself tells its length. */
+  /** The file's own header gives its length. */
   expect(length: number): Promise<void>;
   /** All was read, and has this hash. Resolves to whether it is kept. */
   complete(sha256: string): Promise<boolean>;

@@ -21,7 +21,7 @@ interface Note {
   sha256: string;
   /** A strong entity tag or a date, by which a download can be continued; null if it cannot. */
   validator: string | null;
-  /** The whole file's length as its own header tells; null before that was read. */
+  /** The whole file's length from its own header; null before that was read. */
   length: number | null;
 }
 
@@ -54,7 +54,7 @@ async function entryOf(at: FileSystemDirectoryHandle, fileAt: string, noteAt: st
   }
 }
 
-/** A complete file, as far as its length tells. */
+/** A complete file, judged by its length. */
 async function complete(at: FileSystemDirectoryHandle, name: string): Promise<Entry | null> {
   const { file, note } = names(name);
   const entry = await entryOf(at, file, note);

@@ -2,7 +2,7 @@
 
 const SUBGROUPS = 'subgroups' as GPUFeatureName;
 
-/** Has this thread's later devices opened with subgroups where an adapter has them, and tells whether `adapter` does. */
+/** Has this thread's later devices opened with subgroups where an adapter has them, and returns whether `adapter` does. */
 export function requestSubgroups(adapter: GPUAdapter): boolean {
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = function (descriptor) {

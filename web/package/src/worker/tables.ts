@@ -5,7 +5,7 @@ const TABLE = '.table';
 
 const tableOf = async (adapter: string) => (await nameOf(adapter)) + TABLE;
 
-/** The table of an adapter; it tells itself which device and versions it holds for. */
+/** The table of an adapter; it names the device and versions it holds for. */
 export async function readTable(adapter: string): Promise<string | null> {
   const at = await folder();
   return at && readText(at, await tableOf(adapter));

@@ -31,7 +31,7 @@ const models = new Map<number, Loaded>();
 /** The runs of each model, which end with it. */
 const runs = new Map<number, Set<AbortController>>();
 let engine: Engine | null = null;
-/** What tells its adapter from others. */
+/** Identifies its adapter. */
 let adapterName = '';
 let memory: WebAssembly.Memory | null = null;
 let nextHandle = 1;
@@ -48,7 +48,7 @@ const handlers: Handlers = {
     await storage.sweep().catch(() => undefined);
     const { description, vendor, architecture, device } = adapter.info;
     adapterName = [vendor, architecture, device, description].join(' ');
-    // A browser's version stands for its compiler's, and is all that it tells of its drivers.
+    // A browser's version stands for its compiler's, and is all that it reports about its drivers.
     engine = await Engine.open(lowPower, requestSubgroups(adapter), `${adapterName}; ${navigator.userAgent}`);
     void engine.lost().then((reason) => reply({ lost: String(reason) }));
     const name = description || `${vendor} ${architecture}`.trim();

@@ -1,0 +1,37 @@
+/** The noise that a seed means, as the core draws it: Philox4x32-10 and the Box-Muller transform (shaders/shared/philox.wgsl). */
+
+/** The high and low word of a product of two. */
+function wide(a: number, b: number): [number, number] {
+  const product = BigInt(a >>> 0) * BigInt(b >>> 0);
+  return [Number(product >> 32n), Number(product & 0xffffffffn)];
+}
+
+function philox(counter: number[], key: [number, number]): number[] {
+  let [x = 0, y = 0, z = 0, w = 0] = counter;
+  let [low, high] = key;
+  for (let round = 0; round < 10; round++) {
+    const [a, b] = [wide(0xd2511f53, x), wide(0xcd9e8d57, z)];
+    [x, y, z, w] = [(b[0] ^ y ^ low) >>> 0, b[1], (a[0] ^ w ^ high) >>> 0, a[1]];
+    [low, high] = [(low + 0x9e3779b9) >>> 0, (high + 0xbb67ae85) >>> 0];
+  }
+  return [x, y, z, w];
+}
+
+/**
+ * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
+ * GPU's but for rounding.
+ */
+export function seedNoise(seed: bigint, index: number, length: number): Float32Array {
+  const key: [number, number] = [Number(seed & 0xffffffffn), Number((seed >> 32n) & 0xffffffffn)];
+  const out = new Float32Array(length);
+  for (let block = 0; 4 * block < length; block++) {
+    const words = philox([block, index, 0, 0], key).map((word) => (word >>> 8) + 1);
+    for (let half = 0; half < 4; half += 2) {
+      const radius = Math.sqrt(-2 * Math.log((words[half] ?? 1) / 2 ** 24));
+      const angle = (2 * Math.PI * (words[half + 1] ?? 0)) / 2 ** 24;
+      // What lies beyond the end is dropped.
+      out.set([radius * Math.cos(angle), radius * Math.sin(angle)].slice(0, Math.max(0, length - 4 * block - half)), Math.min(length, 4 * block + half));
+    }
+  }
+  return out;
+}

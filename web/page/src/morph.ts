@@ -1,0 +1,70 @@
+/**
+ * An endless walk between seeds and classes: the noise of one seed turns into that of the next by spherical interpolation
+ * (Shoemake 1985), so that each point on the way is noise of the same length; half-way, the class changes.
+ */
+import { seedNoise } from 'guided-diffusion';
+import { MORPH } from './jobs.js';
+import type { Runner } from './runner.js';
+import type { Sheet } from './gallery.js';
+
+/** Milliseconds that an image of the walk is shown. */
+const FRAME = 120;
+/** Images that are kept of a walk: its clip. */
+const KEPT = 240;
+
+function slerp(a: Float32Array, b: Float32Array, t: number): Float32Array {
+  let [ab, aa, bb] = [0, 0, 0];
+  a.forEach((value, i) => {
+    const other = b[i] ?? 0;
+    ab += value * other;
+    aa += value * value;
+    bb += other * other;
+  });
+  const angle = Math.acos(Math.min(1, Math.max(-1, ab / Math.sqrt(aa * bb))));
+  const [from, to] = angle < 1e-6 ? [1 - t, t] : [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
+  return a.map((value, i) => from * value + to * (b[i] ?? 0));
+}
+
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Walks until the signal; `say` is called after each image. */
+export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, say: (images: number) => void): Promise<void> {
+  const { settings } = sheet.job;
+  const info = runner.model?.info;
+  if (!info) return;
+  const length = info.imageSize ** 2 * info.channels;
+  const noiseOf = (stop: number) => seedNoise(settings.seed, settings.first + stop, length);
+  const labelOf = (stop: number) => (settings.label ?? settings.first + stop) % Math.max(1, info.classes);
+  let made = 0;
+  let shown: Promise<void> = Promise.resolve();
+  let [from, to] = [noiseOf(0), noiseOf(1)];
+  try {
+    for (let stop = 0; ; stop++) {
+      const noise = new Float32Array(MORPH * length);
+      for (let k = 0; k < MORPH; k++) noise.set(slerp(from, to, k / MORPH), k * length);
+      const classes = Array.from({ length: MORPH }, (_, k) => labelOf(k < MORPH / 2 ? stop : stop + 1));
+      const run = runner.sample({ ...settings, count: MORPH, first: 0 }, signal, {
+        noise,
+        previewEvery: 0,
+        ...(info.classes > 0 && { classes }),
+      });
+      const images = await run.result;
+      // The walk is shown while its next part is made.
+      await shown;
+      shown = (async () => {
+        for (const image of images) {
+          if (signal.aborted) return;
+          sheet.preview(0, image, ++made, KEPT);
+          say(made);
+          await wait(FRAME);
+        }
+      })();
+      [from, to] = [to, noiseOf(stop + 2)];
+      sheet.last = images.at(-1) ?? null;
+    }
+  } finally {
+    await shown;
+    // Where the walk has come to is its image.
+    if (sheet.last) await sheet.finish(0, sheet.last);
+  }
+}
