@@ -55,9 +55,10 @@ describe('the page in Firefox', () => {
   });
 
   test('walks from seed to seed until it is stopped, and keeps the walk', async () => {
-    await page.evaluate(() => document.querySelector('#live-mode').click());
+    await page.evaluate(() => (document.querySelector('#live-mode').checked = false));
+    await fill(page, { steps: 2 });
     await page.click('#morph');
-    await page.waitForFunction(() => /^9 images/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
+    await page.waitForFunction(() => parseInt(document.querySelector('#detail').textContent) >= 9, null, { timeout: 300_000 });
     await page.click('#cancel');
     await status(page, 'Cancelled');
     await page.evaluate(() => document.querySelector('#current button.frame').click());

@@ -109,8 +109,10 @@ describe('states of other browsers', () => {
       await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
       site.rebuild();
       await page.reload();
+      // In steps: waitForFunction takes a promise for true.
       const renewed = async () => (await caches.keys()).length === 1 && (await caches.match('added.js')) !== undefined;
-      await page.waitForFunction(renewed, null, { timeout: 120_000 });
+      const end = performance.now() + 120_000;
+      while (!(await page.evaluate(renewed)) && performance.now() < end) await page.waitForTimeout(200);
       await site.server.close();
       await page.reload();
       await page.waitForFunction(() => window.added === true && document.body.classList.contains('started'));
