@@ -2,7 +2,7 @@
  * A job's images as a sheet of frames: empty frames that hold the space, then previews, then finished images. The sheet of the
  * present job lies on the stage; earlier ones lie below it, the newest first, also those of earlier visits.
  */
-import type { GeneratedImage } from 'guided-diffusion';
+import { type GeneratedImage, randomSeed } from 'guided-diffusion';
 import { announce, button, byId, element, keepFocus, paint, save } from './dom.js';
 import type { History } from './history.js';
 import { type Job, caption } from './jobs.js';
@@ -37,7 +37,7 @@ export class Sheet {
     readonly job: Job,
     actions: SheetActions,
     /** `draft`: no run yet, but frames that show what Generate will fill. */
-    { draft = false, id = crypto.randomUUID() as string } = {},
+    { draft = false, id = `${Date.now()}-${randomSeed()}` } = {},
   ) {
     this.id = id;
     const count = job.cells.length;
