@@ -17,6 +17,7 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod image;
+pub mod interpolate;
 pub mod model;
 pub mod op;
 pub mod plan;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::arguments;
 use crate::device::Precision;
+use crate::interpolate::Interpolation;
 use crate::sampler::Settings;
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
@@ -35,6 +36,9 @@ pub struct Recipe {
     pub input: Option<String>,
     /// The name of a file of noise.
     pub noise: Option<String>,
+    /// Its first draws lie between those of two seeds.
+    #[serde(default)]
+    pub interpolate: Option<Interpolation>,
     /// The flags that the models' configurations need.
     pub flags: Vec<String>,
 }
@@ -122,6 +126,9 @@ impl Recipe {
         if let Some(noise) = &self.noise {
             out["noise"] = json!(noise);
         }
+        if let Some(interpolate) = &self.interpolate {
+            out["interpolate"] = json!(interpolate);
+        }
         out
     }
 
@@ -154,6 +161,9 @@ impl Recipe {
         }
         if let Some(noise) = &self.noise {
             add("--noise", noise);
+        }
+        if let Some(interpolate) = &self.interpolate {
+            add("--interpolate", &interpolate.to_string());
         }
         if self.stages.iter().any(|stage| !stage.settings.clips()) {
             out.push("--no-clip".into());
@@ -234,8 +244,14 @@ mod tests {
         };
         let parameters = stage.parameters();
         assert_eq!((&parameters["guidance_interval"], &parameters["seed"]), (&json!([200, 800]), &json!(u64::MAX)));
-        let recipe =
-            Recipe { stages: vec![stage], precision: Precision::F32, input: None, noise: None, flags: Vec::new() };
+        let recipe = Recipe {
+            stages: vec![stage],
+            precision: Precision::F32,
+            input: None,
+            noise: None,
+            interpolate: None,
+            flags: Vec::new(),
+        };
         let text = serde_json::to_string(&recipe).expect("JSON");
         assert_eq!(serde_json::from_str::<Recipe>(&text).expect("a recipe"), recipe);
     }

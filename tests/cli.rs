@@ -91,6 +91,24 @@ fn noise_from_a_file_is_the_first_draw() {
     assert!(message.contains("[3, 1, 32, 32]"), "{message}");
 }
 
+#[test]
+fn images_between_two_seeds_begin_and_end_with_theirs() {
+    let folder = Folder::new("between");
+    let common = ["--class", "bag", "--steps", "ddim2", "--batch", "3"];
+    let make = |own: &[&str]| sample(&folder, &[own, &common].concat());
+    make(&["--interpolate", "3,4,3", "--out", "all.npy"]);
+    make(&["--seed", "3", "--count", "1", "--out", "a.npy"]);
+    make(&["--seed", "4", "--count", "1", "--out", "b.npy"]);
+    let all = floats(&folder, "all.npy", 3);
+    for (k, name) in [(0, "a.npy"), (2, "b.npy")] {
+        // The host draws by float64 logarithms, the device by its own polynomials.
+        assert!(largest_difference(&all[1024 * k..1024 * (k + 1)], &floats(&folder, name, 1)) < 1e-3, "{name}");
+    }
+    assert!(largest_difference(&all[..1024], &all[1024..2048]) > 0.1, "the middle is neither");
+    let message = folder.refused(2, &["sample", "--interpolate", "3,4,3", "--count", "2"]);
+    assert!(message.contains("makes 3 images"), "{message}");
+}
+
 /// The built-in model with weights that float16 cannot hold, and a classifier for it.
 fn special_models(folder: &Folder, model: &[u8]) {
     let source = Checkpoint::from_bytes("model", model.to_vec()).expect("the built-in model");

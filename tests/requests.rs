@@ -73,6 +73,18 @@ fn a_record_makes_its_image_again() {
 }
 
 #[test]
+fn a_command_repeats_what_the_device_and_the_draws_need() {
+    for line in ["--precision f16 --tensor-cores --count 1", "--interpolate 3,18446744073709551615,4 --class 9"] {
+        let r = request(line).expect(line);
+        let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
+        let again = request(command.strip_prefix("guided-diffusion sample ").expect("a command")).expect(&command);
+        assert_eq!((again.texts(), again.record(0)), (r.texts(), r.record(0)), "{command}");
+        assert!(command.contains(line.split(' ').next().expect("a word")), "{command}");
+    }
+    assert!(message("--interpolate 1,2,3 --count 4").contains("makes 3 images"));
+}
+
+#[test]
 fn the_public_scripts_flags_mean_the_same() {
     let line = "--batch_size 4 --num_samples 100 --timestep_respacing ddim25 --use_ddim True --clip_denoised False \
                 --noise_schedule linear --num_head_channels 64";

@@ -9,6 +9,7 @@ use super::values::Shard;
 use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
+use crate::interpolate::Interpolation;
 use crate::resize::Fit;
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
@@ -72,6 +73,9 @@ pub struct SampleArgs {
     /// What `upsample` has as well.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Images between those of two seeds: their first draws by spherical interpolation (of one class: add --class)
+    #[arg(long, value_name = "SEED_A,SEED_B,N", conflicts_with = "noise")]
+    pub interpolate: Option<Interpolation>,
     /// Guidance by a noisy-image classifier: its checkpoint
     #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,

@@ -16,6 +16,7 @@ use super::values::{file_name, index};
 use super::{imagenet, input};
 use crate::device::Precision;
 use crate::image::Grid;
+use crate::interpolate::Interpolation;
 use crate::recipe::{self, Recipe, Subject};
 use crate::sampler::{Sampler, Settings};
 use crate::{Error, Result};
@@ -51,6 +52,8 @@ pub struct Request {
     pub count: u32,
     /// The noise file's name, where there is one.
     pub noise: Option<String>,
+    /// The first draws lie between those of two seeds.
+    pub interpolate: Option<Interpolation>,
     /// Images that `upsample` starts from.
     pub input: Option<Input>,
     class_names: Vec<String>,
@@ -85,11 +88,19 @@ impl Request {
         let (classes, class_names) = models.classes()?;
         let labels = classes_of(classes, &class_names).select(&run.class)?;
         let usual = match &run.noise {
+            None if args.interpolate.is_some() => args.interpolate.map_or(0, |interpolation| interpolation.count),
             Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None if models.first.built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
             None => stages[0].batch,
         };
-        Ok(Self { stages, labels, class_names, ..Self::of_run(run, usual)? }.with_class_words(classes))
+        let request = Self { stages, labels, class_names, interpolate: args.interpolate, ..Self::of_run(run, usual)? };
+        if let Some(wanted) = args.interpolate.filter(|interpolation| interpolation.count != request.count) {
+            let (count, n) = (request.count, wanted.count);
+            return Err(Error::Options(format!(
+                "--interpolate {wanted} makes {n} images, not {count}; leave --count out"
+            )));
+        }
+        Ok(request.with_class_words(classes))
     }
 
     /// Settles the arguments of `upsample` for the images in `input`.
@@ -169,6 +180,7 @@ impl Request {
             first: run.first,
             count,
             noise: run.noise.as_deref().map(file_name),
+            interpolate: None,
             input: None,
             class_names: Vec::new(),
             class_words: None,
@@ -202,6 +214,7 @@ impl Request {
             precision: self.precision,
             input: self.input.as_ref().map(|input| input.name.clone()),
             noise: self.noise.clone(),
+            interpolate: self.interpolate,
             flags: self.flags.clone(),
         }
     }
@@ -222,15 +235,19 @@ impl Request {
         self.recipe().parameters()
     }
 
+    /// Given first draws belong to the whole run, so that only that makes an image of it again.
+    fn draws_belong_to_the_run(&self) -> bool {
+        self.noise.is_some() || self.interpolate.is_some()
+    }
+
     /// What is said about image `index`.
     pub fn record(&self, index: u32) -> Record {
         let label = self.label(index);
         let class = label.filter(|_| !self.class_names.is_empty()).map(|label| self.class(label));
         let (recipe, subject) = (self.recipe(), Subject { index, label, class: class.as_deref() });
-        let texts = match self.noise {
-            None => recipe.texts_of(&subject),
-            // A noise file's rows belong to the whole run, so only that makes image `index` again.
-            Some(_) => {
+        let texts = match self.draws_belong_to_the_run() {
+            false => recipe.texts_of(&subject),
+            true => {
                 let word = label.map(|label| label.to_string());
                 let command = recipe.command_for(word.as_deref(), self.first, self.count);
                 recipe::texts(&recipe.parameters_of(&subject), &command)
@@ -248,9 +265,9 @@ impl Request {
         if (1..=MAX_ROWS).contains(&self.labels.len()) {
             parameters["labels"] = json!(self.labels);
         }
-        let (first, count) = match self.noise {
-            Some(_) => (self.first, self.count),
-            None => (self.indices.start, self.indices.len() as u32),
+        let (first, count) = match self.draws_belong_to_the_run() {
+            true => (self.first, self.count),
+            false => (self.indices.start, self.indices.len() as u32),
         };
         recipe::texts(&parameters, &recipe.command_for(self.class_words.as_deref(), first, count))
     }

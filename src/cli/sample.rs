@@ -289,9 +289,13 @@ impl Job<'_> {
         Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
-    /// The noise file's values, checked against the first stage.
+    /// The first draws of all images of the first stage, where they are given: the noise file's, or those between two seeds.
     fn noise(&self) -> Result<Option<Vec<f32>>> {
-        let (Some(path), Some(stage)) = (&self.run.noise, self.request.stages.first()) else { return Ok(None) };
+        let Some(stage) = self.request.stages.first() else { return Ok(None) };
+        if let Some(between) = self.request.interpolate {
+            return between.noise(self.request.first, stage.size, stage.size, stage.channels).map(Some);
+        }
+        let Some(path) = &self.run.noise else { return Ok(None) };
         input::noise(path, [self.request.count as usize, stage.channels, stage.size, stage.size]).map(Some)
     }
 

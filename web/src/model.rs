@@ -180,6 +180,7 @@ impl About {
                 precision: self.options.plan.precision,
                 input: enlarges.then(|| "input".into()),
                 noise: given,
+                interpolate: None,
                 flags: self.flags.clone(),
             },
         };
