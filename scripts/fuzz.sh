@@ -1,31 +1,54 @@
-#!/bin/sh
-# Fuzzes the readers of untrusted files, each target for a while: scripts/fuzz.sh [SECONDS (60)] [TARGET ...]
-# Installs what it lacks. Works on stable Rust: the fuzzer's instrumentation is switched on by RUSTC_BOOTSTRAP.
-set -eu
+#!/usr/bin/env bash
+# Fuzzes the readers of untrusted files, each for a while, two at a time: scripts/fuzz.sh [SECONDS (60)] [TARGET ...]
+#
+# With AddressSanitizer, where the toolchain has its runtime (rustup's do, not every distribution's). Works on stable Rust:
+# RUSTC_BOOTSTRAP switches the instrumentation on, by the flags that cargo-fuzz gives. A crash ends the script, and its input
+# is target/fuzz/crash-*: run the target's program on that file to see it again.
+set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- checkpoint pickle
-export RUSTC_BOOTSTRAP=1
-export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
-
+[ $# -gt 0 ] || set -- array checkpoint pickle picture text
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" RUSTC_BOOTSTRAP=1
 scripts/setup.sh rust cxx
-command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
-# The address sanitizer's runtime comes with rustup's toolchains, not with every distribution's.
-runtime=$(find "$(rustc --print sysroot)/lib/rustlib" -name 'librustc*asan*' 2>/dev/null | head -n 1)
-if [ -n "$runtime" ]; then sanitizer=address; else sanitizer=none; fi
+host=$(rustc --version --verbose | sed -n 's/^host: //p')
+flags='--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0'
+sanitizer=none
+if compgen -G "$(rustc --print sysroot)/lib/rustlib/$host/lib/librustc*asan*" >/dev/null; then
+    sanitizer=address
+    flags+=' -Zsanitizer=address'
+fi
+# With a target, cargo builds build scripts without the flags.
+RUSTFLAGS=$flags cargo build --release --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --target "$host" --bins
 
-for target in "$@"; do
-    corpus=fuzz/corpus/$target
+# fuzz TARGET: from honest files, which are the best start, kept in target/fuzz/corpus for the next time.
+fuzz() {
+    local corpus=target/fuzz/corpus/$1
     mkdir -p "$corpus"
-    # Honest files are the best start. Pickles alone, too: the target wraps them itself.
-    case $target in
+    case $1 in
     pickle) find tests/fixtures/pt -name '*.pt' -size -12k -exec cp {} "$corpus" \; ;;
     checkpoint) cp tests/fixtures/pt/expected.safetensors "$corpus" ;;
     esac
-    [ -d "fuzz/seeds/$target" ] && cp "fuzz/seeds/$target"/* "$corpus"
-    echo "fuzz.sh: $target for $seconds s, sanitizer $sanitizer"
-    cargo fuzz run --fuzz-dir fuzz --sanitizer "$sanitizer" "$target" "$corpus" -- \
-        -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+    [ ! -d "fuzz/seeds/$1" ] || cp "fuzz/seeds/$1"/* "$corpus"
+    "target/fuzz/$host/release/$1" "$corpus" -artifact_prefix=target/fuzz/ -max_total_time="$seconds" -max_len=16384 \
+        -timeout=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"target/fuzz/$1.log" 2>&1 || {
+        tail -n 40 "target/fuzz/$1.log" >&2
+        return 1
+    }
+    printf 'fuzz: %s: %s runs in %d s, sanitizer %s\n' "$1" \
+        "$(sed -n 's/^stat::number_of_executed_units: *//p' "target/fuzz/$1.log")" "$seconds" "$sanitizer"
+}
+
+while [ $# -gt 0 ]; do
+    pair=("${@:1:2}") failed='' pids=()
+    shift ${#pair[@]}
+    for target in "${pair[@]}"; do
+        fuzz "$target" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || failed=yes; done
+    [ -z "$failed" ] || exit 1
 done

@@ -3,10 +3,10 @@
 
 use guided_diffusion_fuzz::checkpoint::{Header, Stream};
 use guided_diffusion_fuzz::config::ModelConfig;
-use guided_diffusion_fuzz::use_file;
+use guided_diffusion_fuzz::{bounded, use_file};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    use_file(data.to_vec());
+    bounded(data.len(), 64, || use_file(data.to_vec()));
     // The length field is a hurdle for mutations; supply it, and data for tensors to lie in.
     let framed = |zeros: usize| [&(data.len() as u64).to_le_bytes()[..], data, &vec![0; zeros]].concat();
     use_file(framed(0));

@@ -73,9 +73,11 @@ impl Device {
             self.remember(&known, &report);
             if report.left > 0 {
                 note(&format!(
-                    "note: {} of {} kinds of kernel were measured in {budget} s; `guided-diffusion tune` measures all",
+                    "note: {} of {} kinds of kernel were measured in {budget} s, the others keep their defaults from now \
+                     on; `guided-diffusion tune` of this model with --batch {} measures all, --tune-budget 0 none",
                     report.tuned.len(),
-                    report.tuned.len() + report.left
+                    report.tuned.len() + report.left,
+                    options.batch
                 ));
             }
         }
@@ -91,9 +93,10 @@ impl Device {
         })
     }
 
-    /// Remembers what was measured, if anything was.
+    /// Remembers what was measured or settled, if anything was: defaults too, so that a machine too slow for the budget spends
+    /// it once.
     pub fn remember(&self, tuning: &TuningCache, report: &TuneReport) {
-        if let Some(cache) = self.cache.as_ref().filter(|_| !report.tuned.is_empty()) {
+        if let Some(cache) = self.cache.as_ref().filter(|_| !report.tuned.is_empty() || report.left > 0) {
             cache.store_tuning(&self.gpu, tuning).unwrap_or_else(|error| warn(&error));
         }
     }

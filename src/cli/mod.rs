@@ -25,6 +25,7 @@ mod tune;
 pub mod values;
 mod workloads;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,6 +43,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
+    quieten_mesa();
     let cli = args::Cli::parse();
     match pollster::block_on(run(&cli)) {
         Ok(code) => code,
@@ -52,6 +54,20 @@ pub fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// Mesa's layer that orders devices asks libwayland for a display, and that complains on standard error where there is no
+/// folder for one (in containers, over ssh). There the layer has nothing to do, unless its own variables ask for something.
+fn quieten_mesa() {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).is_absolute());
+    if cfg!(target_os = "linux")
+        && !runtime
+        && !["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"].map(is_set).contains(&true)
+    {
+        // SAFETY: the first thing that the program does, when nothing else reads the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
 

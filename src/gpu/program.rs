@@ -7,7 +7,6 @@ use super::adapter::Gpu;
 use super::pipeline::Pipeline;
 use super::readback::Readback;
 use super::scope;
-use super::signal::{Signal, signal};
 use crate::error::{Error, Result};
 use crate::graph::Segment;
 use crate::plan::weights::WeightSpec;
@@ -41,7 +40,7 @@ pub struct Program {
     pipelines: Vec<Arc<Pipeline>>,
     bind_groups: Vec<wgpu::BindGroup>,
     submissions: Vec<Submission>,
-    in_flight: VecDeque<(wgpu::SubmissionIndex, Signal<()>)>,
+    in_flight: VecDeque<InFlight>,
 }
 
 impl Program {
@@ -287,15 +286,11 @@ impl Program {
 
     async fn submit(&mut self, commands: wgpu::CommandBuffer) -> Result<()> {
         self.gpu.check()?;
-        let index = self.gpu.queue.submit([commands]);
-        let (sender, done) = signal();
-        self.gpu.queue.on_submitted_work_done(move || sender.send(()));
-        self.in_flight.push_back((index, done));
+        self.in_flight.push_back(InFlight::submit(&self.gpu, commands));
         if self.in_flight.len() > IN_FLIGHT
-            && let Some((index, done)) = self.in_flight.pop_front()
+            && let Some(oldest) = self.in_flight.pop_front()
         {
-            self.gpu.wait(Some(index))?;
-            done.await;
+            oldest.done(&self.gpu).await?;
         }
         self.gpu.check()
     }
@@ -329,6 +324,44 @@ impl Drop for Program {
     fn drop(&mut self) {
         let buffers = self.slots.iter().chain(self.weights.iter().flatten()).chain(&self.constants);
         buffers.chain([&self.parameters]).for_each(wgpu::Buffer::destroy);
+    }
+}
+
+/// A submission that the device may not have finished.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+struct InFlight(wgpu::SubmissionIndex);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl InFlight {
+    fn submit(gpu: &Gpu, commands: wgpu::CommandBuffer) -> Self {
+        Self(gpu.queue.submit([commands]))
+    }
+
+    /// By its number and not by a callback: wgpu ties a callback to the last submission of all threads, and two threads that
+    /// share a device would each wait for one that only the other's polling could run.
+    async fn done(self, gpu: &Gpu) -> Result<()> {
+        gpu.wait(Some(self.0))
+    }
+}
+
+/// A submission that the device may not have finished. A browser cannot be waited for, but calls back by itself.
+#[cfg(target_arch = "wasm32")]
+#[derive(Debug)]
+struct InFlight(super::signal::Signal<()>);
+
+#[cfg(target_arch = "wasm32")]
+impl InFlight {
+    fn submit(gpu: &Gpu, commands: wgpu::CommandBuffer) -> Self {
+        gpu.queue.submit([commands]);
+        let (sender, done) = super::signal::signal();
+        gpu.queue.on_submitted_work_done(move || sender.send(()));
+        Self(done)
+    }
+
+    async fn done(self, _: &Gpu) -> Result<()> {
+        self.0.await;
+        Ok(())
     }
 }
 

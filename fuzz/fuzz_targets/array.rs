@@ -1,0 +1,26 @@
+//! .npy arrays and .npz archives: as images to enlarge and as noise. The format is told by the name, so that each input is
+//! read as both.
+#![no_main]
+
+use guided_diffusion_fuzz::npy::Header;
+use guided_diffusion_fuzz::{bounded, input};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let folder = std::path::Path::new("/dev/shm");
+    let _ = Header::read(&mut &data[..]);
+    for extension in ["npy", "npz"] {
+        let path = folder.join(format!("guided-diffusion-fuzz-{}.{extension}", std::process::id()));
+        std::fs::write(&path, data).unwrap();
+        // Deflate packs a thousand bytes into one, and 8 bits become floats, which are held twice.
+        let multiple = if extension == "npz" { 16 * 1024 } else { 64 };
+        bounded(data.len(), multiple, || {
+            if let Ok(found) = input::images(&path) {
+                assert_eq!(found.labels.map_or(found.images.count(), |labels| labels.len()), found.images.count());
+                assert!(found.images.data().iter().all(|value| value.is_finite()));
+            }
+        });
+        bounded(data.len(), multiple, || input::noise(&path, [1, 1, 2, 2]).is_ok());
+        let _ = input::noise_count(&path);
+        std::fs::remove_file(&path).unwrap();
+    }
+});
