@@ -8,7 +8,7 @@ export NODEVICE_SELECT := 1
 # Where `make web` serves the page.
 PORT := 8000
 
-.PHONY: help demo web web-build test test-native test-web test-cluster bench bench-peers fuzz
+.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers fuzz
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make test-web     the tests in Chromium and Firefox'
 	@echo 'make test-cluster split a run over a Slurm of this machine alone, as root'
+	@echo 'make drill        lost devices, full disks, kills and other faults on purpose, as root'
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
 	@echo 'make fuzz         fuzz what reads files, a minute a target'
@@ -42,6 +43,9 @@ test-web:
 
 test-cluster:
 	scripts/test-cluster.sh
+
+drill:
+	scripts/drill.sh
 
 bench:
 	scripts/setup.sh rust gpu

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and a machine lacks, and says what it installs.
 #
-#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [chromium] [firefox] [python] [slurm] [cargo-deny]
+#   scripts/setup.sh [rust] [lints] [gpu] [lavapipe] [swiftshader] [cxx] [web-rust] [node] [chromium] [firefox] [python] [slurm] [vulkan-headers] [cargo-deny]
 #
 #   rust         a Rust toolchain that is new enough (see rust-version in Cargo.toml)
 #   lints        rustfmt and clippy for it
@@ -15,6 +15,7 @@
 #   firefox      the second one: $FIREFOX, one that is there, or Debian's
 #   python       Python with venv and pip, which training and the comparison with other runtimes use
 #   slurm        Slurm and Munge, for the test of the cluster example
+#   vulkan-headers  for the drills' faulty driver
 #   cargo-deny   the checker of dependencies, of a fixed version
 #
 # It knows Debian and its relatives, as root or through sudo. Elsewhere it names what is missing and stops.
@@ -149,6 +150,10 @@ setup_slurm() {
         apt slurm-client slurmctld slurmd munge
 }
 
+setup_vulkan_headers() {
+    [ -e /usr/include/vulkan/vk_layer.h ] || apt libvulkan-dev
+}
+
 setup_cargo_deny() {
     local version=0.20.2
     [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ] && return
@@ -163,6 +168,7 @@ for part in "${@:-rust}"; do
         rust | lints | gpu | lavapipe | swiftshader | cxx | node | chromium | firefox | python | slurm) "setup_$part" ;;
         web-rust) setup_web_rust ;;
         cargo-deny) setup_cargo_deny ;;
+        vulkan-headers) setup_vulkan_headers ;;
         *) fail "no such part: $part; the first lines of this file list them" ;;
     esac
 done

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs the drills of tests/drills.rs and prints their figures, which docs/reliability.md lists: scripts/drill.sh [NAME ...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh rust lavapipe swiftshader cxx vulkan-headers
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" VK_DRIVER_FILES VK_ICD_FILENAMES NODEVICE_SELECT=1
+VK_DRIVER_FILES=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
+VK_ICD_FILENAMES=$VK_DRIVER_FILES
+mkdir -p target/drills
+for name in gpu_faults system_faults; do
+    cc -O1 -Wall -Werror -fPIC -shared -fvisibility=default -o "target/drills/lib$name.so" "tests/drills/$name.c" -ldl
+done
+cat >target/drills/faults.json <<END
+{"file_format_version": "1.1.0", "layer": {"name": "VK_LAYER_DRILL_faults", "type": "GLOBAL", "library_path": "./libgpu_faults.so",
+ "api_version": "1.3.0", "implementation_version": "1", "description": "faults on purpose"}}
+END
+# One after the other: what is measured is the whole process's.
+cargo test --release --locked --test drills -- --test-threads=1 --nocapture "$@" | grep -v '^writer\|^$'

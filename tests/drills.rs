@@ -1,0 +1,363 @@
+//! What is promised about faults, tried: each drill prints its figure, and docs/reliability.md lists them. They take
+//! minutes, a C compiler and root (for a small file system), so that `make drill` runs them on request.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+
+mod common;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use common::folder::Folder;
+use common::gpu::{adapters, open};
+use common::tiny::models;
+use conformance::tiny;
+use guided_diffusion::checkpoint::Checkpoint;
+use guided_diffusion::cli::output::{Layout, Output as Images, Record};
+use guided_diffusion::config::Role;
+use guided_diffusion::image::{self, Grid};
+use guided_diffusion::run::SampleOptions;
+use guided_diffusion::{Error, Session, SessionOptions};
+use pollster::block_on;
+
+const RUN: &str = "sample --model base.safetensors --steps 3 --class 3,5 --count 4 --batch 2 --seed 11";
+const KINDS: [&str; 4] = ["a.npz", "a.npy", "a.png", "pictures"];
+
+fn words<'a>(text: &'a str, more: &'a str) -> Vec<&'a str> {
+    text.split_whitespace().chain(more.split_whitespace()).collect()
+}
+
+/// A shared library of tests/drills, which scripts/drill.sh has compiled.
+fn library(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/drills").join(name);
+    assert!(path.exists(), "{} is missing: `make drill` compiles it", path.display());
+    path
+}
+
+/// The program with a faulty driver: `fault` is a variable of gpu_faults.c and its value.
+fn with_gpu_fault(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Output {
+    let layers = library("libgpu_faults.so");
+    let mut command = folder.command(arguments);
+    command.env("VK_INSTANCE_LAYERS", "VK_LAYER_DRILL_faults").env("VK_LAYER_PATH", layers.parent().expect("a folder"));
+    command.env(fault.0, fault.1).output().expect("started")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn bytes(folder: &Folder, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).expect(name)
+}
+
+/// Submissions and allocations of a run.
+fn counts(folder: &Folder, arguments: &[&str]) -> (usize, usize) {
+    let output = with_gpu_fault(folder, arguments, ("DRILL_COUNT", "counts"));
+    assert!(output.status.success(), "{}", text(&output));
+    let counts = String::from_utf8(bytes(folder, "counts")).expect("numbers");
+    std::fs::remove_file(folder.join("counts")).expect("there");
+    let mut numbers = counts.split_whitespace().map(|n| n.parse().expect("a number"));
+    (numbers.next().expect("submissions"), numbers.next().expect("allocations"))
+}
+
+/// Images of 8x8 that a file's index decides, written as a run writes them, without a GPU.
+fn layout() -> Layout {
+    Layout {
+        indices: 0..200,
+        height: 8,
+        width: 8,
+        channels: 3,
+        grid: Grid { rows: 10, columns: 20, by_column: false, gap: 0 },
+        texts: Vec::new(),
+        labels: (0..200).collect(),
+        run: serde_json::json!({"seed": 1}),
+        low_bytes: 0,
+    }
+}
+
+fn record(index: u32) -> Record {
+    Record { index: index.into(), label: Some(index), class: String::new(), texts: Vec::new() }
+}
+
+/// Writes what is missing of an output, four images at a time.
+fn write_images(path: &Path) -> Result<(), Error> {
+    let mut output = Images::open(path, layout(), false, record)?;
+    while output.written() < 200 {
+        let first = output.written() as u32;
+        let data = (0..4 * 192).map(|i| (first * 192 + i) as f32 / 38_400.0).collect();
+        let batch = image::Images::new(4, 8, 8, 3, data)?;
+        output.push(&batch, &(first..first + 4).map(record).collect::<Vec<_>>())?;
+    }
+    output.finish().map(|_| ())
+}
+
+/// Not a drill: the process that the drills of writing start, which writes to the path in DRILL_WRITE.
+#[test]
+fn writer() {
+    let Some(path) = std::env::var_os("DRILL_WRITE") else { return };
+    if let Err(error) = write_images(Path::new(&path)) {
+        eprintln!("said: {error}");
+        std::process::exit(7);
+    }
+}
+
+/// That process.
+fn spawn_writer(path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["--exact", "writer", "--nocapture"])
+        .env("DRILL_WRITE", path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// The bytes under a final name: a file's, or those of a folder's pictures one after the other.
+fn finished(path: &Path) -> Option<Vec<u8>> {
+    if !path.is_dir() {
+        return std::fs::read(path).ok();
+    }
+    let mut names: Vec<PathBuf> = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).collect();
+    names.retain(|name| !name.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
+    names.sort();
+    Some(names.iter().flat_map(|name| std::fs::read(name).expect("a picture")).collect())
+}
+
+#[test]
+fn killed_while_writing() {
+    let folder = Folder::new("drill-kill");
+    let (mut kills, mut state) = (0, 12_345u64);
+    for kind in KINDS {
+        std::fs::create_dir(folder.join("whole")).expect("made");
+        let whole = folder.join("whole").join(kind);
+        write_images(&whole).expect("written");
+        let expected = finished(&whole).expect("there");
+        std::fs::remove_dir_all(folder.join("whole")).expect("removed");
+        let path = folder.join(kind);
+        for _ in 0..13 {
+            let mut child = spawn_writer(&path).spawn().expect("started");
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            std::thread::sleep(Duration::from_micros(state >> 47));
+            child.kill().expect("killed");
+            child.wait().expect("a child");
+            kills += 1;
+            // A picture or a file is whole, or not there.
+            match finished(&path) {
+                Some(found) if path.is_dir() => assert!(expected.starts_with(&found), "{kind}: a half picture"),
+                Some(found) => assert!(found == expected, "{kind}: a half file"),
+                None => {}
+            }
+        }
+        assert!(spawn_writer(&path).status().expect("started").success());
+        assert!(finished(&path).expect("there") == expected, "{kind}");
+    }
+    let names = folder.names();
+    assert_eq!(names, ["a.npy", "a.npz", "a.png", "pictures"], "nothing else is left");
+    println!("killed while writing: {kills} times, 0 half files, the final bytes those of an undisturbed run");
+}
+
+#[test]
+fn a_full_disk_and_a_broken_one() {
+    let folder = Folder::new("drill-disk");
+    let disk = folder.join("disk");
+    std::fs::create_dir(&disk).expect("made");
+    let mount = |options: &str| {
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disk).status();
+        assert!(status.expect("mount runs").success(), "a small file system needs root");
+    };
+    mount("size=64k");
+    let mut refused = 0;
+    for kind in KINDS {
+        let path = disk.join(kind);
+        let error = write_images(&path).expect_err("64 KiB do not hold it");
+        assert!(error.to_string().contains("No space left") && error.to_string().contains(kind), "{error}");
+        assert!(kind == "pictures" || !path.exists(), "{kind}: a half file");
+        refused += 1;
+        // With more space it goes on.
+        mount("remount,size=16m");
+        write_images(&path).expect("now it fits");
+        let found = finished(&path).expect("there");
+        write_images(&folder.join(kind)).expect("written");
+        assert!(found == finished(&folder.join(kind)).expect("there"), "{kind}");
+        std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)).expect("removed");
+        mount("remount,size=64k");
+    }
+    assert!(Command::new("umount").arg(&disk).status().expect("umount runs").success());
+    let mut broken = 0;
+    for kind in KINDS {
+        let expected = finished(&folder.join(kind)).expect("there");
+        for first in [1, 2, 40, 90] {
+            let path = folder.join(&format!("broken-{kind}"));
+            let mut command = spawn_writer(&path);
+            let output = command.env("LD_PRELOAD", library("libsystem_faults.so")).env("DRILL_EIO", first.to_string());
+            let output = output.output().expect("started");
+            assert!(output.status.code() == Some(7), "{kind}: {}", text(&output));
+            assert!(text(&output).contains("Input/output error") && text(&output).contains(kind), "{}", text(&output));
+            assert!(path.is_dir() || !path.exists(), "{kind}: a half file");
+            write_images(&path).expect("the disk is sound again");
+            assert!(expected == finished(&path).expect("there"), "{kind}");
+            std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)).expect("removed");
+            broken += 1;
+        }
+    }
+    println!(
+        "a full disk: {refused} kinds of output, a broken one: {broken} moments; named, and gone on with afterwards"
+    );
+}
+
+#[test]
+fn a_device_lost_at_every_submission() {
+    let folder = models("drill-lost");
+    folder.ok(&words(RUN, "--out whole.npz"));
+    let (submissions, _) = counts(&folder, &words(RUN, "--out counted.npz"));
+    for at in 1..=submissions {
+        let output = with_gpu_fault(&folder, &words(RUN, "--out lost.npz"), ("DRILL_LOSE", &at.to_string()));
+        assert!(output.status.success(), "submission {at}: {}", text(&output));
+        assert!(text(&output).contains("opening it again"), "submission {at}: {}", text(&output));
+        assert_eq!(bytes(&folder, "lost.npz"), bytes(&folder, "whole.npz"), "submission {at}");
+        std::fs::remove_file(folder.join("lost.npz")).expect("there");
+    }
+    println!(
+        "a lost device: at each of {submissions} submissions of a run, from loading to the last image; opened again"
+    );
+}
+
+#[test]
+fn an_allocation_refused() {
+    let folder = models("drill-memory");
+    let (_, allocations) = counts(&folder, &words(RUN, "--out whole.npz"));
+    let names = folder.names();
+    for at in [1, allocations / 2, allocations] {
+        let output = with_gpu_fault(&folder, &words(RUN, "--out refused.npz"), ("DRILL_REFUSE", &at.to_string()));
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "allocation {at}: {said}");
+        assert!(said.contains("memory") && !said.contains("panicked"), "allocation {at}: {said}");
+        assert_eq!(folder.names(), names, "allocation {at} left something");
+    }
+    println!("an allocation refused: the first, the middle and the last of {allocations}; an error, and nothing left");
+}
+
+/// Kilobytes of memory and open files of this process.
+fn usage() -> (f64, usize) {
+    let mut status = String::new();
+    std::fs::File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status)).expect("read");
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
+    let memory = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    (memory, std::fs::read_dir("/proc/self/fd").expect("there").count())
+}
+
+#[test]
+fn generate_and_cancel() {
+    const ROUNDS: usize = 1000;
+    for name in adapters() {
+        let gpu = open(&name);
+        let config = tiny(Role::Diffusion);
+        let checkpoint = Checkpoint::synthetic(&config, 0).expect("synthetic");
+        let mut session =
+            block_on(Session::load(&gpu, &checkpoint, &config, &SessionOptions::default())).expect("loaded");
+        let mut samples = Vec::new();
+        for round in 0..ROUNDS {
+            let mut options = SampleOptions { count: 1, labels: vec![3], ..SampleOptions::default() };
+            options.settings.steps = Some("4".parse().expect("steps"));
+            let mut run = session.sample(options).expect("a run");
+            // Cancelled before, between and after the steps, and sometimes finished.
+            for _ in 0..round % 6 {
+                block_on(run.step()).expect("a step");
+            }
+            if round % 6 == 5 {
+                drop(block_on(run.finish()).expect("images"))
+            } else {
+                drop(run)
+            }
+            if round >= ROUNDS / 5 && round % 100 == 0 {
+                samples.push((round as f64, usage()));
+            }
+        }
+        // Least squares over the last four fifths.
+        let mean =
+            |of: &dyn Fn(&(f64, (f64, usize))) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
+        let (x, y) = (mean(&|s| s.0), mean(&|s| s.1.0));
+        let slope = samples.iter().map(|s| (s.0 - x) * (s.1.0 - y)).sum::<f64>()
+            / samples.iter().map(|s| (s.0 - x) * (s.0 - x)).sum::<f64>();
+        let files: Vec<usize> = samples.iter().map(|s| s.1.1).collect();
+        assert!(files.iter().all(|n| *n == files[0]), "{name}: {files:?} open files");
+        // Half a kilobyte a round is what the allocator's own noise comes to; a lost buffer would be 256 bytes or more each.
+        assert!(slope < 0.5, "{name}: {slope} KiB a round");
+        println!(
+            "generate and cancel on {name}: {ROUNDS} rounds, {slope:.3} KiB per round, {} open files throughout",
+            files[0]
+        );
+    }
+}
+
+#[test]
+fn clocks_that_jump() {
+    let folder = models("drill-clock");
+    folder.ok(&words(RUN, "--out whole.npz"));
+    let mut command = folder.command(&words(RUN, "--out jumped.npz"));
+    let output =
+        command.env("LD_PRELOAD", library("libsystem_faults.so")).env("DRILL_CLOCK", "1").output().expect("started");
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(bytes(&folder, "jumped.npz"), bytes(&folder, "whole.npz"));
+    println!("clocks that jump by up to an hour at every look: the same bytes");
+}
+
+#[test]
+fn caches_that_are_damaged() {
+    let folder = models("drill-cache");
+    let run = |name: &str| {
+        let arguments = words(RUN, "--tune-budget 1 --out x.npz");
+        let mut command = folder.command(&arguments);
+        let output = command.env("GUIDED_DIFFUSION_CACHE", folder.join(name)).output().expect("started");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    run("cache");
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(folder.join("cache")).expect("made").flatten().map(|e| e.path()).collect();
+    assert!(!files.is_empty());
+    let whole: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("there")).collect();
+    for damage in [
+        |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec(),
+        |_: &[u8]| Vec::new(),
+        |bytes: &[u8]| bytes.iter().map(|byte| byte ^ 0x55).collect(),
+    ] {
+        for (file, bytes) in files.iter().zip(&whole) {
+            std::fs::write(file, damage(bytes)).expect("written");
+        }
+        run("cache");
+    }
+    std::fs::write(folder.join("a-file"), "in the way").expect("written");
+    assert!(run("a-file").contains("GUIDED_DIFFUSION_CACHE"));
+    assert!(run("/proc/no-such-place").contains("GUIDED_DIFFUSION_CACHE"), "a folder that cannot be made");
+    println!(
+        "damaged caches: cut, empty, garbled, not a folder, not to be made: every run succeeds and says what it left out"
+    );
+}
+
+#[test]
+fn a_model_that_changes_while_it_is_open() {
+    let folder = models("drill-model");
+    let path = folder.join("base.safetensors");
+    let names = |open: &Checkpoint| open.header().tensors.keys().cloned().collect::<Vec<_>>();
+    let open = Checkpoint::open(&path).expect("a model");
+    let all = names(&open);
+    let before: Vec<Vec<f32>> = all.iter().map(|name| open.tensor_f32(name).expect("a tensor")).collect();
+    // Replaced or removed by its name, it is still there for who has it open.
+    std::fs::rename(folder.join("up.safetensors"), &path).expect("replaced");
+    std::fs::remove_file(&path).expect("removed");
+    let after: Vec<Vec<f32>> = all.iter().map(|name| open.tensor_f32(name).expect("a tensor")).collect();
+    assert_eq!(before, after);
+    // Cut short, every tensor is an error.
+    let path = folder.join("judge.safetensors");
+    let open = Checkpoint::open(&path).expect("a model");
+    std::fs::File::options().write(true).open(&path).expect("there").set_len(64).expect("cut");
+    let all = names(&open);
+    assert!(all.iter().all(|name| open.tensor_f32(name).is_err()));
+    println!(
+        "a model that is replaced or removed while open: the same {} tensors; cut short: {} errors",
+        after.len(),
+        all.len()
+    );
+}
