@@ -5,6 +5,8 @@
 // The package's requests name the library as others do.
 extern crate self as guided_diffusion;
 
+#[path = "../../src/arguments.rs"]
+pub mod arguments;
 #[path = "../../src/checkpoint/mod.rs"]
 pub mod checkpoint;
 #[path = "../../src/config/mod.rs"]
