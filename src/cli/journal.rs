@@ -397,6 +397,8 @@ mod tests {
         }
         assert_eq!(Journal::open(place.clone(), &run, &[1], false).expect("the same run").finished(0), 1);
         assert_eq!(Journal::open(place.clone(), &other, &[1], true).expect("dropped").finished(0), 0);
+        // A journal without images removes itself.
+        std::fs::create_dir_all(&place).expect("made");
         std::fs::write(place.join("journal"), "{\"journal\":99,\"run\":{}}\n").expect("written");
         let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
         assert!(text.contains("no journal of this version"), "{text}");
