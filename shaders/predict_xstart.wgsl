@@ -1,15 +1,18 @@
-// The predicted x_0 from the network's output, clipped to [-1, 1] where the run asks for it.
+// The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0.
 struct Params {
     elements: u32,
     stride: u32, // elements a row of the dispatch's grid
     channels: u32, // of the image
     model_channels: u32, // of the network's output
 }
-#import step
+#import row
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
 @auto var<storage, read> model: array<f32>;
-@auto var<storage, read> coefficients: StepCoefficients;
+@auto var<storage, read> row: Row;
+#if GUIDED
+@auto var<storage, read> gradient: array<f32>; // of log p(y | x)
+#end
 @auto var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)
@@ -18,11 +21,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= p.stride || i >= p.elements) {
         return;
     }
-    let predicted = model[i / p.channels * p.model_channels + i % p.channels];
-#if XSTART
-    let x0 = predicted;
-#else
-    let x0 = coefficients.sqrt_recip_bar * x[i] - coefficients.sqrt_recipm1_bar * predicted;
+    var x0 = row.skip * x[i];
+    // Where a row does not call the network or is not guided, its values are those of another row.
+    if (row.out != 0.0) {
+        x0 += row.out * model[i / p.channels * p.model_channels + i % p.channels];
+    }
+#if GUIDED
+    if (row.guide != 0.0) {
+        x0 += row.guide * gradient[i];
+    }
 #end
-    out[i] = select(x0, clamp(x0, -1.0, 1.0), coefficients.clip == 1u);
+    out[i] = select(x0, clamp(x0, -row.clip, row.clip), row.clip != 0.0);
 }

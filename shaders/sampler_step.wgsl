@@ -1,4 +1,5 @@
-// x_i to x_{i-1}: ancestral (Ho et al. 2020, guidance as ADM's Algorithm 1) or DDIM (Song et al. 2021, Algorithm 2).
+// One row of a step table: x' = next . T + P(proj . T), of which project.wgsl has made the parts with P and known; and what
+// the row keeps.
 struct Params {
     elements: u32,
     stride: u32, // elements a row of the dispatch's grid
@@ -6,17 +7,19 @@ struct Params {
     model_channels: u32, // of the network's output
 }
 #import math
-#import step
+#import row
 @auto var<uniform> p: Params;
 @auto var<storage, read> x0: array<f32>;
 #if LEARNED
 @auto var<storage, read> model: array<f32>;
 #end
 @auto var<storage, read> noise: array<f32>;
-@auto var<storage, read> coefficients: StepCoefficients;
+@auto var<storage, read> row: Row;
+@auto var<storage, read> edit: array<f32>;
 #if GUIDED
 @auto var<storage, read> gradient: array<f32>; // of log p(y | x)
 #end
+@auto var<storage, read_write> history: array<f32>; // h1, h2, h3, one after the other
 @auto var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(64)
@@ -25,32 +28,38 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= p.stride || i >= p.elements) {
         return;
     }
-    let old = x[i];
-    var start = x0[i];
-    let draw = select(0.0, noise[i], coefficients.draws_noise == 1u);
-#if GUIDED
-    // Where a step is not guided, the gradient is a stale one.
-    let guide = select(0.0, coefficients.guidance * gradient[i], coefficients.guidance != 0.0);
-#end
-    if (coefficients.ddim == 1u) {
-        var eps = (coefficients.sqrt_recip_bar * old - start) / coefficients.sqrt_recipm1_bar;
-#if GUIDED
-        eps -= coefficients.sqrt_one_minus_bar * guide;
-        start = coefficients.sqrt_recip_bar * old - coefficients.sqrt_recipm1_bar * eps;
-#end
-        x[i] = coefficients.sqrt_prev * start + coefficients.ddim_direction * eps + coefficients.sigma * draw;
-    } else {
+    var log_variance = row.log_low;
 #if LEARNED
+    if (row.log_high != row.log_low) {
         let share = (model[i / p.channels * p.model_channels + p.channels + i % p.channels] + 1.0) / 2.0;
         // A wild output must not leave exp4's range.
-        let log_variance = min(share * coefficients.max_log_variance + (1.0 - share) * coefficients.min_log_variance, 80.0);
-#else
-        let log_variance = coefficients.fixed_log_variance;
-#end
-        var mean = coefficients.coef1 * start + coefficients.coef2 * old;
-#if GUIDED
-        mean += exp4(vec4<f32>(log_variance)).x * guide;
-#end
-        x[i] = mean + exp4(vec4<f32>(0.5 * log_variance)).x * draw;
+        log_variance = min(share * row.log_high + (1.0 - share) * row.log_low, 80.0);
     }
+#end
+    let old = x[i];
+    let start = x0[i];
+    // What a coefficient of 0 leaves out may be of another row or run.
+    var sum = row.next[0] * old + row.next[1] * start;
+#for k in 0..3
+    if (row.next[${k + 2}] != 0.0) {
+        sum += row.next[${k + 2}] * history[${k}u * p.elements + i];
+    }
+#end
+#if GUIDED
+    if (row.next[6] != 0.0) {
+        sum += row.next[6] * (exp4(vec4<f32>(log_variance)).x * gradient[i]);
+    }
+#end
+    if (row.next[5] != 0.0) {
+        sum += row.next[5] * (exp4(vec4<f32>(0.5 * log_variance)).x * noise[i]);
+    }
+    if (row.next[7] != 0.0 || row.proj[0] != 0.0 || row.proj[1] != 0.0 || row.proj[5] != 0.0 || row.proj[7] != 0.0) {
+        sum += edit[i];
+    }
+    if (row.keep[0] != 0.0 || row.keep[1] != 0.0) {
+        history[2u * p.elements + i] = history[p.elements + i];
+        history[p.elements + i] = history[i];
+        history[i] = row.keep[0] * old + row.keep[1] * start;
+    }
+    x[i] = sum;
 }

@@ -140,6 +140,11 @@ impl Images {
         &self.data
     }
 
+    /// The same, to change.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
     /// The values of one image; empty past the last one.
     pub fn image(&self, index: usize) -> &[f32] {
         let size = self.size();

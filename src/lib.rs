@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod arguments;
+pub mod bits;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -41,5 +42,5 @@ pub use gpu::{AdapterChoice, Gpu, OpenOptions};
 pub use image::Images;
 pub use plan::PlanOptions;
 pub use run::{Run, SampleOptions};
-pub use sampler::{Method, Respacing, Sampler, Settings};
+pub use sampler::{Respacing, Sampler, Settings};
 pub use session::{Session, SessionOptions};

@@ -2,26 +2,26 @@
 
 use std::fmt;
 
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::gpu::Readback;
+use crate::gpu::{Program, Readback};
 use crate::graph::Segment;
 use crate::image::Images;
 use crate::model::sampling::ports;
-use crate::op::sampling::StepCoefficients;
-use crate::sampler::{Facts, Respacing, Sampler, Schedule, Settings};
+use crate::sampler::{Edit, Facts, Row, Sampler, Settings};
 use crate::session::Session;
 use crate::tensor::{Shape, nchw_to_nhwc};
 
-/// Given draws: `None` asks for the first x, `Some(step)` for the noise of a step (counting down to 1); NCHW.
+/// Given draws: `None` asks for the first x, `Some(draw)` for the noise of a later draw (counting down to 1); NCHW.
 pub type Draws = Box<dyn FnMut(Option<u32>) -> Result<Vec<f32>> + Send>;
 
 /// Where a run's noise comes from.
 #[derive(Default)]
 pub enum Noise {
-    /// Philox, keyed by the seed, the sample's index and the step.
+    /// Philox, keyed by the seed, the sample's index and the draw.
     #[default]
     Philox,
-    /// The first x is given (N, C, H, W); the steps' noise is Philox's.
+    /// The first x is given (N, C, H, W); later noise is Philox's.
     Start(Vec<f32>),
     /// Every draw is given.
     Given(Draws),
@@ -52,6 +52,8 @@ pub struct SampleOptions {
     pub noise: Noise,
     /// An upsampler's input, as many images as `count`.
     pub low_res: Option<Images>,
+    /// What an edit, image to image or inversion starts from.
+    pub edit: Option<Edit>,
 }
 
 impl Default for SampleOptions {
@@ -63,19 +65,20 @@ impl Default for SampleOptions {
             first_index: 0,
             noise: Noise::Philox,
             low_res: None,
+            edit: None,
         }
     }
 }
 
-/// A step that was submitted.
+/// A network evaluation that was submitted, with the steps around it that need none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepInfo {
-    /// Steps submitted so far, this one included.
+    /// Evaluations submitted so far, this one included.
     pub done: usize,
-    /// All steps.
+    /// All evaluations.
     pub total: usize,
-    /// The step of the full process it stepped from.
-    pub timestep: u32,
+    /// The timestep of the full process at which the network was evaluated; in sigma-space 250 ln sigma.
+    pub timestep: f64,
 }
 
 /// A run in progress. Dropping it cancels what was not submitted.
@@ -83,10 +86,20 @@ pub struct StepInfo {
 pub struct Run<'a> {
     session: &'a mut Session,
     options: SampleOptions,
-    steps: Vec<StepCoefficients>,
-    /// The network's timestep, once an image: written anew each step.
+    rows: Vec<Row>,
+    /// What the network's time is divided by for the full process's.
+    time_scale: f64,
+    threshold: bool,
+    /// The network's time, once per image: written anew at each evaluation.
     timesteps: Vec<f32>,
+    /// Inputs and the first x are on the device.
+    started: bool,
+    /// Rows submitted so far.
+    at: usize,
+    /// Evaluations submitted so far.
     done: usize,
+    /// Draws that are left. They count down to 1, so that a last draw is the same whatever the number of steps.
+    draws: u32,
     shape: Shape,
 }
 
@@ -124,38 +137,9 @@ impl Session {
     }
 }
 
-/// Whether a session steps by this sampler.
-pub fn runs(sampler: Sampler) -> bool {
-    [Sampler::ancestral(), Sampler::ddim()].contains(&sampler)
-}
-
-/// Refuses what a session does not do, which would otherwise be left out without a word.
-fn check_runs(settings: &Settings) -> Result<()> {
-    let Settings { sampler, steps, eta, clip_denoised, seed, guidance, guidance_interval, .. } = settings.clone();
-    let done =
-        Settings { sampler, steps, eta, clip_denoised, seed, guidance, guidance_interval, ..Settings::default() };
-    if done == *settings && sampler.is_some_and(runs) {
-        return Ok(());
-    }
-    let names: Vec<&str> = Sampler::all().filter(|sampler| runs(*sampler)).map(Sampler::name).collect();
-    Err(Error::Options(format!(
-        "a session samples by {}, with steps, eta, clipping, seed and guidance; leave out the other settings",
-        names.join(" and ")
-    )))
-}
-
 impl<'a> Run<'a> {
     pub(crate) fn new(session: &'a mut Session, options: SampleOptions) -> Result<Self> {
         let shape = session.image_shape()?;
-        let settings = options.settings.resolve(&Facts::new(session.config(), session.is_guided()))?;
-        check_runs(&settings)?;
-        let respacing = settings.steps.clone().unwrap_or(Respacing::Sections(vec![250]));
-        let schedule = Schedule::new(&session.config().diffusion, &respacing)?;
-        let mut steps = schedule.steps(settings.method(), settings.clips())?;
-        if let Some(scale) = settings.guidance {
-            let inside = |t: u32| settings.guidance_interval.is_none_or(|[low, high]| (low..=high).contains(&t));
-            steps.iter_mut().filter(|s| inside(s.timestep)).for_each(|s| s.guidance = scale as f32);
-        }
         let (count, batch) = (options.count, session.batch());
         if count == 0 || count > batch {
             return Err(Error::Options(format!("{count} images asked for; this session makes 1 to {batch} at once")));
@@ -167,7 +151,24 @@ impl<'a> Run<'a> {
         if let Noise::Start(values) = &options.noise {
             check_noise(values, Shape { n: count, ..shape })?;
         }
-        let run = Self { session, options, steps, timesteps: vec![0.0; shape.n], done: 0, shape };
+        let settings = options.settings.resolve(&Facts::new(session.config(), session.is_guided()))?;
+        check_edit(&settings, options.edit.as_ref(), Shape { n: count, ..shape })?;
+        let process = settings.process(session.config())?;
+        let rows = settings.table(&process, options.edit.is_some() && settings.strength.is_none())?;
+        let mut run = Self {
+            session,
+            options: SampleOptions { settings, ..options },
+            draws: rows.iter().filter(|row| row.draws()).count() as u32,
+            rows,
+            time_scale: process.time_scale(),
+            threshold: false,
+            timesteps: vec![0.0; shape.n],
+            started: false,
+            at: 0,
+            done: 0,
+            shape,
+        };
+        run.adapt_rows();
         run.check_low_res()?;
         Ok(run)
     }
@@ -193,29 +194,73 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Submits the next step; `None` once all are. It waits for the device only to keep a few steps in flight.
+    /// Puts guidance and thresholding into the rows.
+    fn adapt_rows(&mut self) {
+        let settings = &self.options.settings;
+        self.threshold = settings.threshold == Some(true);
+        for row in &mut self.rows {
+            let timestep = row.call.time / self.time_scale;
+            let inside = |[low, high]: [u32; 2]| (f64::from(low)..=f64::from(high)).contains(&timestep);
+            let scale = settings.guidance.filter(|_| settings.guidance_interval.is_none_or(inside)).unwrap_or(0.0);
+            row.guide(scale);
+            if self.threshold && row.calls() {
+                row.clip = 0.0;
+            }
+        }
+    }
+
+    /// Submits the next network evaluation and the steps around it that need none; `None` once all are. It waits for the
+    /// device only to keep a few submissions in flight.
     ///
     /// # Errors
     /// A lost device, out of memory, an error of given noise.
     pub async fn step(&mut self) -> Result<Option<StepInfo>> {
-        let Some(step) = self.steps.get(self.done).copied() else { return Ok(None) };
-        if self.done == 0 {
+        if self.at == self.rows.len() {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut self.started, true) {
             self.start().await?;
         }
-        if step.draws_noise == 1 {
-            self.draw(Some(step.index)).await?;
+        let mut timestep = 0.0;
+        while let Some(row) = self.rows.get(self.at).copied() {
+            let total = self.evaluations();
+            if row.calls() && self.done == total {
+                break;
+            }
+            if row.draws() {
+                let draw = self.draws;
+                self.draws -= 1;
+                self.draw(Some(draw)).await?;
+            }
+            self.submit(&row).await?;
+            self.at += 1;
+            if row.calls() {
+                timestep = row.call.time / self.time_scale;
+                self.done += 1;
+                if self.done < total {
+                    break;
+                }
+            }
         }
-        self.timesteps.fill(step.model_timestep);
+        Ok(Some(StepInfo { done: self.done, total: self.evaluations(), timestep }))
+    }
+
+    async fn submit(&mut self, row: &Row) -> Result<()> {
         let program = &mut self.session.program;
-        program.write(ports::TIMESTEPS, &self.timesteps)?;
-        program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
-        program.run(Segment::Network).await?;
-        if step.guidance != 0.0 {
-            program.run(Segment::Guidance).await?;
+        let numbers = row.numbers().map(|part| part.map(|v| v as f32));
+        program.write(ports::ROW, numbers.as_flattened())?;
+        let mut segments = Vec::with_capacity(6);
+        if row.calls() {
+            self.timesteps.fill(row.call.time as f32);
+            program.write(ports::TIMESTEPS, &self.timesteps)?;
+            segments.push(Segment::Network);
+            segments.extend(row.guides().then_some(Segment::Guidance));
         }
-        program.run(Segment::Step).await?;
-        self.done += 1;
-        Ok(Some(StepInfo { done: self.done, total: self.steps.len(), timestep: step.timestep }))
+        segments.push(Segment::Predict);
+        segments.extend((self.threshold && row.calls()).then_some(Segment::Threshold));
+        segments.extend(row.edits().then_some(Segment::Project));
+        segments.push(Segment::Step);
+        program.run_all(&segments).await
     }
 
     async fn start(&mut self) -> Result<()> {
@@ -224,19 +269,30 @@ impl<'a> Run<'a> {
             self.session.program.write(ports::LABELS, &labels)?;
         }
         if let Some(low_res) = self.options.low_res.take() {
-            let elements = self.session.program.port(ports::LOW_RES)?.shape.elements();
-            self.session.program.write(ports::LOW_RES, &padded(low_res.data(), elements))?;
+            self.write_images(ports::LOW_RES, &low_res)?;
+        }
+        if let Some(edit) = &self.options.edit {
+            self.write_images(ports::KNOWN, &edit.known)?;
+            if let Some(mask) = &edit.mask {
+                self.write_images(ports::MASK, mask)?;
+            }
+            self.session.program.write(ports::EDIT, &edit.words())?;
         }
         self.draw(None).await?;
         self.session.program.run(Segment::Start).await
     }
 
-    /// Fills the noise tensor for a step, or for the first x.
-    async fn draw(&mut self, step: Option<u32>) -> Result<()> {
+    fn write_images(&self, port: &str, images: &Images) -> Result<()> {
+        let elements = self.session.program.port(port)?.shape.elements();
+        self.session.program.write(port, &padded(images.data(), elements))
+    }
+
+    /// Fills the noise tensor for a draw, or for the first x.
+    async fn draw(&mut self, draw: Option<u32>) -> Result<()> {
         let program = &mut self.session.program;
         let given = match &mut self.options.noise {
-            Noise::Given(draws) => Some(draws(step)?),
-            Noise::Start(values) if step.is_none() => Some(std::mem::take(values)),
+            Noise::Given(draws) => Some(draws(draw)?),
+            Noise::Start(values) if draw.is_none() => Some(std::mem::take(values)),
             _ => None,
         };
         if let Some(values) = given {
@@ -245,9 +301,9 @@ impl<'a> Run<'a> {
             let values = nchw_to_nhwc(&values, shape);
             return program.write(ports::NOISE, &padded(&values, self.shape.elements()));
         }
-        // Step 0 draws nothing, so that its number is free for the first x.
+        // Later draws count down to 1, so that 0 is free for the first x.
         let seed = self.options.settings.seed;
-        let key = [seed as u32, (seed >> 32) as u32, self.options.first_index, step.unwrap_or(0)];
+        let key = [seed as u32, (seed >> 32) as u32, self.options.first_index, draw.unwrap_or(0)];
         program.write(ports::NOISE_KEY, &key)?;
         program.run(Segment::Noise).await
     }
@@ -282,9 +338,35 @@ impl<'a> Run<'a> {
         images(data, self.shape, self.options.count)
     }
 
-    /// All steps of the run.
-    pub fn total(&self) -> usize {
-        self.steps.len()
+    /// Network evaluations of the run, per image.
+    pub fn evaluations(&self) -> usize {
+        self.rows.iter().filter(|row| row.calls()).count()
+    }
+
+    /// Applies one row outside the run's own; `draw` numbers its noise.
+    pub(crate) async fn apply(&mut self, row: &Row, draw: Option<u32>) -> Result<()> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.start().await?;
+        }
+        if let Some(draw) = draw {
+            self.draw(Some(draw)).await?;
+        }
+        self.submit(row).await
+    }
+
+    /// The session's program.
+    pub(crate) fn program(&mut self) -> &mut Program {
+        &mut self.session.program
+    }
+
+    /// The session's configuration.
+    pub(crate) fn config(&self) -> &ModelConfig {
+        self.session.config()
+    }
+
+    /// The settings, with every default filled in.
+    pub fn settings(&self) -> &Settings {
+        &self.options.settings
     }
 }
 
@@ -310,6 +392,25 @@ fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {
     }
     match options.labels.iter().find(|label| **label as usize >= classes) {
         Some(label) => Err(Error::Options(format!("class {label}: this model has classes 0 to {}", classes - 1))),
+        None => Ok(()),
+    }
+}
+
+/// Some settings need an edit's image, and others leave it without a use.
+fn check_edit(settings: &Settings, edit: Option<&Edit>, shape: Shape) -> Result<()> {
+    let sampler = settings.sampler.map_or("", Sampler::name);
+    let option = |name| settings.sampler.is_some_and(|sampler| sampler.takes(name));
+    let needs = settings.strength.is_some() || option("edit");
+    let takes = needs || option("optional_edit");
+    match edit {
+        None if needs => Err(Error::Options(format!(
+            "{} needs a given image",
+            if settings.strength.is_some() { "a strength".into() } else { format!("sampler {sampler}") }
+        ))),
+        Some(_) if !takes => Err(Error::Options(format!(
+            "sampler {sampler} has no use for a given image without a strength; give one (0 to 1), or use repaint or ddnm"
+        ))),
+        Some(edit) => edit.check(shape),
         None => Ok(()),
     }
 }

@@ -22,6 +22,9 @@ pub struct SessionOptions {
     pub batch: usize,
     /// An upsampler's input size in pixels; 0 for a quarter of its output's, as the public ones have it.
     pub low_size: usize,
+    /// Height and width of the images, multiples of 2 to the power of the network's downsamplings; the configuration's where
+    /// it is `None`.
+    pub size: Option<[usize; 2]>,
     /// Precision and kernels.
     pub plan: PlanOptions,
     /// Kernels that were measured fastest on this device ([`Session::tune`]); `plan`'s own come first.
@@ -32,7 +35,14 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, low_size: 0, plan: PlanOptions::default(), tuning: TuningCache::default(), self_test: true }
+        Self {
+            batch: 1,
+            low_size: 0,
+            size: None,
+            plan: PlanOptions::default(),
+            tuning: TuningCache::default(),
+            self_test: true,
+        }
     }
 }
 
@@ -190,7 +200,7 @@ impl Session {
         if options.batch == 0 {
             return Err(Error::Options("the batch is 0; it must be at least 1".into()));
         }
-        fuse::fuse(&sampling_graph(config, guide, options.batch, low_size)?)
+        fuse::fuse(&sampling_graph(config, guide, options.batch, low_size, options.size)?)
     }
 
     /// Uploads one parameter; names that the network does not have are ignored.

@@ -6,7 +6,6 @@ use std::fmt::Write;
 use serde_json::json;
 use ts_rs::{Config, TS};
 
-use crate::run::runs;
 use crate::sampler::{Sampler, Settings};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generated/settings.ts");
@@ -16,7 +15,7 @@ fn text() -> String {
         String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
     out += "/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */\n";
     out += "export const samplers = [\n";
-    for entry in Sampler::all().filter(|sampler| runs(*sampler)).map(Sampler::entry) {
+    for entry in Sampler::all().filter(|sampler| !sampler.takes("edit")).map(Sampler::entry) {
         let (name, summary, options) = (json!(entry.name), json!(entry.summary), json!(entry.options));
         writeln!(out, "  {{ name: {name}, summary: {summary}, options: {options} }},").expect("a string");
     }

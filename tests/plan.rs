@@ -90,7 +90,13 @@ fn graphs_declare_exactly_the_configured_parameters() {
             classifier(&mut graph, &config.unet, "classifier.", x, timesteps).unwrap();
             assert_eq!(declared(&graph, "classifier."), wanted, "{name}");
         } else {
-            let inputs = UNetInputs::declare(&mut graph, &config.unet, 1, low_size);
+            let inputs = UNetInputs::declare(
+                &mut graph,
+                &config.unet,
+                1,
+                [config.unet.image_size; 2],
+                low_size.map(|low: usize| [low; 2]),
+            );
             unet(&mut graph, &config.unet, inputs).unwrap();
             assert_eq!(declared(&graph, ""), wanted, "{name}");
         }
@@ -140,7 +146,13 @@ fn fusing_changes_no_value() {
         // The reference takes its time: fewer blocks, with all that matters.
         config.num_res_blocks = 1;
         let mut graph = Graph::default();
-        let inputs = UNetInputs::declare(&mut graph, &config, 1, case.get("low_res").map(|low| sizes(low)[2]));
+        let inputs = UNetInputs::declare(
+            &mut graph,
+            &config,
+            1,
+            [config.image_size; 2],
+            case.get("low_res").map(|low| [sizes(low)[2]; 2]),
+        );
         let out = unet(&mut graph, &config, inputs).unwrap();
         graph.output("out", out);
         same_values(case["name"].as_str().unwrap(), &graph);

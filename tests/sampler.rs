@@ -112,10 +112,10 @@ fn a_second_run_compiles_nothing_and_a_dropped_one_does_no_harm() {
     let first = sample(&mut session, options(0, 2));
 
     let mut run = session.sample(options(5, 2)).unwrap();
-    assert_eq!(run.total(), 4);
+    assert_eq!(run.evaluations(), 4);
     assert!(matches!(block_on(run.preview()), Err(Error::Options(_))), "no preview before the first step");
     let info = block_on(run.step()).unwrap().unwrap();
-    assert_eq!((info.done, info.total, info.timestep), (1, 4, 999));
+    assert_eq!((info.done, info.total, info.timestep), (1, 4, 999.0));
     let preview = block_on(run.preview()).unwrap();
     assert_eq!((preview.count(), preview.first_not_finite()), (2, None));
     drop(run);

@@ -1,12 +1,14 @@
-//! The sampling process against the reference's tables, and the steps' coefficients against what they mean.
+//! The sampling process against the reference's tables, and the steps' rows against what they mean.
 
 use std::path::Path;
 
 use guided_diffusion::Error;
 use guided_diffusion::config::{DiffusionConfig, NoiseSchedule};
-use guided_diffusion::op::sampling::StepCoefficients;
+use guided_diffusion::sampler::process::Process;
 use guided_diffusion::sampler::respace::Respacing;
-use guided_diffusion::sampler::schedule::{Method, Schedule, Variance, betas};
+use guided_diffusion::sampler::row::{NOISE, Row, X, X0};
+use guided_diffusion::sampler::schedule::{Schedule, Variance, betas};
+use guided_diffusion::sampler::settings::Settings;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -57,18 +59,25 @@ fn tables_equal_the_reference() {
     println!("{count} schedules, worst relative L2 error {worst:e}");
 }
 
+fn rows(config: &DiffusionConfig, respacing: &str, sampler: &str, eta: Option<f64>) -> (Schedule, Vec<Row>) {
+    let schedule = Schedule::new(config, &spec(respacing)).expect("a schedule");
+    let settings = Settings { sampler: Some(sampler.parse().expect("a sampler")), eta, ..Settings::default() };
+    let rows = settings.table(&Process::Discrete(schedule.clone()), false).expect("rows");
+    (schedule, rows)
+}
+
+fn linear() -> DiffusionConfig {
+    DiffusionConfig::new(1000, NoiseSchedule::Linear)
+}
+
 #[test]
 fn steps_count_down_and_the_last_draws_no_noise() {
-    let schedule =
-        Schedule::new(&DiffusionConfig::new(1000, NoiseSchedule::Linear), &spec("ddim25")).expect("a schedule");
-    for (method, noisy) in
-        [(Method::Ancestral, true), (Method::Ddim { eta: 0.0 }, false), (Method::Ddim { eta: 1.0 }, true)]
-    {
-        let steps = schedule.steps(method, true).expect("steps");
-        assert_eq!(steps.iter().map(|s| s.index).collect::<Vec<_>>(), (0..25).rev().collect::<Vec<_>>());
-        assert_eq!((steps[0].timestep, steps[0].model_timestep), (960, 960.0));
-        for step in &steps {
-            assert_eq!(step.draws_noise == 1, noisy && step.index > 0, "{method:?} {}", step.index);
+    for (sampler, eta, noisy) in [("ancestral", None, true), ("ddim", Some(0.0), false), ("ddim", Some(1.0), true)] {
+        let (_, rows) = rows(&linear(), "ddim25", sampler, eta);
+        let times: Vec<f64> = rows.iter().map(|row| row.call.time).collect();
+        assert_eq!(times, (0..25).rev().map(|i| f64::from(40 * i)).collect::<Vec<_>>());
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!(row.draws(), noisy && i < 24, "{sampler} {i}");
         }
     }
 }
@@ -77,15 +86,15 @@ fn steps_count_down_and_the_last_draws_no_noise() {
 #[test]
 fn ddim_follows_the_known_noise() {
     for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
-        let s = Schedule::new(&DiffusionConfig::new(1000, schedule), &spec("ddim25")).expect("a schedule");
-        for c in s.steps(Method::Ddim { eta: 0.0 }, true).expect("steps") {
+        let (s, rows) = rows(&DiffusionConfig::new(1000, schedule), "ddim25", "ddim", Some(0.0));
+        for (i, row) in (0..).zip(rows.iter().rev()) {
             let (x0, noise) = (0.4f64, -0.7f64);
-            let (bar, prev) = (s.alphas_cumprod[c.index as usize], s.alphas_cumprod_prev[c.index as usize]);
+            let (bar, prev) = (s.alphas_cumprod[i], s.alphas_cumprod_prev[i]);
             let x = bar.sqrt() * x0 + (1.0 - bar).sqrt() * noise;
-            let again = f64::from(c.sqrt_recip_bar) * x - f64::from(c.sqrt_recipm1_bar) * noise;
-            assert!((again - x0).abs() < 1e-3 * f64::from(c.sqrt_recip_bar).max(1.0), "{c:?}");
-            let next = f64::from(c.sqrt_prev) * x0 + f64::from(c.ddim_direction) * noise;
-            assert!((next - (prev.sqrt() * x0 + (1.0 - prev).sqrt() * noise)).abs() < 1e-6, "{c:?}");
+            let again = row.call.skip * x + row.call.out * noise;
+            assert!((again - x0).abs() < 1e-9 * row.call.skip, "{row:?}");
+            let next = row.next.of(X) * x + row.next.of(X0) * x0;
+            assert!((next - (prev.sqrt() * x0 + (1.0 - prev).sqrt() * noise)).abs() < 1e-9, "{row:?}");
         }
     }
 }
@@ -93,42 +102,26 @@ fn ddim_follows_the_known_noise() {
 /// With eta 1, DDIM's step is a draw from the posterior: same mean, same variance.
 #[test]
 fn ddim_with_eta_1_is_the_posterior() {
-    let s = Schedule::new(&DiffusionConfig::new(1000, NoiseSchedule::Cosine), &spec("50")).expect("a schedule");
-    for c in s.steps(Method::Ddim { eta: 1.0 }, true).expect("steps") {
-        let i = c.index as usize;
-        assert!((f64::from(c.sigma).powi(2) - s.posterior_variance[i]).abs() < 1e-6, "{c:?}");
-        let eps = |x0: f64, x: f64| (f64::from(c.sqrt_recip_bar) * x - x0) / f64::from(c.sqrt_recipm1_bar);
-        for (x0, x) in [(1.0, 0.0), (0.0, 1.0)] {
-            let ddim = f64::from(c.sqrt_prev) * x0 + f64::from(c.ddim_direction) * eps(x0, x);
-            assert!((ddim - (s.coef1[i] * x0 + s.coef2[i] * x)).abs() < 1e-5, "{c:?}");
-        }
+    let (s, rows) = rows(&DiffusionConfig::new(1000, NoiseSchedule::Cosine), "50", "ddim", Some(1.0));
+    for (i, row) in (0..).zip(rows.iter().rev()) {
+        assert!((row.next.of(NOISE).powi(2) - s.posterior_variance[i]).abs() < 1e-9, "{row:?}");
+        assert!((row.next.of(X0) - s.coef1[i]).abs() < 1e-9 && (row.next.of(X) - s.coef2[i]).abs() < 1e-9, "{row:?}");
     }
 }
 
 #[test]
 fn fixed_variances() {
-    let steps = |config: &DiffusionConfig| -> (Schedule, Vec<StepCoefficients>) {
-        let s = Schedule::new(config, &spec("10")).expect("a schedule");
-        let steps = s.steps(Method::Ancestral, true).expect("steps");
-        (s, steps)
-    };
-    let mut config = DiffusionConfig::new(1000, NoiseSchedule::Linear);
-    assert_eq!(steps(&config).0.variance, Variance::LearnedRange);
+    let mut config = linear();
+    assert_eq!(rows(&config, "10", "ancestral", None).0.variance, Variance::LearnedRange);
     config.learn_sigma = false;
-    let (s, large) = steps(&config);
-    assert_eq!(s.variance, Variance::FixedLarge);
-    for c in &large {
-        let i = c.index as usize;
-        let want = if i == 0 { s.posterior_variance[1] } else { s.betas[i] };
-        assert!((f64::from(c.fixed_log_variance) - want.ln()).abs() < 1e-6);
-    }
-    config.sigma_small = true;
-    let (s, small) = steps(&config);
-    assert_eq!(s.variance, Variance::FixedSmall);
-    for c in &small {
-        let i = c.index as usize;
-        assert!((f64::from(c.fixed_log_variance) - s.posterior_variance[i.max(1)].ln()).abs() < 1e-6);
-        assert_eq!(c.fixed_log_variance, c.min_log_variance);
+    for small in [false, true] {
+        config.sigma_small = small;
+        let (s, rows) = rows(&config, "10", "ancestral", None);
+        assert_eq!(s.variance, if small { Variance::FixedSmall } else { Variance::FixedLarge });
+        for (i, row) in (0..).zip(rows.iter().rev()) {
+            let want = if i == 0 || small { s.posterior_variance[i.max(1)] } else { s.betas[i] };
+            assert!(row.log_variance.iter().all(|v| (v - want.ln()).abs() < 1e-12), "{row:?}");
+        }
     }
 }
 
@@ -136,20 +129,21 @@ fn fixed_variances() {
 fn rescaled_time_spans_1000() {
     let mut config = DiffusionConfig::new(500, NoiseSchedule::Linear);
     config.rescale_timesteps = true;
-    let steps = Schedule::new(&config, &spec("20")).expect("a schedule").steps(Method::Ancestral, true).expect("steps");
-    assert_eq!((steps[0].timestep, steps[0].model_timestep), (499, 998.0));
-    assert_eq!(steps[19].model_timestep, 0.0);
+    let (s, rows) = rows(&config, "20", "ancestral", None);
+    assert_eq!((s.timesteps[19], rows[0].call.time, rows[19].call.time), (499, 998.0, 0.0));
 }
 
 #[test]
-fn every_coefficient_is_finite() {
+fn every_number_of_a_row_is_finite() {
     for (steps, respacing) in [(1000, "1000"), (1000, "2"), (4000, "ddim50"), (21, "21"), (100_000, "ddim100")] {
         for schedule in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
-            let s = Schedule::new(&DiffusionConfig::new(steps, schedule), &spec(respacing)).expect("a schedule");
-            for method in [Method::Ancestral, Method::Ddim { eta: 0.5 }, Method::Ddim { eta: 1.0 }] {
-                for c in s.steps(method, true).expect("steps") {
-                    let floats: &[f32] = bytemuck::cast_slice(&bytemuck::bytes_of(&c)[..48]);
-                    assert!(floats.iter().all(|v| v.is_finite()), "{steps} {respacing} {schedule:?} {method:?} {c:?}");
+            for (sampler, eta) in [("ancestral", None), ("ddim", Some(0.5)), ("ddim", Some(1.0))] {
+                for row in rows(&DiffusionConfig::new(steps, schedule), respacing, sampler, eta).1 {
+                    let numbers = row.numbers();
+                    assert!(
+                        numbers.as_flattened().iter().all(|v| (*v as f32).is_finite()),
+                        "{steps} {respacing} {row:?}"
+                    );
                 }
             }
         }
@@ -161,12 +155,7 @@ fn impossible_processes_are_errors() {
     assert!(matches!(betas(NoiseSchedule::Linear, 20), Err(Error::Config(_))));
     assert!(matches!(betas(NoiseSchedule::Cosine, 0), Err(Error::Config(_))));
     assert!(matches!(betas(NoiseSchedule::Cosine, usize::MAX), Err(Error::Config(_))));
-    let config = DiffusionConfig::new(1000, NoiseSchedule::Linear);
     for text in ["1", "0,1,0", "ddim60", "2000"] {
-        assert!(matches!(Schedule::new(&config, &spec(text)), Err(Error::Options(_))), "{text}");
-    }
-    let s = Schedule::new(&config, &spec("25")).expect("a schedule");
-    for eta in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
-        assert!(matches!(s.steps(Method::Ddim { eta }, true), Err(Error::Options(_))), "{eta}");
+        assert!(matches!(Schedule::new(&linear(), &spec(text)), Err(Error::Options(_))), "{text}");
     }
 }

@@ -149,15 +149,16 @@ fn probes_run_the_kernels_of_the_real_nodes() {
     let mut graphs = Vec::new();
     for case in cases_of("unet").iter().filter(|c| c.get("stride").is_none()) {
         let low_size = case.get("low_res").map(|low| sizes(low)[2]);
-        graphs.push(sampling_graph(&model_config(&case["config"]), None, sizes(&case["x"])[0], low_size).unwrap());
+        graphs
+            .push(sampling_graph(&model_config(&case["config"]), None, sizes(&case["x"])[0], low_size, None).unwrap());
     }
     for case in cases_of("classifier").iter().filter(|c| c.get("stride").is_none()) {
-        graphs.push(sampling_graph(&config(), Some(&model_config(&case["config"])), 2, None).unwrap());
+        graphs.push(sampling_graph(&config(), Some(&model_config(&case["config"])), 2, None, None).unwrap());
     }
     for preset in presets::PRESETS.iter().filter(|p| p.role != Role::Classifier) {
         let config = preset.config();
         let low_size = (config.role == Role::Upsampler).then_some(config.unet.image_size / 4);
-        graphs.push(sampling_graph(&config, None, 4, low_size).unwrap());
+        graphs.push(sampling_graph(&config, None, 4, low_size, None).unwrap());
     }
     let mut done = BTreeSet::new();
     let mut kinds = BTreeSet::new();

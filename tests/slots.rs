@@ -34,7 +34,7 @@ fn small_cases(kind: &str) -> Vec<serde_json::Value> {
 fn graphs() -> Vec<(String, Graph)> {
     let mut graphs = Vec::new();
     let mut add = |name: String, config: &ModelConfig, guide: Option<&ModelConfig>, batch, low_size| {
-        graphs.push((name, fuse::fuse(&sampling_graph(config, guide, batch, low_size).unwrap()).unwrap()));
+        graphs.push((name, fuse::fuse(&sampling_graph(config, guide, batch, low_size, None).unwrap()).unwrap()));
     };
     let unets = small_cases("unet");
     for case in &unets {
@@ -178,12 +178,14 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
         }
     }
     // By what the results depend on, whatever the lifetimes say.
-    use Segment::{Guidance, Network, Noise, Start, Step};
+    use Segment::{Guidance, Network, Noise, Predict, Project, Start, Step, Threshold};
     let recording = record(graph, &caps, options).unwrap();
     for run in [
-        vec![Noise, Start, Noise, Network, Guidance, Step, Noise, Network, Guidance, Step],
+        vec![Noise, Start, Noise, Network, Guidance, Predict, Step, Noise, Network, Guidance, Predict, Project, Step],
         // Guidance may pause, DDIM draws no noise, and noise may be given.
-        vec![Start, Network, Step, Network, Guidance, Step, Network, Step],
+        vec![
+            Start, Network, Predict, Step, Network, Guidance, Predict, Threshold, Project, Step, Network, Predict, Step,
+        ],
     ] {
         let own = simulate(&recording, &run, &|value| value);
         let shared = simulate(&recording, &run, &|value| plan.assignment()[value]);
@@ -208,7 +210,7 @@ fn the_simulation_notices_shared_memory() {
     let (_, graph) = &graphs()[0];
     let (caps, options) = (ample(), PlanOptions::default());
     let (plan, recording) = (Plan::new(graph, &caps, &options).unwrap(), record(graph, &caps, &options).unwrap());
-    let run = [Segment::Noise, Segment::Start, Segment::Network, Segment::Step];
+    let run = [Segment::Noise, Segment::Start, Segment::Network, Segment::Predict, Segment::Step];
     let own = simulate(&recording, &run, &|value| value);
     // Any two values of one size that are alive together, put into one slot.
     let lives = plan.lifetimes();

@@ -42,7 +42,7 @@ fn ticks() -> f64 {
 
 /// Every tuning key with its last variant, which no default is.
 fn last_variants(caps: &Caps) -> (TuningCache, VariantOverrides) {
-    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
+    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None, None).unwrap()).unwrap();
     let (mut tuning, mut overrides) = (TuningCache::default(), VariantOverrides::new());
     for tunable in tunable(&graph, caps) {
         let variant = *tunable.variants.last().unwrap();
@@ -108,7 +108,7 @@ fn a_cache_is_untrusted_input() {
     }
 
     // Variants that are unknown or not legal for the key change nothing.
-    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None).unwrap()).unwrap();
+    let graph = fuse::fuse(&sampling_graph(&config(), None, 1, None, None).unwrap()).unwrap();
     let caps = Caps::webgpu_defaults();
     let strange: Vec<String> = tunable(&graph, &caps)
         .iter()
@@ -124,7 +124,7 @@ fn a_cache_is_untrusted_input() {
 fn every_tuning_key_is_measured_once() {
     on_each(|gpu| {
         let (config, options) = (config(), SessionOptions::default());
-        let graph = fuse::fuse(&sampling_graph(&config, None, 1, None).unwrap()).unwrap();
+        let graph = fuse::fuse(&sampling_graph(&config, None, 1, None, None).unwrap()).unwrap();
         let keys = tunable(&graph, gpu.caps()).len();
         let mut tuning = TuningCache::default();
         let run = |tuning: &mut TuningCache, budget, settle| {

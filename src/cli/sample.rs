@@ -329,6 +329,7 @@ impl Job<'_> {
             first_index: indices.start,
             noise: noise.map_or(Noise::Philox, Noise::Start),
             low_res,
+            edit: None,
         })?;
         let mut first = None;
         loop {

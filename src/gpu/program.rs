@@ -235,13 +235,37 @@ impl Program {
     /// # Errors
     /// A lost device.
     pub async fn run(&mut self, segment: Segment) -> Result<()> {
-        for i in 0..self.submissions.len() {
-            if self.submissions[i].segment == segment {
-                let commands = self.record(self.submissions[i].steps.iter().copied());
-                self.submit(commands).await?;
+        self.run_all(&[segment]).await
+    }
+
+    /// Submits segments one after the other, in as few submissions as watchdogs allow; waits only where too many are in
+    /// flight.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub async fn run_all(&mut self, segments: &[Segment]) -> Result<()> {
+        let (mut joined, mut sum): (Vec<usize>, u64) = (Vec::new(), 0);
+        for segment in segments {
+            for i in 0..self.submissions.len() {
+                if self.submissions[i].segment != *segment {
+                    continue;
+                }
+                let steps = &self.submissions[i].steps;
+                let flops: u64 = steps.iter().map(|step| self.plan.dispatches[*step].flops).sum();
+                if sum + flops > SUBMISSION_FLOPS && !joined.is_empty() {
+                    let commands = self.record(joined.drain(..));
+                    self.submit(commands).await?;
+                    sum = 0;
+                }
+                joined.extend(&self.submissions[i].steps);
+                sum += flops;
             }
         }
-        Ok(())
+        if joined.is_empty() {
+            return Ok(());
+        }
+        let commands = self.record(joined.into_iter());
+        self.submit(commands).await
     }
 
     /// Records a segment's commands and drops them, to time the host's part of a submission.

@@ -32,7 +32,13 @@ pub enum Segment {
     Network,
     /// Evaluates the classifier's gradient at (x, t).
     Guidance,
-    /// Steps from x_t to x_{t-1}.
+    /// Predicts x_0 from the network's output.
+    Predict,
+    /// Thresholds the predicted x_0 dynamically.
+    Threshold,
+    /// Makes an edit's part of the step.
+    Project,
+    /// Steps from x to the next x.
     Step,
 }
 

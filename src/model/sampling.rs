@@ -4,9 +4,9 @@ use super::classifier::{classifier, guidance_gradient};
 use super::unet::{UNetInputs, unet};
 use crate::config::{ModelConfig, Role};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Segment};
-use crate::op::sampling::{COEFFICIENTS, NOISE_KEY};
-use crate::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
+use crate::graph::{Graph, Segment, TensorId};
+use crate::op::sampling::{EDIT, HISTORY, NOISE_KEY, ROW};
+use crate::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
 use crate::tensor::Shape;
 
 /// Names of the tensors that the host writes and reads.
@@ -19,10 +19,18 @@ pub mod ports {
     pub const LABELS: &str = "labels";
     /// The low-resolution images.
     pub const LOW_RES: &str = "low_res";
-    /// Seed, first sample, step.
+    /// Seed, first sample, draw.
     pub const NOISE_KEY: &str = "noise_key";
-    /// `StepCoefficients`.
-    pub const COEFFICIENTS: &str = "coefficients";
+    /// A row of the step table.
+    pub const ROW: &str = "row";
+    /// What rows remember.
+    pub const HISTORY: &str = "history";
+    /// The known image of an edit.
+    pub const KNOWN: &str = "known";
+    /// Its mask, 1 where it is known.
+    pub const MASK: &str = "mask";
+    /// An edit's projection.
+    pub const EDIT: &str = "edit";
     /// The drawn noise.
     pub const NOISE: &str = "noise";
     /// The network's output.
@@ -34,7 +42,8 @@ pub mod ports {
 /// Before the names of a classifier's parameters, which a UNet's share.
 pub const CLASSIFIER: &str = "classifier.";
 
-/// The graph of `config` for a batch of `n`; `low_size` is an upsampler's input size. With a classifier, its gradient
+/// The graph of `config` for a batch of `n`; `low_size` is an upsampler's input size and `size` the
+/// images' height and width where they are not the configuration's. With a classifier, its gradient
 /// guides each step.
 ///
 /// # Errors
@@ -44,40 +53,89 @@ pub fn sampling_graph(
     guide: Option<&ModelConfig>,
     n: usize,
     low_size: Option<usize>,
+    size: Option<[usize; 2]>,
 ) -> Result<Graph> {
     let mut graph = Graph::default();
-    let inputs = UNetInputs::declare(&mut graph, &config.unet, n, low_size);
+    let (size, low) = sizes(config, guide.is_some(), low_size, size)?;
+    let inputs = UNetInputs::declare(&mut graph, &config.unet, n, size, low);
     let key = graph.input(ports::NOISE_KEY, Shape::vector(1, NOISE_KEY));
-    let coefficients = graph.input(ports::COEFFICIENTS, Shape::vector(1, COEFFICIENTS));
+    let row = graph.input(ports::ROW, Shape::vector(1, ROW));
+    let shape = graph.shape(inputs.x);
+    let history = graph.input(ports::HISTORY, Shape { n: HISTORY * n, ..shape });
+    let known = graph.input(ports::KNOWN, shape);
+    let mask = graph.input(ports::MASK, shape.with_channels(1));
+    let edit = graph.input(ports::EDIT, Shape::vector(1, EDIT));
 
     graph.begin(Segment::Noise);
-    let shape = graph.shape(inputs.x);
     let noise = graph.push(ports::NOISE, DrawNoise { shape }, &[key], &[])?;
     graph.begin(Segment::Start);
     graph.push("start", StartFromNoise, &[inputs.x, noise], &[])?;
 
     graph.begin(Segment::Network);
-    let out = unet(&mut graph, &config.unet, inputs)?;
+    let x = graph.push("input", ScaleInput, &[inputs.x, row], &[])?;
+    let out = unet(&mut graph, &config.unet, UNetInputs { x, ..inputs })?;
 
-    let mut operands = vec![inputs.x, out, noise, coefficients];
+    let mut gradient = None;
     if let Some(guide) = guide {
         check_guide(config, guide)?;
         let labels = inputs.labels.unwrap_or_else(|| graph.input(ports::LABELS, Shape::vector(n, 1)));
         graph.begin(Segment::Guidance);
-        let logits = classifier(&mut graph, &guide.unet, CLASSIFIER, inputs.x, inputs.timesteps)?;
-        operands.push(guidance_gradient(&mut graph, logits, labels, inputs.x)?);
+        let logits = classifier(&mut graph, &guide.unet, CLASSIFIER, x, inputs.timesteps)?;
+        gradient = Some(guidance_gradient(&mut graph, logits, labels, x)?);
     }
 
+    graph.begin(Segment::Predict);
+    let guided = gradient.is_some();
+    let operands: Vec<TensorId> = [inputs.x, out, row].into_iter().chain(gradient).collect();
+    let x0 = graph.push(ports::X_START, PredictXStart { guided }, &operands, &[])?;
+    graph.begin(Segment::Threshold);
+    graph.push("threshold", Threshold, &[x0], &[])?;
+    graph.begin(Segment::Project);
+    let projected = graph.push("project", Project, &[inputs.x, x0, noise, known, mask, edit, row], &[])?;
     graph.begin(Segment::Step);
-    let predict = PredictXStart { predict_xstart: config.diffusion.predict_xstart };
-    let x0 = graph.push(ports::X_START, predict, &[inputs.x, out, coefficients], &[])?;
-    operands.insert(1, x0);
-    let step = SamplerStep { learn_sigma: config.diffusion.learn_sigma, guided: guide.is_some() };
+    let step = SamplerStep { learn_sigma: config.diffusion.learn_sigma, guided };
+    let operands: Vec<TensorId> =
+        [inputs.x, x0, out, noise, row, history, projected].into_iter().chain(gradient).collect();
     graph.push("step", step, &operands, &[])?;
     graph.output(ports::NOISE, noise);
     graph.output(ports::OUT, out);
     graph.output(ports::X_START, x0);
     Ok(graph)
+}
+
+/// The sizes of a run's images and of an upsampler's input, whose scale stays.
+fn sizes(
+    config: &ModelConfig,
+    guided: bool,
+    low_size: Option<usize>,
+    size: Option<[usize; 2]>,
+) -> Result<([usize; 2], Option<[usize; 2]>)> {
+    let own = config.unet.image_size;
+    let Some([h, w]) = size.filter(|size| *size != [own; 2]) else {
+        return Ok(([own; 2], low_size.map(|low| [low; 2])));
+    };
+    let step = 1usize << config.unet.channel_mult.len().saturating_sub(1).min(16);
+    if guided {
+        return Err(Error::Options(format!(
+            "{w}x{h}: the guidance classifier takes images of {own}x{own} alone; leave the size out, or the classifier"
+        )));
+    }
+    if h == 0 || w == 0 || h % step != 0 || w % step != 0 {
+        return Err(Error::Options(format!("{w}x{h}: this model's heights and widths are multiples of {step}")));
+    }
+    let low = match low_size {
+        None => None,
+        Some(low) if own % low.max(1) == 0 && h % (own / low.max(1)) == 0 && w % (own / low.max(1)) == 0 => {
+            let scale = own / low.max(1);
+            Some([h / scale, w / scale])
+        }
+        Some(low) => {
+            return Err(Error::Options(format!(
+                "{w}x{h}: an upsampler from {low} to {own} pixels enlarges whole pixels alone"
+            )));
+        }
+    };
+    Ok(([h, w], low))
 }
 
 /// A classifier must judge the images that the model makes, at the timesteps it makes them.
@@ -91,6 +149,8 @@ fn check_guide(config: &ModelConfig, guide: &ModelConfig) -> Result<()> {
         format!("the classifier judges {size}x{size} images of {channels} channels, which this model does not make")
     } else if config.unet.num_classes > 0 && config.unet.num_classes != guide.classes() {
         format!("the classifier knows {} classes, the model {}", guide.classes(), config.unet.num_classes)
+    } else if config.diffusion.process != ProcessKind::Discrete {
+        "a classifier guides models of a discrete process alone".into()
     } else if process(config) != process(guide) {
         "the classifier was trained on another noise schedule than the model".into()
     } else {

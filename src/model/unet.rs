@@ -22,15 +22,22 @@ pub struct UNetInputs {
 }
 
 impl UNetInputs {
-    /// Declares the inputs that `config` needs, for a batch of `n`; `low_size` is an upsampler's input size.
-    pub fn declare(graph: &mut Graph, config: &UNetConfig, n: usize, low_size: Option<usize>) -> Self {
-        let (size, all) = (config.image_size, config.in_channels);
+    /// Declares the inputs that `config` needs, for a batch of `n` of height and width `size`; `low_size` is an
+    /// upsampler's input size.
+    pub fn declare(
+        graph: &mut Graph,
+        config: &UNetConfig,
+        n: usize,
+        [h, w]: [usize; 2],
+        low_size: Option<[usize; 2]>,
+    ) -> Self {
+        let all = config.in_channels;
         let channels = if low_size.is_some() { all / 2 } else { all };
         Self {
-            x: graph.input("x", Shape::new(n, size, size, channels)),
+            x: graph.input("x", Shape::new(n, h, w, channels)),
             timesteps: graph.input("timesteps", Shape::vector(n, 1)),
             labels: (config.num_classes > 0).then(|| graph.input("labels", Shape::vector(n, 1))),
-            low_res: low_size.map(|low| graph.input("low_res", Shape::new(n, low, low, channels))),
+            low_res: low_size.map(|[h, w]| graph.input("low_res", Shape::new(n, h, w, channels))),
         }
     }
 }

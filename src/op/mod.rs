@@ -53,7 +53,7 @@ pub use operator::Operator;
 pub use pooling::{Pooled, Pooling};
 pub use rearrange::{Dilate, Slice};
 pub use resample::Resample;
-pub use sampling::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
+pub use sampling::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
 pub use timestep_embedding::TimestepEmbedding;
 pub use unary::Unary;
 pub use variant::Variant;
@@ -137,14 +137,20 @@ ops! {
     Pooling,
     /// The predicted x_0.
     PredictXStart,
+    /// An edit's part of a step.
+    Project,
     /// 2x nearest upsampling or 2x2 average pooling.
     Resample,
     /// One step of a sampler.
     SamplerStep,
+    /// The network's input, scaled.
+    ScaleInput,
     /// A range of channels.
     Slice,
     /// The first x.
     StartFromNoise,
+    /// Dynamic thresholding.
+    Threshold,
     /// Sinusoidal timestep embedding.
     TimestepEmbedding,
     /// SiLU or ReLU.

@@ -1,13 +1,13 @@
 //! Noise that is the same on every machine: Philox4x32-10 (Salmon et al. 2011) and Box-Muller.
 //!
-//! A counter-based generator has no state, so an element's noise depends only on (seed, sample, step, element): not on
+//! A counter-based generator has no state, so an element's noise depends only on (seed, sample, draw, element): not on
 //! the batch it is computed in, nor on the machine that computes it. This is the specification that
 //! `shaders/shared/philox.wgsl` follows:
 //!
 //! ```text
-//! counter = (element / 4, sample, step, 0)      key = (low word of the seed, high word of the seed)
+//! counter = (element / 4, sample, draw, 0)      key = (low word of the seed, high word of the seed)
 //! element = (y * width + x) * channels + channel: the order of the values in memory
-//! step    = the respaced step, counting down to 1; 0 is the first draw, x_T (the last step draws nothing)
+//! draw    = 0 is the first, x_T; later ones count down to 1
 //! ```
 //!
 //! The four words of a block give the normals of elements 4k to 4k + 3. Keying the first draw with 0 gives a seed

@@ -1,78 +1,29 @@
-//! The sampling loop's own ops: the draw of the noise, the predicted x_0, and the step of either sampler.
+//! The sampling loop's own ops: the draw of the noise, the network's input, the predicted x_0, dynamic thresholding, an
+//! edit's projection, and the step.
 //!
-//! Which sampler, clipping and every coefficient come from a small buffer that the host rewrites each step, so that a
-//! planned graph serves every schedule: [`StepCoefficients`], which `sampler::schedule` fills.
-
-use bytemuck::{Pod, Zeroable};
+//! Everything about a step comes from one row of a step table, 32 numbers that the host rewrites each step, so that a
+//! planned graph serves every sampler and schedule. `sampler::row` has its meaning.
 
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
 use super::philox;
-use super::probe::{Operand, Probe, TINY, noise, words};
+use super::probe::{Operand, Probe, TINY, Values, noise, spread, words};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
 
-/// What one sampling step needs, rounded to float32 once; laid out as `shaders/shared/step.wgsl` reads it.
-///
-/// With `model` the network's first half and `v` its second:
-///
-/// ```text
-/// x0      = predict_xstart ? model : sqrt_recip_bar * x - sqrt_recipm1_bar * model      (then clamped to [-1, 1])
-/// log_var = learned range  ? mix(min_log_variance, max_log_variance, (v + 1) / 2) : fixed_log_variance
-/// ancestral: x' = coef1 * x0 + coef2 * x + (draws_noise ? exp(0.5 * log_var) * noise : 0)
-/// eps     = (sqrt_recip_bar * x - x0) / sqrt_recipm1_bar
-/// DDIM:      x' = sqrt_prev * x0 + ddim_direction * eps + (draws_noise ? sigma * noise : 0)
-/// ```
-///
-/// Guidance adds `exp(log_var) * gradient` to the ancestral mean; in DDIM it subtracts `sqrt_one_minus_bar * gradient`
-/// from eps and takes x0 again from it (unclamped).
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-pub struct StepCoefficients {
-    /// The timestep as the network takes it (an original one, rescaled where it was trained so).
-    pub model_timestep: f32,
-    /// 1 / sqrt(alpha-bar).
-    pub sqrt_recip_bar: f32,
-    /// sqrt(1 / alpha-bar - 1).
-    pub sqrt_recipm1_bar: f32,
-    /// Weight of x_0 in the posterior's mean.
-    pub coef1: f32,
-    /// Weight of x_i in the posterior's mean.
-    pub coef2: f32,
-    /// The learned range's upper end: log beta.
-    pub max_log_variance: f32,
-    /// The learned range's lower end: the posterior's clipped log variance.
-    pub min_log_variance: f32,
-    /// The log variance where it is not learned.
-    pub fixed_log_variance: f32,
-    /// sqrt(alpha-bar of the step before).
-    pub sqrt_prev: f32,
-    /// sqrt(1 - alpha-bar of the step before - sigma^2).
-    pub ddim_direction: f32,
-    /// Standard deviation of DDIM's noise; 0 where eta is 0 or the sampler is ancestral.
-    pub sigma: f32,
-    /// sqrt(1 - alpha-bar).
-    pub sqrt_one_minus_bar: f32,
-    /// The respaced step, counting down to 0; also the step that keys the noise.
-    pub index: u32,
-    /// 1 where this step draws noise: not the last one, and not DDIM with eta 0.
-    pub draws_noise: u32,
-    /// The kept step of the full process.
-    pub timestep: u32,
-    /// 1 for DDIM.
-    pub ddim: u32,
-    /// 1 where the predicted x_0 is clipped to `[-1, 1]` (`clip_denoised`).
-    pub clip: u32,
-    /// The guidance scale; 0 where this step is not guided.
-    pub guidance: f32,
-}
-
-/// 32-bit words of the coefficients' buffer.
-pub const COEFFICIENTS: usize = size_of::<StepCoefficients>() / 4;
-/// 32-bit words of the noise key: seed (low, high), index of the first sample, step.
+/// Numbers of a row: head, next, proj, keep, eight each.
+pub const ROW: usize = 32;
+/// 32-bit words of the noise key: seed (low, high), index of the first sample, draw.
 pub const NOISE_KEY: usize = 4;
+/// 32-bit words of an edit's projection: side of a block, whether channels are mixed, whether there is a mask, a spare one,
+/// four weights of channels as float32.
+pub const EDIT: usize = 8;
+/// Images that a run remembers.
+pub const HISTORY: usize = 3;
+/// The share of values below dynamic thresholding's quantile.
+pub const QUANTILE: f64 = 0.995;
 
 /// Standard normal noise. Inputs: the key `[1, 1, 1, 4]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,11 +97,47 @@ impl Operator for StartFromNoise {
     }
 }
 
-/// The predicted x_0, clipped where the run asks for it. Inputs: x, the network's output, coefficients.
+/// The network's input, c_in x. Inputs: x, row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaleInput;
+
+impl Operator for ScaleInput {
+    fn name(&self) -> &'static str {
+        "scale_input"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [x, row] = operands(inputs)?;
+        check_row(row)?;
+        Ok(x)
+    }
+
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let mut dispatch = DispatchBuilder::new(Kernel::new("scale_input"));
+        dispatch
+            .bind("x", lowering.input(0))
+            .bind("row", lowering.input(1))
+            .bind("out", lowering.output())
+            .elements(lowering.output_shape().elements());
+        lowering.emit(dispatch)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let scale = Row::of(inputs[1]).head[1];
+        Tensor { shape: output, data: inputs[0].data.iter().map(|x| scale * x).collect() }
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![noise(TINY), row(|_| ())]))
+    }
+}
+
+/// The predicted x_0, clamped where the row asks for it. Inputs: x, the network's output, row, and the gradient of log
+/// p(y | x) where guided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictXStart {
-    /// The network predicts x_0 instead of the noise.
-    pub predict_xstart: bool,
+    /// A gradient is given.
+    pub guided: bool,
 }
 
 impl Operator for PredictXStart {
@@ -159,42 +146,176 @@ impl Operator for PredictXStart {
     }
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x, out, coefficients] = operands(inputs)?;
-        check(x, out, coefficients)?;
+        ensure(inputs.len() == 3 + self.guided as usize, || format!("{} operands given", inputs.len()))?;
+        let x = inputs[0];
+        check(x, inputs[1])?;
+        check_row(inputs[2])?;
+        ensure(inputs.get(3).is_none_or(|g| *g == x), || "shapes differ".into())?;
         Ok(x)
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let (out, model) = (lowering.output_shape(), lowering.input_shape(1));
-        let mut step = DispatchBuilder::new(Kernel::new("predict_xstart").with("XSTART", self.predict_xstart));
-        step.bind("x", lowering.input(0))
-            .bind("model", lowering.input(1))
-            .bind("coefficients", lowering.input(2))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("predict_xstart").with("GUIDED", self.guided));
+        dispatch.bind("x", lowering.input(0)).bind("model", lowering.input(1)).bind("row", lowering.input(2));
+        if self.guided {
+            dispatch.bind("gradient", lowering.input(3));
+        }
+        dispatch
             .bind("out", lowering.output())
             .word("channels", out.c)
             .word("model_channels", model.c)
             .elements(out.elements());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        let k = coefficients(inputs[2]);
+        let [_, _, skip, out, guide, clip, ..] = Row::of(inputs[2]).head;
         Tensor::from_fn(output, |n, y, x, c| {
-            let model = inputs[1].at(n, y, x, c);
-            let x = inputs[0].at(n, y, x, c);
-            let x0 = if self.predict_xstart { model } else { k.sqrt_recip_bar * x - k.sqrt_recipm1_bar * model };
-            if k.clip == 1 { x0.clamp(-1.0, 1.0) } else { x0 }
+            let gradient = inputs.get(3).map_or(0.0, |g| g.at(n, y, x, c));
+            let x0 = skip * inputs[0].at(n, y, x, c) + out * inputs[1].at(n, y, x, c) + guide * gradient;
+            if clip == 0.0 { x0 } else { x0.clamp(-clip, clip) }
         })
     }
 
     fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
         let [x, model] = tiny(inputs.first()?, inputs.get(1)?);
-        Some(Probe::new(self.clone(), vec![noise(x), noise(model), step()]))
+        let mut operands = vec![noise(x), noise(model), row(|_| ())];
+        operands.extend(self.guided.then(|| noise(x)));
+        Some(Probe::new(self.clone(), operands))
     }
 }
 
-/// x_i to x_{i-1}. Inputs: x (overwritten in place), x_0, the network's output, noise, coefficients, and the
-/// gradient of log p(y | x) where guided.
+/// Dynamic thresholding. Inputs: x_0 (overwritten in place).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Threshold;
+
+impl Threshold {
+    /// The rank of the quantile's lower neighbour among so many values, and the share of the upper one.
+    fn rank(elements: usize) -> (usize, f64) {
+        let at = QUANTILE * elements.saturating_sub(1) as f64;
+        (at as usize, at.fract())
+    }
+}
+
+impl Operator for Threshold {
+    fn name(&self) -> &'static str {
+        "threshold"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [x0] = operands(inputs)?;
+        Ok(x0)
+    }
+
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        lowering.in_place(0);
+        let shape = lowering.output_shape();
+        let elements = shape.elements() / shape.n.max(1);
+        let (rank, share) = Self::rank(elements);
+        let mut dispatch = DispatchBuilder::new(Kernel::new("threshold"));
+        dispatch
+            .bind("x0", lowering.output())
+            .word("elements", elements)
+            .word("rank", rank)
+            .float("share", share as f32)
+            .groups([shape.n, 1, 1]);
+        lowering.emit(dispatch)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let elements = output.elements() / output.n.max(1);
+        let (rank, share) = Self::rank(elements);
+        let threshold = |image: &[f32]| {
+            let mut sorted: Vec<f32> = image.iter().map(|v| v.abs()).collect();
+            sorted.sort_by(f32::total_cmp);
+            let lower = sorted[rank];
+            let upper = sorted.get(rank + 1).copied().unwrap_or(lower);
+            let s = (lower + share as f32 * (upper - lower)).max(1.0);
+            image.iter().map(|v| v.clamp(-s, s) / s).collect::<Vec<_>>()
+        };
+        let data = inputs[0].data.chunks(elements.max(1)).flat_map(threshold).collect();
+        Tensor { shape: output, data }
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        Some(Probe::new(Self, vec![spread(TINY, 3.0, 0.0)]))
+    }
+}
+
+/// What an edit adds to a row's x': known's share of `next`, and the projection P of the row's `proj`. Inputs: x, x_0, noise,
+/// the known image, its mask `[N, H, W, 1]`, the projection `[1, 1, 1, EDIT]`, row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Project;
+
+impl Operator for Project {
+    fn name(&self) -> &'static str {
+        "project"
+    }
+
+    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
+        let [x, x0, noise, known, mask, edit, row] = operands(inputs)?;
+        check_row(row)?;
+        ensure(edit == Shape::vector(1, EDIT), || format!("projection {edit}"))?;
+        let same = x == x0 && x == noise && x == known && mask == x.with_channels(1);
+        ensure(same, || format!("x_0 {x0}, noise {noise}, known {known} and mask {mask} for {x}"))?;
+        Ok(x)
+    }
+
+    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let out = lowering.output_shape();
+        let groups = (out.n * out.pixels()).div_ceil(64);
+        let mut dispatch = DispatchBuilder::new(Kernel::new("project"));
+        for (i, name) in ["x", "x0", "noise", "known", "mask", "edit", "row"].into_iter().enumerate() {
+            dispatch.bind(name, lowering.input(i));
+        }
+        dispatch
+            .bind("out", lowering.output())
+            .word("samples", out.n)
+            .word("height", out.h)
+            .word("width", out.w)
+            .word("channels", out.c)
+            .groups([groups.min(65_535), groups.div_ceil(65_535), 1]);
+        lowering.emit(dispatch)
+    }
+
+    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
+        let row = Row::of(inputs[6]);
+        let words: Vec<u32> = inputs[5].data.iter().map(|v| v.to_bits()).collect();
+        let projects = row.proj != [0.0; 8];
+        let (pool, mixes, masked) =
+            if projects { (words[0].max(1) as usize, words[1] == 1, words[2] == 1) } else { (1, false, false) };
+        let weight = |c: usize| if mixes { inputs[5].data[4 + c.min(3)] } else { 1.0 };
+        let shown = |n, y, x| if masked { inputs[4].at(n, y, x, 0) } else { 1.0 };
+        let z = |n, y, x, c| {
+            let [x_, x0, noise, known] = [0, 1, 2, 3].map(|i: usize| inputs[i].at(n, y, x, c));
+            row.proj[0] * x_ + row.proj[1] * x0 + row.proj[5] * noise + row.proj[7] * known
+        };
+        Tensor::from_fn(output, |n, y, x, c| {
+            let (mut sum, mut norm) = (0.0, 0.0);
+            for by in y / pool * pool..(y / pool + 1) * pool {
+                for bx in x / pool * pool..(x / pool + 1) * pool {
+                    for d in if mixes { 0..output.c } else { c..c + 1 } {
+                        sum += shown(n, by, bx) * weight(d) * z(n, by, bx, d);
+                        norm += shown(n, by, bx) * weight(d) * weight(d);
+                    }
+                }
+            }
+            let mean = if norm > 0.0 { sum / norm } else { 0.0 };
+            row.next[7] * inputs[3].at(n, y, x, c) + shown(n, y, x) * weight(c) * mean
+        })
+    }
+
+    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
+        let x = Shape::new(2, 4, 4, 3);
+        let mut operands = vec![noise(x), noise(x), noise(x), noise(x), mask(x.with_channels(1))];
+        operands.extend([edit(2, true, true), row(projecting)]);
+        Some(Probe::new(Self, operands))
+    }
+}
+
+/// One row: x to x', and what it keeps. Inputs: x (overwritten in place), x_0, the network's output, noise, row, the history
+/// `[3 N, H, W, C]` (overwritten in place), what [`Project`] made, and the gradient of log p(y | x) where guided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerStep {
     /// The output's second half interpolates the variance.
@@ -209,11 +330,13 @@ impl Operator for SamplerStep {
     }
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        ensure(inputs.len() == 5 + self.guided as usize, || format!("{} operands given", inputs.len()))?;
+        ensure(inputs.len() == 7 + self.guided as usize, || format!("{} operands given", inputs.len()))?;
         let x = inputs[0];
-        check(x, inputs[2], inputs[4])?;
+        check(x, inputs[2])?;
+        check_row(inputs[4])?;
         ensure(inputs[2].c == x.c * (1 + self.learn_sigma as usize), || format!("output {} for {x}", inputs[2]))?;
-        ensure(inputs[1] == x && inputs[3] == x && inputs.get(5).is_none_or(|g| *g == x), || "shapes differ".into())?;
+        let same = [1, 3, 6, 7].iter().all(|i| inputs.get(*i).is_none_or(|shape| *shape == x));
+        ensure(same && inputs[5] == Shape { n: HISTORY * x.n, ..x }, || "shapes differ".into())?;
         Ok(x)
     }
 
@@ -221,62 +344,74 @@ impl Operator for SamplerStep {
         lowering.in_place(0);
         let (out, model) = (lowering.output_shape(), lowering.input_shape(2));
         let kernel = Kernel::new("sampler_step").with("LEARNED", self.learn_sigma).with("GUIDED", self.guided);
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("x0", lowering.input(1));
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch.bind("x0", lowering.input(1));
         if self.learn_sigma {
-            step.bind("model", lowering.input(2));
+            dispatch.bind("model", lowering.input(2));
         }
-        step.bind("noise", lowering.input(3)).bind("coefficients", lowering.input(4));
+        dispatch
+            .bind("noise", lowering.input(3))
+            .bind("row", lowering.input(4))
+            .bind("history", lowering.input(5))
+            .bind("edit", lowering.input(6));
         if self.guided {
-            step.bind("gradient", lowering.input(5));
+            dispatch.bind("gradient", lowering.input(7));
         }
-        step.bind("x", lowering.output())
+        dispatch
+            .bind("x", lowering.output())
             .word("channels", out.c)
             .word("model_channels", model.c)
             .elements(out.elements());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
+    /// x' alone; what a row keeps shows in the next rows' x'.
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        let k = coefficients(inputs[4]);
-        Tensor::from_fn(output, |n, y, column, c| {
-            let x = inputs[0].at(n, y, column, c);
-            let mut x0 = inputs[1].at(n, y, column, c);
-            let noise = if k.draws_noise == 1 { inputs[3].at(n, y, column, c) } else { 0.0 };
-            let gradient = inputs.get(5).map_or(0.0, |g| g.at(n, y, column, c)) * k.guidance;
-            if k.ddim == 1 {
-                let mut eps = (k.sqrt_recip_bar * x - x0) / k.sqrt_recipm1_bar;
-                if self.guided {
-                    eps -= k.sqrt_one_minus_bar * gradient;
-                    x0 = k.sqrt_recip_bar * x - k.sqrt_recipm1_bar * eps;
-                }
-                return k.sqrt_prev * x0 + k.ddim_direction * eps + k.sigma * noise;
-            }
-            let log_variance = if self.learn_sigma {
-                let share = (inputs[2].at(n, y, column, output.c + c) + 1.0) / 2.0;
-                share * k.max_log_variance + (1.0 - share) * k.min_log_variance
-            } else {
-                k.fixed_log_variance
-            };
-            k.coef1 * x0 + k.coef2 * x + log_variance.exp() * gradient + (0.5 * log_variance).exp() * noise
+        let row = Row::of(inputs[4]);
+        let [.., low, high] = row.head;
+        let edits = row.next[7] != 0.0 || row.proj != [0.0; 8];
+        Tensor::from_fn(output, |n, y, x, c| {
+            let share = if self.learn_sigma { (inputs[2].at(n, y, x, output.c + c) + 1.0) / 2.0 } else { 0.0 };
+            let log_variance = share * high + (1.0 - share) * low;
+            let past = |k: usize| row.next[2 + k] * inputs[5].at(k * output.n + n, y, x, c);
+            row.next[0] * inputs[0].at(n, y, x, c)
+                + row.next[1] * inputs[1].at(n, y, x, c)
+                + (0..HISTORY).map(past).sum::<f32>()
+                + row.next[5] * (0.5 * log_variance).exp() * inputs[3].at(n, y, x, c)
+                + row.next[6] * log_variance.exp() * inputs.get(7).map_or(0.0, |g| g.at(n, y, x, c))
+                + if edits { inputs[6].at(n, y, x, c) } else { 0.0 }
         })
     }
 
     fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
         let [x, model] = tiny(inputs.first()?, inputs.get(2)?);
-        let mut operands = vec![noise(x), noise(x), noise(model), noise(x), step()];
+        let mut operands = vec![noise(x), noise(x), noise(model), noise(x), row(projecting)];
+        operands.extend([noise(Shape { n: HISTORY * x.n, ..x }), noise(x)]);
         operands.extend(self.guided.then(|| noise(x)));
         Some(Probe::new(self.clone(), operands))
     }
 }
 
-fn check(x: Shape, out: Shape, coefficients: Shape) -> Result<(), String> {
-    ensure(out.with_channels(x.c) == x && out.c >= x.c, || format!("output {out} for {x}"))?;
-    ensure(coefficients == Shape::vector(1, COEFFICIENTS), || format!("coefficients {coefficients}"))
+/// A row as the references read it.
+struct Row {
+    head: [f32; 8],
+    next: [f32; 8],
+    proj: [f32; 8],
 }
 
-fn coefficients(tensor: &Tensor) -> StepCoefficients {
-    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&tensor.data))
+impl Row {
+    fn of(tensor: &Tensor) -> Self {
+        let part = |k: usize| std::array::from_fn(|i| tensor.data[8 * k + i]);
+        Self { head: part(0), next: part(1), proj: part(2) }
+    }
+}
+
+fn check(x: Shape, out: Shape) -> Result<(), String> {
+    ensure(out.with_channels(x.c) == x && out.c >= x.c, || format!("output {out} for {x}"))
+}
+
+fn check_row(row: Shape) -> Result<(), String> {
+    ensure(row == Shape::vector(1, ROW), || format!("row {row}"))
 }
 
 /// A small image and a network's output for it, with as many channels or twice as many, as in the real one.
@@ -285,27 +420,34 @@ fn tiny(x: &Shape, model: &Shape) -> [Shape; 2] {
     [output.with_channels(if model.c == 2 * x.c { 3 } else { 6 }), output]
 }
 
-/// Coefficients of an ancestral step in the middle of a schedule, clipped and guided.
-fn step() -> Operand {
-    let coefficients = StepCoefficients {
-        model_timestep: 500.0,
-        sqrt_recip_bar: 3.6,
-        sqrt_recipm1_bar: 3.4,
-        coef1: 0.09,
-        coef2: 0.85,
-        max_log_variance: -1.2,
-        min_log_variance: -1.4,
-        fixed_log_variance: -1.3,
-        sqrt_prev: 0.4,
-        ddim_direction: 0.9,
-        sigma: 0.0,
-        sqrt_one_minus_bar: 0.95,
-        index: 5,
-        draws_noise: 1,
-        timestep: 500,
-        ddim: 0,
-        clip: 1,
-        guidance: 0.7,
-    };
-    words(bytemuck::cast_slice(&[coefficients]))
+/// A row of a problem, with a value in every place that an op reads: one that took another place would show.
+#[doc(hidden)]
+pub fn row(change: impl FnOnce(&mut [f32; ROW])) -> Operand {
+    let mut row = [0.0; ROW];
+    row[..8].copy_from_slice(&[500.0, 0.6, 1.3, -0.8, 0.2, 0.9, -3.0, -1.5]);
+    row[8..16].copy_from_slice(&[0.7, 0.4, -0.3, 0.25, -0.2, 0.9, 0.5, 0.0]);
+    change(&mut row);
+    words(&row.map(f32::to_bits))
+}
+
+/// A problem's `proj`: x, x_0, noise and known.
+#[doc(hidden)]
+pub fn projecting(row: &mut [f32; ROW]) {
+    for (place, value) in [(0, -0.7), (1, -0.4), (5, 0.6), (7, 1.1)] {
+        row[16 + place] = value;
+    }
+}
+
+/// A problem's projection: side of a block, whether channels are mixed, whether there is a mask.
+#[doc(hidden)]
+pub fn edit(pool: u32, mixes: bool, masked: bool) -> Operand {
+    let weights = [0.2989f32, 0.5870, 0.1140, 0.0].map(f32::to_bits);
+    words(&[[pool, u32::from(mixes), u32::from(masked), 0], weights].concat())
+}
+
+/// A problem's mask.
+#[doc(hidden)]
+pub fn mask(shape: Shape) -> Operand {
+    let values = (0..shape.elements()).map(|i| if i * 7 % 5 < 3 { 1.0 } else { 0.0 }).collect();
+    Operand { shape, values: Values::Floats(values) }
 }

@@ -24,7 +24,7 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "ancestral",
     summary: "draws from the learned posterior at each step (DDPM)",
-    kinds: &[Kind::Discrete, Kind::Karras],
+    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     // The public scripts' choice.
     steps: Steps::Respacing("250"),
     options: &["strength"],

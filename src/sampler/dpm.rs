@@ -13,7 +13,7 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "dpm",
     summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint",
-    kinds: &[Kind::Discrete, Kind::Karras],
+    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(18),
     options: &["strength", "churn"],
     rows,

@@ -12,7 +12,7 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "euler",
     summary: "Euler steps in sigma-space: one evaluation per step",
-    kinds: &[Kind::Discrete, Kind::Karras],
+    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(18),
     options: &["strength", "churn"],
     rows,

@@ -14,7 +14,7 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "heun",
     summary: "EDM's second-order steps in sigma-space: two evaluations per step",
-    kinds: &[Kind::Discrete, Kind::Karras],
+    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(18),
     options: &["strength", "churn"],
     rows,

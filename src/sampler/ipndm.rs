@@ -16,7 +16,7 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "ipndm",
     summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step",
-    kinds: &[Kind::Discrete, Kind::Karras],
+    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(10),
     options: &["strength", "analytic_start", "denoise"],
     rows,

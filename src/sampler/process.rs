@@ -66,6 +66,14 @@ impl Process {
         }
     }
 
+    /// The network's time per timestep of the full process.
+    pub fn time_scale(&self) -> f64 {
+        match self {
+            Self::Discrete(schedule) | Self::Sigma(schedule) => schedule.time_scale(),
+            Self::Karras(_) => 1.0,
+        }
+    }
+
     /// The lowest and the highest noise level of a process in sigma-space.
     pub fn sigmas(&self) -> (f64, f64) {
         match self {

@@ -36,6 +36,30 @@ impl Sampler {
         Self(&ddim::ENTRY)
     }
 
+    /// Refuses a model that it cannot sample from.
+    ///
+    /// # Errors
+    /// [`Error::Options`], with the samplers that can.
+    pub(super) fn check_kind(self, kind: Kind) -> Result<()> {
+        if self.0.kinds.contains(&kind) {
+            return Ok(());
+        }
+        let able: Vec<&str> = Self::all().filter(|s| s.0.kinds.contains(&kind)).map(Self::name).collect();
+        Err(Error::Options(format!(
+            "sampler {self} cannot sample from {kind}, which this model has; use one of {}",
+            able.join(", ")
+        )))
+    }
+
+    /// The sampler of a kind of model where none is named.
+    pub(super) fn usual(kind: Kind) -> Self {
+        match kind {
+            Kind::Discrete => Self::ancestral(),
+            Kind::Edm => Self(&heun::ENTRY),
+            Kind::Consistency => Self(&multistep::MULTISTEP),
+        }
+    }
+
     /// All, in the order of lists.
     pub fn all() -> impl Iterator<Item = Self> {
         SAMPLERS.iter().map(|entry| Self(entry))

@@ -5,10 +5,13 @@ use super::process::{Karras, Process};
 use super::registry::{Kind, Sampler, Steps, Task};
 use super::respace::Respacing;
 use super::row::Row;
-use super::schedule::{Method, Schedule};
+use super::schedule::Schedule;
 use super::settings::Settings;
 use crate::config::{ModelConfig, ProcessKind, presets};
 use crate::{Error, Result};
+
+/// Steps in sigma-space of samplers that have another default on a discrete process.
+const KARRAS_STEPS: usize = 40;
 
 /// What defaults and checks depend on.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +39,14 @@ impl Settings {
     /// # Errors
     /// [`Error::Options`] for what this model cannot do; the message names the setting.
     pub fn resolve(&self, facts: &Facts<'_>) -> Result<Self> {
+        let kind = Kind::from(facts.config.diffusion.process);
         let sampler = match (self.sampler, &self.steps) {
             (Some(sampler), _) => sampler,
             (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
             (None, None) if facts.built_in => Sampler::ddim(),
-            (None, _) => Sampler::ancestral(),
+            (None, _) => Sampler::usual(kind),
         };
+        sampler.check_kind(kind)?;
         self.check_taken(sampler)?;
         self.check_values()?;
         let eta = match sampler.takes("eta") {
@@ -55,21 +60,33 @@ impl Settings {
             clip_denoised: Some(self.clips()),
             ..self.clone()
         };
-        let steps = resolved.process(facts.config)?.steps().unwrap_or(usize::MAX);
+        let process = resolved.process(facts.config)?;
+        let table = resolved.table(&process, false)?;
+        if !table.iter().any(Row::calls) {
+            return Err(Error::Options(format!(
+                "strength {} leaves none of the steps, so that the given image would stay as it is; give more",
+                resolved.strength.unwrap_or(0.0)
+            )));
+        }
+        let steps = process.steps().unwrap_or(usize::MAX);
         resolved.guidance = self.resolve_guidance(facts, sampler, steps)?;
         Ok(resolved)
     }
 
     fn resolve_steps(&self, sampler: Sampler, facts: &Facts<'_>) -> Result<Respacing> {
         let all = facts.config.diffusion.diffusion_steps;
+        let discrete = facts.config.diffusion.process == ProcessKind::Discrete;
         match (&self.grid, &self.steps, sampler.entry().steps) {
+            (None, None, Steps::Respacing(_) | Steps::Count(_)) if !discrete => {
+                Ok(Respacing::Sections(vec![KARRAS_STEPS]))
+            }
             (Some(grid), ..) => Ok(Respacing::Sections(vec![grid.len()])),
             (None, Some(steps), _) => Ok(steps.clone()),
             (None, None, Steps::Respacing(usual)) => Ok(match usual.parse()? {
                 Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
                 stride => stride,
             }),
-            (None, None, Steps::Count(n) | Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all)])),
+            (None, None, Steps::Count(n) | Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n])),
         }
     }
 
@@ -141,22 +158,9 @@ impl Settings {
     pub fn process(&self, config: &ModelConfig) -> Result<Process> {
         let whole = || Schedule::new(&config.diffusion, &Respacing::Sections(vec![config.diffusion.diffusion_steps]));
         let sampler = self.sampler.unwrap_or(Sampler::ancestral());
-        if config.diffusion.process != ProcessKind::Discrete {
-            if !sampler.entry().kinds.contains(&Kind::Karras) {
-                let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Karras)).map(Sampler::name);
-                return Err(Error::Options(format!(
-                    "sampler {sampler} steps through a discrete process, and this model was trained on noise levels; use one of {}",
-                    able.collect::<Vec<_>>().join(", ")
-                )));
-            }
-            return Ok(Process::Karras(Karras::new(config.diffusion.process == ProcessKind::Consistency)));
-        }
-        if !sampler.entry().kinds.contains(&Kind::Discrete) {
-            let able = Sampler::all().filter(|s| s.entry().kinds.contains(&Kind::Discrete)).map(Sampler::name);
-            return Err(Error::Options(format!(
-                "sampler {sampler} is for consistency models, and this model has a discrete process; use one of {}",
-                able.collect::<Vec<_>>().join(", ")
-            )));
+        match config.diffusion.process {
+            ProcessKind::Discrete => {}
+            kind => return Ok(Process::Karras(Karras::new(kind == ProcessKind::Consistency))),
         }
         match (sampler.entry().steps, &self.grid, &self.steps) {
             (Steps::Respacing(_), Some(grid), _) => Ok(Process::Discrete(Schedule::at(&config.diffusion, grid)?)),
@@ -195,13 +199,5 @@ impl Settings {
             return Err(Error::Options(format!("the guidance scale is {scale}; give a number such as 1.0")));
         }
         Ok(Some(scale))
-    }
-
-    /// The step rule of resolved settings.
-    pub(crate) fn method(&self) -> Method {
-        match self.sampler {
-            Some(sampler) if sampler == Sampler::ddim() => Method::Ddim { eta: self.eta.unwrap_or(0.0) },
-            _ => Method::Ancestral,
-        }
     }
 }

@@ -150,6 +150,17 @@ impl Row {
         self.calls() && (self.call.guide != 0.0 || self.next.of(GRAD) != 0.0)
     }
 
+    /// Whether the image of an edit or its projection is used.
+    pub fn edits(&self) -> bool {
+        self.next.of(KNOWN) != 0.0 || !self.proj.is_zero()
+    }
+
+    /// Scales the guidance gradient; 0: none.
+    pub fn guide(&mut self, scale: f64) {
+        self.call.guide *= scale;
+        self.next = self.next + (scale - 1.0) * (self.next.of(GRAD) * GRAD);
+    }
+
     /// The row as it is laid out for the device: head, next, proj, keep.
     pub fn numbers(&self) -> [[f64; 8]; 4] {
         let Call { time, c_in, skip, out, guide } = self.call;

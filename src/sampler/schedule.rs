@@ -1,28 +1,10 @@
-//! The sampling process on the host: every coefficient of every step, as plain data.
-//!
-//! Tables are kept in float64, since alpha-bar reaches 1e-9 and its differences cancel; a step's values are rounded
-//! to float32 once, when the step is asked for. The formulas are those of Ho et al. 2020 (ancestral), Song et al. 2021
-//! (DDIM) and Nichol & Dhariwal 2021 (cosine schedule, learned range of the variance).
-
-use serde::{Deserialize, Serialize};
+//! A discrete diffusion process on the host, in float64, since alpha-bar reaches 1e-9 and its differences cancel. The
+//! formulas are those of Ho et al. 2020 and Nichol & Dhariwal 2021 (cosine schedule, learned range of the variance).
 
 use super::respace::Respacing;
 use super::row::{Call, Combination, KNOWN, Row, X};
 use crate::config::{self, DiffusionConfig, NoiseSchedule};
-use crate::op::sampling::StepCoefficients;
 use crate::{Error, Result};
-
-/// How a step goes from x_i to x_{i-1}.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Method {
-    /// DDPM: a draw from the learned posterior.
-    Ancestral,
-    /// DDIM: along the predicted noise, with `eta` (0 to 1) of the posterior's randomness.
-    Ddim {
-        /// 0 is deterministic, 1 has the posterior's variance.
-        eta: f64,
-    },
-}
 
 /// Where a step's variance comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +146,11 @@ impl Schedule {
         index.and_then(|i| self.alphas_cumprod.get(i).copied()).unwrap_or(1.0)
     }
 
+    /// The network's time per timestep.
+    pub(super) fn time_scale(&self) -> f64 {
+        self.time_scale.map_or(1.0, f64::from)
+    }
+
     /// The noise level of an index in sigma-space, sqrt((1 - bar) / bar).
     pub fn sigma(&self, index: usize) -> f64 {
         let bar = self.bar(Some(index));
@@ -181,7 +168,7 @@ impl Schedule {
     }
 
     /// The same without guidance in x_0.
-    pub(super) fn unguided_call(&self, index: usize) -> Call {
+    pub(crate) fn unguided_call(&self, index: usize) -> Call {
         Call { guide: 0.0, ..self.call(index) }
     }
 
@@ -213,7 +200,7 @@ impl Schedule {
     }
 
     /// The two log variances between which the network interpolates at an index; equal where it does not.
-    pub(super) fn log_variance(&self, index: usize) -> [f64; 2] {
+    pub(crate) fn log_variance(&self, index: usize) -> [f64; 2] {
         let (low, high) = (self.posterior_log_variance[index], self.betas[index].ln());
         match self.variance {
             Variance::LearnedRange => [low, high],
@@ -237,61 +224,5 @@ impl Schedule {
         let t = self.timesteps[index] as f32;
         // In float32, as the networks were trained: rounding a float64 product could end an ulp apart.
         self.time_scale.map_or(t, |scale| t * scale)
-    }
-
-    /// All steps of a sampling run, the noisiest first (indices count down to 0).
-    ///
-    /// # Errors
-    /// [`Error::Options`] for an eta outside 0 to 1.
-    pub fn steps(&self, method: Method, clip_denoised: bool) -> Result<Vec<StepCoefficients>> {
-        let eta = match method {
-            Method::Ancestral => 0.0,
-            Method::Ddim { eta } if (0.0..=1.0).contains(&eta) => eta,
-            Method::Ddim { eta } => {
-                return Err(Error::Options(format!(
-                    "eta is {eta}; it must be between 0 (deterministic) and 1 (as random as the ancestral sampler)"
-                )));
-            }
-        };
-        let ddim = method != Method::Ancestral;
-        let noisy = !ddim || eta > 0.0;
-        let steps = (0..self.len()).rev().map(|i| StepCoefficients {
-            draws_noise: u32::from(noisy && i > 0),
-            ddim: u32::from(ddim),
-            clip: u32::from(clip_denoised),
-            ..self.coefficients(i, eta)
-        });
-        Ok(steps.collect())
-    }
-
-    fn coefficients(&self, i: usize, eta: f64) -> StepCoefficients {
-        let (bar, prev) = (self.alphas_cumprod[i], self.alphas_cumprod_prev[i]);
-        let sigma = eta * ((1.0 - prev) / (1.0 - bar)).sqrt() * (1.0 - bar / prev).sqrt();
-        let fixed = match self.variance {
-            Variance::FixedLarge if i == 0 => self.posterior_log_variance[0],
-            Variance::FixedLarge => self.betas[i].ln(),
-            Variance::FixedSmall | Variance::LearnedRange => self.posterior_log_variance[i],
-        };
-        StepCoefficients {
-            model_timestep: self.model_timestep(i),
-            sqrt_recip_bar: (1.0 / bar).sqrt() as f32,
-            sqrt_recipm1_bar: (1.0 / bar - 1.0).sqrt() as f32,
-            coef1: self.coef1[i] as f32,
-            coef2: self.coef2[i] as f32,
-            max_log_variance: self.betas[i].ln() as f32,
-            min_log_variance: self.posterior_log_variance[i] as f32,
-            fixed_log_variance: fixed as f32,
-            sqrt_prev: prev.sqrt() as f32,
-            // Rounding may leave a tiny negative number where eta is 1.
-            ddim_direction: (1.0 - prev - sigma * sigma).max(0.0).sqrt() as f32,
-            sigma: sigma as f32,
-            sqrt_one_minus_bar: (1.0 - bar).sqrt() as f32,
-            index: i as u32,
-            draws_noise: 0,
-            timestep: self.timesteps[i] as u32,
-            ddim: 0,
-            clip: 0,
-            guidance: 0.0,
-        }
     }
 }

@@ -9,6 +9,7 @@ use super::process::Process;
 use super::respace::Respacing;
 use super::row::Row;
 use super::schedule::Schedule;
+use crate::config::ProcessKind;
 use crate::{Error, Result};
 
 /// How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
@@ -104,8 +105,8 @@ pub struct Entry {
     pub kinds: &'static [Kind],
     /// What its steps are, and how many by default.
     pub steps: Steps,
-    /// The settings that only some samplers have and that this one takes, by their names in [`Settings`]; `edit`: it takes
-    /// the image of an edit.
+    /// The settings that only some samplers have and that this one takes, by their names in [`Settings`]; `edit`: it needs the
+    /// image of an edit, `optional_edit`: it takes one.
     pub options: &'static [&'static str],
     /// Its step table.
     pub(super) rows: fn(&Task<'_>) -> Result<Vec<Row>>,
@@ -117,8 +118,30 @@ pub struct Entry {
 pub enum Kind {
     /// A discrete process: every ADM file.
     Discrete,
-    /// Sigma-space, with the preconditioning of EDM or of consistency models.
-    Karras,
+    /// Sigma-space with EDM's preconditioning.
+    Edm,
+    /// Sigma-space with that of consistency models.
+    Consistency,
+}
+
+impl From<ProcessKind> for Kind {
+    fn from(process: ProcessKind) -> Self {
+        match process {
+            ProcessKind::Discrete => Self::Discrete,
+            ProcessKind::Edm => Self::Edm,
+            ProcessKind::Consistency => Self::Consistency,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Discrete => "a discrete process",
+            Self::Edm => "EDM's process",
+            Self::Consistency => "a consistency model's process",
+        })
+    }
 }
 
 /// What a sampler's steps are on a discrete process, and how many by default; in sigma-space they are a count.

@@ -34,8 +34,11 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "noise",
     "pooling",
     "predict_xstart",
+    "project",
     "sampler_step",
+    "scale_input",
     "slice",
+    "threshold",
     "timestep_embedding",
     "unary",
     "winograd_filter",
@@ -45,4 +48,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 
 /// What kernels import.
 pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "factors", "math", "philox", "prologue", "step", "store", "weights"];
+    sources!["shared/": "epilogue", "factors", "math", "philox", "prologue", "row", "store", "weights"];

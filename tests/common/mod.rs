@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use conformance::Golden;
+use conformance::solvers::Solvers;
 pub use conformance::{model_config, sampler_config, sizes, unet_config};
 use guided_diffusion::Checkpoint;
 use serde_json::Value;
@@ -33,8 +34,15 @@ pub fn golden() -> &'static Golden {
         let text = std::fs::read_to_string(fixture("cases.json")).unwrap();
         let [outputs, guided, steps] = ["outputs", "guided", "guided_steps"]
             .map(|stem| Checkpoint::open(fixture(&format!("{stem}.safetensors"))).unwrap());
-        Golden::new(&text, outputs, guided, steps)
+        Golden::new(&text, outputs, guided, steps, solvers())
     })
+}
+
+/// The samplers' fixtures: of the folder that SOLVER_FIXTURES names, else tests/fixtures.
+fn solvers() -> Solvers {
+    let folder = std::env::var_os("SOLVER_FIXTURES").map_or_else(|| fixture(""), PathBuf::from);
+    let text = std::fs::read_to_string(folder.join("solvers.json")).unwrap();
+    Solvers::new(&text, Checkpoint::open(folder.join("solvers.safetensors")).unwrap())
 }
 
 /// The golden cases of one kind: unet, classifier, sampler, schedule or preset.

@@ -10,7 +10,7 @@ import { folder } from './lib/folder.mjs';
 import { serve } from '../server.mjs';
 
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
-const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1 };
+const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1, solvers: 45 };
 
 /** Runs in the page: loads the wasm and the fixtures. */
 async function open() {
@@ -20,12 +20,21 @@ async function open() {
     return new Uint8Array(await response.arrayBuffer());
   };
   const names = ['cases.json', 'outputs.safetensors', 'guided.safetensors', 'guided_steps.safetensors'];
+  const solvers = ['solvers.json', 'solvers.safetensors'];
   const [cases, ...files] = await Promise.all(names.map(fetched));
+  const [solverCases, solverOutputs] = await Promise.all(solvers.map(fetched));
   const wasm = await import('/wasm/guided_diffusion_web_conformance.js');
   await wasm.default({ module_or_path: '/wasm/guided_diffusion_web_conformance_bg.wasm' });
   const { requestSubgroups } = await import('/package/worker/subgroups.js');
   const subgroups = requestSubgroups(await navigator.gpu.requestAdapter());
-  window.conformance = await wasm.Conformance.open(subgroups, new TextDecoder().decode(cases), ...files);
+  const text = (bytes) => new TextDecoder().decode(bytes);
+  window.conformance = await wasm.Conformance.open(
+    subgroups,
+    text(cases),
+    ...files,
+    text(solverCases),
+    solverOutputs,
+  );
 }
 
 /** Runs a suite: its largest errors by kind, and what failed. */

@@ -3,6 +3,8 @@
 use guided_diffusion::Checkpoint;
 use serde_json::Value;
 
+use crate::solvers::Solvers;
+
 /// This sample is chaotic: a relative change of 1e-10 in its start changes the reference's own end by 7.5e-4, and the
 /// reference in float32 ends 5.6e-2 from itself in float64. So its steps are compared one by one, each from where the
 /// reference stood, and its end at `CALM_SCALE`, where the reference's float32 is within 1e-6 of itself, while
@@ -17,6 +19,8 @@ pub struct Golden {
     outputs: Checkpoint,
     calm: Checkpoint,
     pub(crate) steps: Checkpoint,
+    /// The samplers' own fixtures.
+    pub solvers: Solvers,
 }
 
 impl Golden {
@@ -24,9 +28,15 @@ impl Golden {
     ///
     /// # Panics
     /// cases.json is not the list of cases.
-    pub fn new(cases: &str, outputs: Checkpoint, guided: Checkpoint, guided_steps: Checkpoint) -> Self {
+    pub fn new(
+        cases: &str,
+        outputs: Checkpoint,
+        guided: Checkpoint,
+        guided_steps: Checkpoint,
+        solvers: Solvers,
+    ) -> Self {
         let cases = serde_json::from_str(cases).unwrap();
-        Self { cases, outputs, calm: guided, steps: guided_steps }
+        Self { cases, outputs, calm: guided, steps: guided_steps, solvers }
     }
 
     /// Every case.

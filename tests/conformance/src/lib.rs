@@ -10,6 +10,7 @@ mod kernels;
 mod networks;
 mod ops;
 pub mod samples;
+pub mod solvers;
 mod steps;
 mod tiny;
 
@@ -83,9 +84,11 @@ pub enum Task {
     Sample(usize),
     /// Single steps of the golden sample that is chaotic.
     Steps(usize),
+    /// A case of the samplers' fixtures.
+    Solver(usize),
 }
 
-/// Every task of a suite: `ops`, `networks`, `classifiers`, `samples` or `steps`.
+/// Every task of a suite: `ops`, `networks`, `classifiers`, `samples`, `steps` or `solvers`.
 ///
 /// # Panics
 /// There is no such suite.
@@ -101,6 +104,7 @@ pub fn tasks(suite: &str, gpu: &Gpu, golden: &Golden) -> Vec<Task> {
         "classifiers" => small("classifier").map(Task::Classifier).collect(),
         "samples" => small("sampler").map(Task::Sample).collect(),
         "steps" => small("sampler").filter(|i| golden.name(*i) == CHAOTIC).map(Task::Steps).collect(),
+        "solvers" => golden.solvers.on_device().into_iter().map(Task::Solver).collect(),
         other => panic!("there is no suite named {other}"),
     }
 }
@@ -116,6 +120,7 @@ impl Task {
             Self::Classifier(i) => format!("classifier {}", golden.name(*i)),
             Self::Sample(i) => format!("sample {}", golden.name(*i)),
             Self::Steps(i) => format!("steps of {}", golden.name(*i)),
+            Self::Solver(i) => golden.solvers.name(*i),
         }
     }
 
@@ -130,6 +135,7 @@ impl Task {
             Self::Classifier(i) => networks::check_classifier(gpu, golden, *i).await,
             Self::Sample(i) => Ok(vec![samples::check(gpu, golden, *i).await?]),
             Self::Steps(i) => steps::check(gpu, golden, *i).await,
+            Self::Solver(i) => golden.solvers.check(gpu, *i).await,
         }
     }
 }

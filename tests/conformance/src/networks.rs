@@ -28,7 +28,8 @@ async fn load(gpu: &Arc<Gpu>, graph: &Graph, case: &Value, options: &PlanOptions
         program.upload(&param.name, &synthetic::weight(&param.name, &param.shape, seed)).await?;
     }
     program.seal()?;
-    let timesteps: Vec<f32> = numbers(&case["timesteps"]).iter().map(|t| *t as f32).collect();
+    let timesteps = case["timesteps"].as_array().unwrap().iter();
+    let timesteps: Vec<f32> = timesteps.map(|t| t.as_f64().unwrap() as f32).collect();
     program.write("timesteps", &timesteps)?;
     let labels = numbers(&case["labels"]);
     if !labels.is_empty() {
@@ -47,9 +48,9 @@ async fn load(gpu: &Arc<Gpu>, graph: &Graph, case: &Value, options: &PlanOptions
 /// A refused shader, a lost device.
 pub async fn run_unet(gpu: &Arc<Gpu>, case: &Value, options: &PlanOptions) -> Result<Vec<f32>> {
     let config = model_config(&case["config"]).unet;
-    let low_size = case.get("low_res").map(|low| sizes(low)[2]);
+    let (x, low_size) = (sizes(&case["x"]), case.get("low_res").map(|low| [sizes(low)[2], sizes(low)[3]]));
     let mut graph = Graph::default();
-    let inputs = UNetInputs::declare(&mut graph, &config, sizes(&case["x"])[0], low_size);
+    let inputs = UNetInputs::declare(&mut graph, &config, x[0], [x[2], x[3]], low_size);
     let out = unet(&mut graph, &config, inputs)?;
     graph.output("out", out);
     let mut program = load(gpu, &graph, case, options).await?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use guided_diffusion::graph::Segment;
 use guided_diffusion::model::sampling::ports;
-use guided_diffusion::op::sampling::StepCoefficients;
 use guided_diffusion::run::SampleOptions;
-use guided_diffusion::sampler::schedule::{Method, Schedule};
+use guided_diffusion::sampler::process::Process;
+use guided_diffusion::sampler::schedule::Schedule;
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::tensor::{nchw_to_nhwc, nhwc_to_nchw};
 use guided_diffusion::{Gpu, Result};
@@ -22,19 +22,17 @@ pub(crate) async fn check(gpu: &Arc<Gpu>, golden: &Golden, case: usize) -> Resul
     let SampleOptions { settings, labels, .. } = samples::options(case);
     let schedule = Schedule::new(&sampler_config(case).diffusion, settings.steps.as_ref().unwrap())?;
     let mut checks = Vec::new();
-    for mut step in schedule.steps(Method::Ancestral, true)? {
-        let i = step.index;
+    let process = Process::Discrete(schedule);
+    for (i, mut row) in (0..).zip(settings.table(&process, false)?.into_iter().rev()) {
         let Ok(x) = golden.steps.tensor_f32(&format!("x/{i}")) else { continue };
-        step.guidance = settings.guidance.unwrap() as f32;
+        row.guide(settings.guidance.unwrap());
         let program = session.program_mut();
         program.write(ports::LABELS, &labels)?;
         program.write(ports::X, &nchw_to_nhwc(&x, shape))?;
         program.write(ports::NOISE, &nchw_to_nhwc(&noise_of(&format!("step/{i}"), &size, 0), shape))?;
-        program.write(ports::TIMESTEPS, &vec![step.model_timestep; shape.n])?;
-        program.write(ports::COEFFICIENTS, bytemuck::cast_slice::<StepCoefficients, u32>(&[step]))?;
-        for segment in [Segment::Network, Segment::Guidance, Segment::Step] {
-            program.run(segment).await?;
-        }
+        program.write(ports::TIMESTEPS, &vec![row.call.time as f32; shape.n])?;
+        program.write(ports::ROW, row.numbers().map(|part| part.map(|v| v as f32)).as_flattened())?;
+        program.run_all(&[Segment::Network, Segment::Guidance, Segment::Predict, Segment::Step]).await?;
         let next = nhwc_to_nchw(&program.read(ports::X).await?, shape);
         checks.push(Check {
             name: format!("{name} step {i}"),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use conformance::solvers::Solvers;
 use conformance::{Check, Golden, Task, ample, kernels, tasks};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, OpenOptions};
@@ -38,11 +39,14 @@ impl Conformance {
         outputs: Vec<u8>,
         guided: Vec<u8>,
         steps: Vec<u8>,
+        solver_cases: String,
+        solvers: Vec<u8>,
     ) -> Result<Self, JsError> {
         std::panic::set_hook(Box::new(|info| error(&info.to_string())));
         let file = |stem: &str, bytes| Checkpoint::from_bytes(format!("{stem}.safetensors"), bytes);
-        let golden =
-            Golden::new(&cases, file("outputs", outputs)?, file("guided", guided)?, file("guided_steps", steps)?);
+        let solvers = Solvers::new(&solver_cases, file("solvers", solvers)?);
+        let (outputs, guided) = (file("outputs", outputs)?, file("guided", guided)?);
+        let golden = Golden::new(&cases, outputs, guided, file("guided_steps", steps)?, solvers);
         let gpu = Gpu::open_with(&AdapterChoice::Default, OpenOptions { subgroups, ..OpenOptions::default() }).await?;
         Ok(Self { gpu, golden, kernels: Vec::new(), tasks: Vec::new() })
     }

@@ -1,23 +1,12 @@
-//! The sampling loop's ops, at real coefficients of a schedule's ends.
+//! The sampling loop's ops, at rows with a value in every place.
 
-use guided_diffusion::config::{DiffusionConfig, NoiseSchedule};
-use guided_diffusion::op::probe::{Operand, noise, words};
-use guided_diffusion::op::sampling::StepCoefficients;
-use guided_diffusion::op::{DrawNoise, PredictXStart, SamplerStep, StartFromNoise};
-use guided_diffusion::sampler::{Method, Respacing, Schedule};
+use guided_diffusion::Result;
+use guided_diffusion::op::probe::{noise, spread, words};
+use guided_diffusion::op::sampling::{HISTORY, edit, mask, projecting, row};
+use guided_diffusion::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
 use guided_diffusion::tensor::Shape;
-use guided_diffusion::{Error, Result};
 
 use super::Case;
-
-/// The coefficients of step `step` (0 is the noisiest) of ten.
-fn coefficients(method: Method, clip: bool, step: usize) -> Result<Operand> {
-    let process = DiffusionConfig::new(1000, NoiseSchedule::Linear);
-    let steps = Schedule::new(&process, &Respacing::Sections(vec![10]))?.steps(method, clip)?;
-    let found = steps.get(step).ok_or_else(|| Error::Options(format!("ten steps have no step {step}")))?;
-    let step = StepCoefficients { guidance: 0.7, ..*found };
-    Ok(words(bytemuck::cast_slice(&[step])))
-}
 
 pub(super) fn cases() -> Result<Vec<Case>> {
     let x = Shape::new(2, 5, 7, 3);
@@ -29,27 +18,44 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     ] {
         cases.push(Case::new(name, DrawNoise { shape }, vec![words(&key)], &[])?);
     }
-    let (ancestral, ddim) = (Method::Ancestral, Method::Ddim { eta: 0.5 });
-    for (name, channels, predict_xstart, clip, step) in [
-        ("first step, clipped", 6, false, true, 0),
-        ("last step, unclipped", 3, false, false, 9),
-        ("x_0 predicted", 6, true, true, 5),
+    cases.push(Case::new("odd elements", ScaleInput, vec![noise(x), row(|_| ())], &[])?);
+    for (name, channels, guided, clip) in
+        [("clipped", 6, false, 0.9), ("unclipped", 3, false, 0.0), ("guided", 6, true, 0.9)]
+    {
+        let mut operands = vec![noise(x), noise(x.with_channels(channels)), row(|row| row[5] = clip)];
+        operands.extend(guided.then(|| noise(x)));
+        cases.push(Case::new(name, PredictXStart { guided }, operands, &[])?);
+    }
+    for (name, shape, scale) in [
+        ("above 1", Shape::new(2, 9, 7, 3), 3.0),
+        ("below 1", Shape::new(2, 4, 4, 1), 0.1),
+        ("a single value", Shape::new(3, 1, 1, 1), 2.0),
+        ("many values", Shape::new(1, 24, 24, 3), 2.0),
     ] {
-        let operands = vec![noise(x), noise(x.with_channels(channels)), coefficients(ancestral, clip, step)?];
-        cases.push(Case::new(name, PredictXStart { predict_xstart }, operands, &[])?);
+        cases.push(Case::new(name, Threshold, vec![spread(shape, scale, 0.0)], &[])?);
+    }
+    for (name, shape, projection) in [
+        ("no projection", x, None),
+        ("mask", x, Some(edit(1, false, true))),
+        ("luma", x, Some(edit(1, true, false))),
+        ("pool", Shape::new(2, 8, 12, 3), Some(edit(4, false, false))),
+        ("all", Shape::new(2, 6, 4, 3), Some(edit(2, true, true))),
+        ("all of one channel", Shape::new(1, 6, 4, 1), Some(edit(2, true, true))),
+    ] {
+        let projects = projection.is_some();
+        let row = row(|row| if projects { projecting(row) } else { row[15] = 0.8 });
+        let mut operands = vec![noise(shape), noise(shape), noise(shape), noise(shape), mask(shape.with_channels(1))];
+        operands.extend([projection.unwrap_or_else(|| edit(3, true, true)), row]);
+        cases.push(Case::new(name, Project, operands, &[])?);
     }
     for learn_sigma in [true, false] {
         for guided in [true, false] {
-            for (method, step) in [(ancestral, 0), (ancestral, 9), (ddim, 3), (ddim, 9)] {
-                let kind = if method == ancestral { "ancestral" } else { "DDIM" };
-                let name = format!("{kind} step {step}, learned sigma: {learn_sigma}, guided: {guided}");
-                let model = x.with_channels(if learn_sigma { 6 } else { 3 });
-                let mut operands = vec![noise(x), noise(x), noise(model), noise(x), coefficients(method, true, step)?];
-                if guided {
-                    operands.push(noise(x));
-                }
-                cases.push(Case::new(name, SamplerStep { learn_sigma, guided }, operands, &[])?);
-            }
+            let name = format!("learned sigma: {learn_sigma}, guided: {guided}");
+            let (model, past) = (x.with_channels(if learn_sigma { 6 } else { 3 }), Shape { n: HISTORY * x.n, ..x });
+            let mut operands = vec![noise(x), noise(x), noise(model), noise(x)];
+            operands.extend([row(projecting), noise(past), noise(x)]);
+            operands.extend(guided.then(|| noise(x)));
+            cases.push(Case::new(name, SamplerStep { learn_sigma, guided }, operands, &[])?);
         }
     }
     Ok(cases)

@@ -4,6 +4,14 @@
 export const samplers = [
   { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", options: ["strength"] },
   { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", options: ["strength","eta"] },
+  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", options: ["strength"] },
+  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", options: ["strength"] },
+  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", options: ["strength","analytic_start","denoise"] },
+  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", options: ["strength","churn"] },
+  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", options: ["strength","churn"] },
+  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", options: ["strength","churn"] },
+  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["optional_edit"] },
+  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["optional_edit","at"] },
 ] as const;
 
 export type SamplerName = (typeof samplers)[number]['name'];
