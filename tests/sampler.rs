@@ -9,7 +9,7 @@ use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
-use guided_diffusion::sampler::{Sampler, Settings};
+use guided_diffusion::sampler::{Edit, Sampler, Settings};
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
 
@@ -143,6 +143,115 @@ fn a_second_run_compiles_nothing_and_a_dropped_one_does_no_harm() {
     let mut second = load(&gpu, &small(Role::Diffusion), 2);
     assert_eq!(sample(&mut second, options(0, 2)).data(), first.data());
     assert_eq!(gpu.pipelines_created(), created, "nor does a second session of the same plan");
+}
+
+/// A grey ramp as large as the small network's images, twice, known but for its right half.
+fn ramp() -> (Images, Images) {
+    let pixels = |channels: usize, value: fn(usize) -> f32| {
+        let data = (0..2 * 64 * channels).map(|i| value(i / channels % 64)).collect();
+        Images::new(2, 8, 8, channels, data).unwrap()
+    };
+    (pixels(3, |i| i as f32 / 63.0 - 0.5), pixels(1, |i| if i % 8 < 4 { 1.0 } else { 0.0 }))
+}
+
+#[test]
+fn one_session_serves_every_sampler_and_edit_without_another_pipeline_or_buffer() {
+    let gpu = open(&adapters()[0]);
+    let mut session = load(&gpu, &small(Role::Diffusion), 2);
+    sample(&mut session, options(0, 2));
+    let created = (gpu.pipelines_created(), gpu.buffers_created());
+    let (known, mask) = ramp();
+    let mut outcomes: Vec<Images> = Vec::new();
+    for (sampler, steps, evaluations) in [
+        ("ancestral", "4", 4),
+        ("ddim", "ddim5", 5),
+        ("dpm++2m", "6", 6),
+        ("dpm++3m", "7", 7),
+        ("ipndm", "5", 5),
+        ("euler", "3", 3),
+        ("heun", "3", 5),
+        ("dpm", "2", 4),
+        ("repaint", "12", 102),
+        ("ddnm", "5", 5),
+        ("invert", "5", 5),
+    ] {
+        let sampler: Sampler = sampler.parse().unwrap();
+        let settings = Settings { sampler: Some(sampler), steps: Some(steps.parse().unwrap()), ..Settings::default() };
+        let masked = ["repaint", "ddnm"].contains(&sampler.name());
+        let edit = Edit { mask: masked.then(|| mask.clone()), ..Edit::of(known.clone()) };
+        let options = SampleOptions {
+            settings: Settings { seed: 77, ..settings.clone() },
+            edit: sampler.takes("edit").then(|| edit.clone()),
+            ..options(0, 2)
+        };
+        let run = session.sample(options).unwrap();
+        assert_eq!(run.evaluations(), evaluations, "{sampler}");
+        let mut images = block_on(run.finish()).unwrap();
+        assert_eq!(images.first_not_finite(), None, "{sampler}");
+        if masked {
+            let before = images.clone();
+            edit.restore(&mut images);
+            for ((now, was), (known, shown)) in images
+                .data()
+                .iter()
+                .zip(before.data())
+                .zip(known.data().iter().zip(mask.data().iter().flat_map(|m| [m; 3])))
+            {
+                assert_eq!(now, if *shown == 1.0 { known } else { was });
+            }
+        }
+        outcomes.push(images);
+        if sampler.takes("strength") {
+            // Half of the steps, from the ramp.
+            let settings = Settings { strength: Some(0.5), seed: 77, ..settings };
+            let options = SampleOptions { settings, edit: Some(Edit::of(known.clone())), ..self::options(0, 2) };
+            let run = session.sample(options).unwrap();
+            assert!((1..evaluations).contains(&run.evaluations()), "{sampler}");
+            outcomes.push(block_on(run.finish()).unwrap());
+        }
+    }
+    let thresholded = Settings { threshold: Some(true), ..options(0, 2).settings };
+    outcomes.push(sample(&mut session, SampleOptions { settings: thresholded, ..options(0, 2) }));
+    for (i, a) in outcomes.iter().enumerate() {
+        assert!(outcomes[..i].iter().all(|b| relative_l2(a.data(), b.data()) > 1e-3), "outcome {i} is that of another");
+    }
+    assert_eq!((gpu.pipelines_created(), gpu.buffers_created()), created);
+}
+
+#[test]
+fn impossible_edits_are_refused() {
+    let gpu = &gpus()[0];
+    let mut session = load(gpu, &small(Role::Diffusion), 2);
+    let (known, mask) = ramp();
+    let edit = || Edit { mask: Some(mask.clone()), ..Edit::of(known.clone()) };
+    let named = |name: &str| Settings { sampler: Some(name.parse().unwrap()), ..Settings::default() };
+    let grey = Images::new(2, 8, 8, 3, mask.data().iter().flat_map(|m| [m * 0.5; 3]).collect()).unwrap();
+    for (settings, edit, said) in [
+        (named("repaint"), None, "needs a given image"),
+        (named("ddim"), Some(edit()), "no use for a given image"),
+        (Settings { strength: Some(0.5), ..named("ddim") }, None, "needs a given image"),
+        (Settings { strength: Some(0.0), ..named("ddim") }, Some(edit()), "leaves none of the steps"),
+        (Settings { strength: Some(1.5), ..named("ddim") }, Some(edit()), "strength is 1.5"),
+        (Settings { strength: Some(0.5), ..named("repaint") }, Some(edit()), "strength"),
+        (named("ddnm"), Some(Edit { mask: Some(grey), ..edit() }), "one channel"),
+        (named("ddnm"), Some(Edit { pool: 3, ..edit() }), "do not divide"),
+        (named("ddnm"), Some(Edit::of(mask.clone())), "8x8 with 3 channels"),
+        (named("onestep"), None, "cannot sample from a discrete process"),
+        (Settings { churn: Some(1.0), ..named("ddim") }, None, "churn"),
+        (Settings { at: Some(vec![0, 39]), ..named("ddim") }, None, "at"),
+        (Settings { grid: Some(vec![10.0, 500.0]), ..named("dpm++2m") }, None, "descend"),
+        (Settings { grid: Some(vec![1000.0, 500.0]), ..named("dpm++2m") }, None, "no timestep"),
+        (Settings { steps: Some("ddim10".parse().unwrap()), ..named("dpm++2m") }, None, "takes a count"),
+    ] {
+        let message = refusal(&mut session, SampleOptions { settings, edit, ..options(0, 2) });
+        assert!(message.contains(said), "{message} does not say {said}");
+    }
+    let sized = |size| {
+        let options = SessionOptions { size: Some(size), ..SessionOptions::default() };
+        block_on(Session::prepare(gpu, &small(Role::Diffusion), None, &options)).map(|_| ())
+    };
+    assert!(sized([7, 8]).unwrap_err().to_string().contains("multiples of 2"));
+    sized([6, 10]).unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use common::golden;
 use common::gpu::conform;
 use conformance::sizes;
 use conformance::solvers::{config, edits, settings, whole};
+use guided_diffusion::config::ProcessKind;
 use guided_diffusion::sampler::Settings;
 use guided_diffusion::sampler::dpm_solver::dpm_indices;
 use guided_diffusion::sampler::process::{Process, jumps};

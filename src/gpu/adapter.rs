@@ -1,5 +1,6 @@
 //! Adapters, the open device, and the errors that it reports.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::pipeline::{Pipeline, Pipelines};
@@ -73,6 +74,7 @@ pub struct Gpu {
     pub(crate) self_test: SelfTestResults,
     /// Read-back buffers that wait for their next use.
     pub(crate) staging: Mutex<Vec<wgpu::Buffer>>,
+    buffers: AtomicUsize,
     caps: Caps,
     summary: AdapterSummary,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -148,7 +150,8 @@ impl Gpu {
         let caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         let pipelines = Pipelines::new(options.checked || cooperative.is_some());
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
-        Ok(Arc::new(Self { device, queue, pipelines, self_test, staging, caps, summary, failure, waiting }))
+        let buffers = AtomicUsize::new(0);
+        Ok(Arc::new(Self { device, queue, pipelines, self_test, staging, buffers, caps, summary, failure, waiting }))
     }
 
     /// Its limits, for plans.
@@ -193,6 +196,11 @@ impl Gpu {
     /// How many pipelines were compiled so far; a second run with the same plan adds none.
     pub fn pipelines_created(&self) -> usize {
         self.pipelines.len()
+    }
+
+    /// How many buffers were created so far; a second run of a session adds none.
+    pub fn buffers_created(&self) -> usize {
+        self.buffers.load(Ordering::Relaxed)
     }
 
     /// Destroys the device, as a driver reset would: all that uses it fails with [`Error::DeviceLost`].
@@ -262,6 +270,7 @@ impl Gpu {
     }
 
     pub(crate) fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.buffers.fetch_add(1, Ordering::Relaxed);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,

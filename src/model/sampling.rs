@@ -2,7 +2,7 @@
 
 use super::classifier::{classifier, guidance_gradient};
 use super::unet::{UNetInputs, unet};
-use crate::config::{ModelConfig, Role};
+use crate::config::{ModelConfig, ProcessKind, Role};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment, TensorId};
 use crate::op::sampling::{EDIT, HISTORY, NOISE_KEY, ROW};
