@@ -123,18 +123,15 @@ fn sizes(
     if h == 0 || w == 0 || h % step != 0 || w % step != 0 {
         return Err(Error::Options(format!("{w}x{h}: this model's heights and widths are multiples of {step}")));
     }
-    let low = match low_size {
-        None => None,
-        Some(low) if own % low.max(1) == 0 && h % (own / low.max(1)) == 0 && w % (own / low.max(1)) == 0 => {
-            let scale = own / low.max(1);
-            Some([h / scale, w / scale])
-        }
-        Some(low) => {
-            return Err(Error::Options(format!(
-                "{w}x{h}: an upsampler from {low} to {own} pixels enlarges whole pixels alone"
-            )));
-        }
+    let scaled = |low: usize| {
+        let scale = own / low.max(1);
+        (low * scale == own && h.is_multiple_of(scale) && w.is_multiple_of(scale))
+            .then(|| [h / scale, w / scale])
+            .ok_or_else(|| {
+                Error::Options(format!("{w}x{h}: an upsampler from {low} to {own} pixels enlarges whole pixels alone"))
+            })
     };
+    let low = low_size.map(scaled).transpose()?;
     Ok(([h, w], low))
 }
 
