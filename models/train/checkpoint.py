@@ -2,7 +2,7 @@
 
 The metadata's key is `adm`.  Its object holds `kind` (diffusion, upsampler or classifier), the
 fields of `network.Config`, diffusion_steps, noise_schedule, learn_sigma, predict_xstart,
-train_images (how many were seen) and class_names.
+train_images (how many were seen), class_names, and `family`, the data set in data.py.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import data
+from data import FAMILIES
 from diffusion import Diffusion
 from network import Classifier, Config, UNet
 
@@ -20,12 +20,19 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16}
 STEPS, SCHEDULE = 1000, "cosine"
 
 
-def save(path, state, kind, config, train_images, dtype="f32", predict_xstart=True):
+def save(path, state, kind, family, config, train_images, dtype="f32", predict_xstart=True, **more):
     process = {"diffusion_steps": STEPS, "noise_schedule": SCHEDULE, "learn_sigma": kind != "classifier",
                "predict_xstart": predict_xstart and kind != "classifier"}
-    meta = {"kind": kind, **dataclasses.asdict(config), **process, "train_images": train_images, "class_names": data.CLASS_NAMES}
+    meta = {"kind": kind, "family": family, **dataclasses.asdict(config), **process, "train_images": train_images,
+            "class_names": class_names(family, kind), **more}
     tensors = {name: tensor.detach().to(DTYPES[dtype]).contiguous() for name, tensor in state.items()}
     save_file(tensors, path, {"adm": json.dumps(meta)})
+
+
+def class_names(family, kind="diffusion"):
+    """The names, with the last of a model that was trained with a class of no name too: any of them."""
+    known = FAMILIES[family]
+    return known.class_names + ["any"] * (known.null_class and kind != "classifier")
 
 
 def load(path):

@@ -77,15 +77,43 @@ class Diffusion:
         nll = -(above - below).clamp(min=1e-12).log()
         return torch.where((i == 0)[:, None, None, None], nll, kl).mean() / math.log(2)
 
+    def predicted(self, model, x, i):
+        """x_0 as model(x, t [N]), which predicts it or the noise, sees it at step i."""
+        out = model(x, torch.full((len(x),), self.timesteps[i]))
+        if self.learn_sigma:
+            out = out.chunk(2, dim=1)[0]
+        if not self.predict_xstart:
+            out = (x - math.sqrt(1 - self.abar[i]) * out) / math.sqrt(self.abar[i])
+        return out.clamp(-1, 1)
+
     @torch.no_grad()
     def ddim(self, model, x):
-        """Deterministic DDIM from noise x; model(x, t [N]) predicts x_0 or the noise."""
+        """Deterministic DDIM from noise x."""
         for i in reversed(range(len(self.timesteps))):
-            out = model(x, torch.full((len(x),), self.timesteps[i]))
-            if self.learn_sigma:
-                out = out.chunk(2, dim=1)[0]
             a, b = math.sqrt(self.abar[i]), math.sqrt(1 - self.abar[i])
-            x0 = (out if self.predict_xstart else (x - b * out) / a).clamp(-1, 1)
+            x0 = self.predicted(model, x, i)
             e = (x - a * x0) / b
             x = math.sqrt(self.abar_prev[i]) * x0 + math.sqrt(1 - self.abar_prev[i]) * e
         return x
+
+    @torch.no_grad()
+    def multistep(self, model, x, generator=None):
+        """A consistency model's sampling: predict x_0, put new noise of the next kept step on it, predict again."""
+        for i in reversed(range(len(self.timesteps))):
+            x = self.predicted(model, x, i)
+            if i:
+                e = torch.randn(x.shape, generator=generator)
+                x = math.sqrt(self.abar[i - 1]) * x + math.sqrt(1 - self.abar[i - 1]) * e
+        return x
+
+
+def guided(net, y, null, scale):
+    """model(x, t) of class-conditional net with classifier-free guidance; null is the class of no name."""
+    if scale == 1:
+        return lambda x, t: net(x, t, y)
+
+    def model(x, t):
+        asked, any_class = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, torch.full_like(y, null)])).chunk(2)
+        return any_class + scale * (asked - any_class)
+
+    return model

@@ -1,65 +1,85 @@
 """Look at a diffusion model and measure it: draw images, let the judge label them.
 
-    python sample.py ../fashion32.safetensors --count 200 --judge ../../tests/fixtures/judge.safetensors --png grid.png
+    python sample.py ../fashion32.safetensors --judge ../../tests/fixtures/judge.safetensors --png grid.png
+    python sample.py ../emoji32.safetensors --per-class 8 --out samples.npz --png grid.png
 
-Prints the share of images that the judge labels as was asked, for each class and in all.
+Prints the share of images that the judge labels as was asked, for each class and in all.  `--out` writes them as the
+public evaluation scripts want them: arr_0 uint8 N,H,W,C, arr_1 the labels.
 """
 
 import argparse
 import struct
+import time
 import zlib
 
+import numpy as np
 import torch
 
 import checkpoint
 import judge as judging
-from diffusion import ddim_timesteps
+from data import FAMILIES
+from diffusion import ddim_timesteps, guided
 
 
 def write_png(path, rows):
-    """An 8-bit grey PNG of a [H, W] uint8 tensor."""
-    h, w = rows.shape
+    """An 8-bit PNG of a [H, W, 1 or 3] uint8 tensor."""
+    h, w, channels = rows.shape
     chunk = lambda tag, body: struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body))
-    lines = b"".join(b"\0" + bytes(row.tolist()) for row in rows)
+    lines = b"".join(b"\0" + row.numpy().tobytes() for row in rows.contiguous())
     with open(path, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", w, h, 8, 0, 0, 0, 0))
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", w, h, 8, 2 if channels == 3 else 0, 0, 0, 0))
                 + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
 
 
+def to_u8(images):
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def grid(images, columns):
-    """[N, 1, H, W] in [-1, 1] -> one [rows * H, columns * W] uint8 image."""
-    n, _, h, w = images.shape
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.view(n // columns, columns, h, w).permute(0, 2, 1, 3).reshape(n // columns * h, columns * w)
+    """[N, C, H, W] in [-1, 1] -> one [rows * H, columns * W, C] uint8 image."""
+    n, c, h, w = images.shape
+    return to_u8(images).view(n // columns, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(n // columns * h, columns * w, c)
+
+
+def draw(net, meta, labels, steps=25, seed=0, scale=1.0, timesteps=None, batch=48):
+    """Images of the classes asked for: DDIM with `steps`, or the few-step sampling at `timesteps`."""
+    few = sorted(timesteps) if timesteps else None
+    process = checkpoint.process(meta, few or ddim_timesteps(meta["diffusion_steps"], steps))
+    random = torch.Generator().manual_seed(seed)
+    shape = (len(labels), net.config.out_channels // (2 if meta["learn_sigma"] else 1), meta["image_size"], meta["image_size"])
+    images = []
+    for x, y in zip(torch.randn(shape, generator=random).split(batch), labels.split(batch)):
+        model = guided(net, y, meta["num_classes"] - 1, scale)
+        images.append(process.multistep(model, x, random) if few else process.ddim(model, x))
+    return torch.cat(images)
 
 
 def main():
     p = argparse.ArgumentParser(description="Draw images from a class-conditional model and judge them.")
     p.add_argument("model")
-    p.add_argument("--judge", help="judge.safetensors")
-    p.add_argument("--count", type=int, default=100, help="a multiple of 10")
+    p.add_argument("--judge", help="the judge's file")
+    p.add_argument("--per-class", type=int, default=20)
     p.add_argument("--steps", type=int, default=25)
+    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], help="few-step sampling at these, such as 999,500")
+    p.add_argument("--scale", type=float, default=1.0, help="of classifier-free guidance, for a model with a class of no name")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--png", help="write the images here, a class a column")
+    p.add_argument("--png", help="write the images here, a class a row")
+    p.add_argument("--out", help="write the images here, an .npz")
     args = p.parse_args()
 
     net, meta = checkpoint.load(args.model)
-    process = checkpoint.process(meta, ddim_timesteps(meta["diffusion_steps"], args.steps))
-    names = meta["class_names"]
-    labels = torch.arange(args.count) % len(names)
-    side = meta["image_size"]
-    start = torch.randn(args.count, 1, side, side, generator=torch.Generator().manual_seed(args.seed))
-    images = torch.cat([process.ddim(lambda x, t: net(x, t, y), x) for x, y in zip(start.split(50), labels.split(50))])
+    names = FAMILIES[meta.get("family", "fashion")].class_names
+    labels = torch.arange(len(names)).repeat_interleave(args.per_class)
+    start = time.time()
+    images = draw(net, meta, labels, args.steps, args.seed, args.scale, args.timesteps)
+    print(f"{len(images)} images in {time.time() - start:.0f} s")
     if args.png:
-        write_png(args.png, grid(images, len(names)))
+        write_png(args.png, grid(images, args.per_class))
+    if args.out:
+        np.savez_compressed(args.out, to_u8(images).permute(0, 2, 3, 1).numpy(), labels.numpy())
     if args.judge:
-        with torch.no_grad():
-            found = judging.load(args.judge)[0](images).argmax(1)
-        for c, name in enumerate(names):
-            own = found[labels == c]
-            wrong = ", ".join(f"{names[k]} {n}" for k, n in enumerate(own.bincount(minlength=len(names))) if n and k != c)
-            print(f"{name:12} {(own == c).sum():4} of {len(own)}   {'taken for: ' + wrong if wrong else ''}")
-        print(f"as asked: {(found == labels).float().mean():.3f} of {args.count}")
+        judge, about = judging.load(args.judge)
+        judging.report(judge, about["class_names"], images, labels)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Train one of the built-in models on the CPU.
 
-    python train.py diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
-    python train.py classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
-    python train.py low-res    --out ../fashion16.safetensors            --hours 1    --dtype f16
-    python train.py upsampler  --out ../fashion16-to-32.safetensors      --hours 1.25 --dtype f16
+    python train.py fashion diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
+    python train.py fashion classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
+    python train.py fashion low-res    --out ../fashion16.safetensors            --hours 1    --dtype f16
+    python train.py fashion upsampler  --out ../fashion16-to-32.safetensors      --hours 1.25 --dtype f16
+    python train.py emoji diffusion    --out ../emoji32.safetensors              --hours 2    --dtype f16
 
-The last two are a two-stage stack: a diffusion model of images reduced to 16x16, and an upsampler
-from there to 32x32, whose low-resolution inputs in training are reduced training images.
+low-res and upsampler are a two-stage stack: a diffusion model of reduced images, and an upsampler
+of them, whose low-resolution inputs in training are reduced training images.
 
 The learning rate warms up, stays, and falls linearly over the last part of --hours (wall clock,
 as a shared machine does not say beforehand how many steps it will give).  A file named after
@@ -30,28 +31,30 @@ from network import Classifier, Config, UNet
 
 # 64 channels are the fewest that work: with 32, each of group normalization's 32 groups is one
 # channel, the norms remove every channel's mean, and the network cannot see an image's brightness.
-SIDE, LOW_RES = 32, 16  # of images, and of an upsampler's input
 SHAPE = dict(model_channels=64, num_res_blocks=1, num_head_channels=32)
-WHOLE = dict(image_size=SIDE, channel_mult=(1, 1, 2), attention_resolutions=(16, 8), **SHAPE)
-CONFIGS = {
-    "diffusion": Config(in_channels=1, out_channels=2, num_classes=10, **WHOLE),
-    "classifier": Config(in_channels=1, out_channels=10, pool="attention", **WHOLE),
-    "low-res": Config(in_channels=1, out_channels=2, num_classes=10, image_size=LOW_RES, channel_mult=(1, 2),
-                      attention_resolutions=(8,), **SHAPE),
-    "upsampler": Config(in_channels=2, out_channels=2, num_classes=10, image_size=SIDE, channel_mult=(1, 2),
-                        attention_resolutions=(16,), **SHAPE),
-}
+WHOLE = dict(image_size=32, channel_mult=(1, 1, 2), attention_resolutions=(16, 8), **SHAPE)
+NULL_SHARE = 0.1  # of the batch that is shown the class of no name, where there is one
+
+
+def config(family, kind):
+    """A model's shape."""
+    known = data.FAMILIES[family]
+    ends = dict(in_channels=known.channels, out_channels=2 * known.channels, num_classes=len(checkpoint.class_names(family)))
+    if kind == "classifier":
+        return Config(**{**ends, "out_channels": len(known.class_names), "num_classes": 0}, pool="attention", **WHOLE)
+    if kind == "low-res":
+        return Config(**ends, image_size=16, channel_mult=(1, 2), attention_resolutions=(8,), **SHAPE)
+    if kind == "upsampler":
+        side = {"fashion": 32, "emoji": 64}[family]
+        return Config(**{**ends, "in_channels": 2 * known.channels}, image_size=side, channel_mult=(1, 2), attention_resolutions=(16,), **SHAPE)
+    return Config(**ends, **WHOLE)
+
+
 SAVE_EVERY, SHOW_EVERY = 180, 60  # seconds
 
 
-def reduced(images):
-    """Images of the low resolution: each pixel the mean of those it covers."""
-    return F.interpolate(images, (LOW_RES, LOW_RES), mode="area")
-
-
-def batch_loss(kind, net, process, images, y):
+def batch_loss(kind, net, process, x0, y):
     """One batch's loss; its timesteps are spread evenly over the process."""
-    x0 = reduced(images) if kind == "low-res" else images
     n, steps = len(x0), len(process.timesteps)
     t = ((torch.randperm(n) + torch.rand(n)) * (steps / n)).long().clamp(max=steps - 1)
     noise = torch.randn_like(x0)
@@ -60,12 +63,30 @@ def batch_loss(kind, net, process, images, y):
         if kind == "classifier":
             out = net(xt, t)
         elif kind == "upsampler":
-            out = net(xt, t, y, reduced(x0))
+            out = net(xt, t, y, F.avg_pool2d(x0, 2))
         else:
             out = net(xt, t, y)
     if kind == "classifier":
         return F.cross_entropy(out.float(), y)
     return process.loss(out.float(), x0, xt, t, noise)
+
+
+def fitted(state, net):
+    """A state dict for net from another family's: repeated over colour channels, classes as net has them.
+
+    Clothes lie on black and emoji on white, so what enters and leaves is negated.
+    """
+    own, channels = net.state_dict(), net.config.in_channels
+    if state["out.2.weight"].shape == own["out.2.weight"].shape:
+        return state
+    state = dict(state)
+    state["input_blocks.0.0.weight"] = -state["input_blocks.0.0.weight"].repeat(1, channels, 1, 1) / channels
+    sign = torch.tensor([-1.0, 1.0]).repeat_interleave(channels)
+    for part in ("weight", "bias"):
+        out = state[f"out.2.{part}"].repeat_interleave(channels, 0)
+        state[f"out.2.{part}"] = out * sign.view(-1, *[1] * (out.dim() - 1))
+    state["label_emb.weight"] = state["label_emb.weight"].mean(0) + 0.5 * own["label_emb.weight"]
+    return state
 
 
 class Schedule:
@@ -90,8 +111,9 @@ class Schedule:
 
 def arguments():
     p = argparse.ArgumentParser(description="Train a built-in model.")
-    p.add_argument("kind", choices=CONFIGS)
-    p.add_argument("--data", default=data.FOLDER, help="folder of Fashion-MNIST's four idx files")
+    p.add_argument("family", choices=data.FAMILIES)
+    p.add_argument("kind", choices=["diffusion", "classifier", "low-res", "upsampler"])
+    p.add_argument("--data", help="the data set's folder, if not the usual one")
     p.add_argument("--out", required=True, help="the .safetensors file to write")
     p.add_argument("--dtype", choices=checkpoint.DTYPES, default="f32", help="how the weights are stored")
     p.add_argument("--hours", type=float, default=2.0, help="wall clock, all runs of this file together")
@@ -102,7 +124,7 @@ def arguments():
     p.add_argument("--adam-lr", type=float, default=6e-4)
     p.add_argument("--warmup", type=int, default=100, help="steps")
     p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average")
-    p.add_argument("--init", help="a .safetensors file of the same kind to start from")
+    p.add_argument("--init", help="a .safetensors file of the same kind to start from, of either family")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
     args.decay_hours = args.decay_hours or args.hours / 4
@@ -112,13 +134,13 @@ def arguments():
 def main():
     args = arguments()
     torch.manual_seed(args.seed)
-    config, process = CONFIGS[args.kind], Diffusion(checkpoint.STEPS, checkpoint.SCHEDULE)
-    net = (Classifier if args.kind == "classifier" else UNet)(config)
+    shape, process = config(args.family, args.kind), Diffusion(checkpoint.STEPS, checkpoint.SCHEDULE)
+    net = (Classifier if args.kind == "classifier" else UNet)(shape)
     seen = step = spent = 0
     if args.init:
         start, meta = checkpoint.load(args.init)
-        net.load_state_dict(start.state_dict())
-        seen = meta["train_images"]
+        net.load_state_dict(fitted(start.state_dict(), net))
+        seen = meta["train_images"] * (meta.get("family", "fashion") == args.family)
     net = net.to(memory_format=torch.channels_last)
     opts = optimizers(net, args.muon_lr, args.adam_lr, 0.05 if args.kind == "classifier" else 0.0)
     ema, saved = copy.deepcopy(net).eval(), args.out + ".pt"
@@ -131,11 +153,12 @@ def main():
         seen, step, spent = state["seen"], state["step"], state["spent"]
         torch.manual_seed(args.seed + step)
     compiled = torch.compile(net)
-    images, labels = data.load(args.data, "train")
+    pictures = data.FAMILIES[args.family](args.data, "train", shape.image_size)
     schedule, began, cpu = Schedule(args, spent), time.time(), time.process_time()
 
     def save():
-        checkpoint.save(args.out, ema.state_dict(), "diffusion" if args.kind == "low-res" else args.kind, config, seen, args.dtype)
+        kind = "diffusion" if args.kind == "low-res" else args.kind
+        checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype)
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
                     "step": step, "spent": spent + time.time() - began}, saved)
 
@@ -145,8 +168,10 @@ def main():
             for group in opt.param_groups:
                 group["lr"] = lr * rate
             opt.zero_grad()
-        pick = torch.randint(len(images), (args.batch,))
-        loss = batch_loss(args.kind, compiled, process, images[pick], labels[pick])
+        images, labels = pictures.batch(args.batch)
+        if pictures.null_class and args.kind != "classifier":
+            labels[torch.rand(args.batch) < NULL_SHARE] = shape.num_classes - 1
+        loss = batch_loss(args.kind, compiled, process, images, labels)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
         for opt, _ in opts:
