@@ -87,24 +87,17 @@ class Diffusion:
         return out.clamp(-1, 1)
 
     @torch.no_grad()
-    def ddim(self, model, x):
-        """Deterministic DDIM from noise x."""
+    def ddim(self, model, x, watched=None):
+        """Deterministic DDIM from noise x; with timesteps to be watched, x as it comes there and at the end."""
+        seen = []
         for i in reversed(range(len(self.timesteps))):
             a, b = math.sqrt(self.abar[i]), math.sqrt(1 - self.abar[i])
             x0 = self.predicted(model, x, i)
             e = (x - a * x0) / b
             x = math.sqrt(self.abar_prev[i]) * x0 + math.sqrt(1 - self.abar_prev[i]) * e
-        return x
-
-    @torch.no_grad()
-    def multistep(self, model, x, generator=None):
-        """A consistency model's sampling: predict x_0, put new noise of the next kept step on it, predict again."""
-        for i in reversed(range(len(self.timesteps))):
-            x = self.predicted(model, x, i)
-            if i:
-                e = torch.randn(x.shape, generator=generator)
-                x = math.sqrt(self.abar[i - 1]) * x + math.sqrt(1 - self.abar[i - 1]) * e
-        return x
+            if watched is not None and (i == 0 or self.timesteps[i - 1] in watched):
+                seen.append(x)
+        return x if watched is None else seen
 
 
 def guided(net, y, null, scale):

@@ -95,8 +95,9 @@ def main():
     p.add_argument("--data", help="folder of emoji64.npz")
     p.add_argument("--out", required=True, help="the start of the names of what is written")
     p.add_argument("--per-class", type=int, default=50)
-    p.add_argument("--steps", type=int, default=25)
-    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], help="few-step sampling at these")
+    p.add_argument("--steps", type=int, help="of DDIM; 25, or those of a few-step model")
+    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], help="DDIM at just these")
+    p.add_argument("--bf16", action="store_true", help="evaluate the network in bfloat16")
     p.add_argument("--scale", type=float, default=1.0, help="of classifier-free guidance")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
@@ -109,7 +110,7 @@ def main():
     else:
         net, meta = checkpoint.load(args.input)
         labels = torch.arange(len(Emoji.class_names)).repeat_interleave(args.per_class)
-        images = sample.draw(net, meta, labels, args.steps, args.seed, args.scale, args.timesteps)
+        images = sample.draw(net, meta, labels, args.steps, args.seed, args.scale, args.timesteps, not args.bf16)
         images = sample.to_u8(images).float() / 127.5 - 1
     result = {"images": len(images), "as_asked": judging.report(judge, about["class_names"], images, labels)}
 

@@ -5,6 +5,7 @@
     python train.py fashion low-res    --out ../fashion16.safetensors            --hours 1    --dtype f16
     python train.py fashion upsampler  --out ../fashion16-to-32.safetensors      --hours 1.25 --dtype f16
     python train.py emoji diffusion    --out ../emoji32.safetensors              --hours 2    --dtype f16
+    python train.py emoji few-step     --out ../emoji32-few.safetensors          --hours 0.5  --dtype f16 --init ../emoji32.safetensors
 
 low-res and upsampler are a two-stage stack: a diffusion model of reduced images, and an upsampler
 of them, whose low-resolution inputs in training are reduced training images.
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 import checkpoint
 import data
 from diffusion import Diffusion
+from few_step import Trajectories
 from muon import optimizers
 from network import AttentionBlock, Classifier, Config, Stage, UNet
 
@@ -138,7 +140,7 @@ def average_gradients(net, workers):
 def arguments():
     p = argparse.ArgumentParser(description="Train a built-in model.")
     p.add_argument("family", choices=data.FAMILIES)
-    p.add_argument("kind", choices=["diffusion", "classifier", "low-res", "upsampler"])
+    p.add_argument("kind", choices=["diffusion", "few-step", "classifier", "low-res", "upsampler"])
     p.add_argument("--data", help="the data set's folder, if not the usual one")
     p.add_argument("--out", required=True, help="the .safetensors file to write")
     p.add_argument("--dtype", choices=checkpoint.DTYPES, default="f32", help="how the weights are stored")
@@ -152,7 +154,13 @@ def arguments():
     p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average")
     p.add_argument("--init", help="a .safetensors file of the same kind to start from, of either family")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], default=[999, 600], help="few-step: those it visits")
+    p.add_argument("--between", type=int, default=4, help="few-step: the teacher's steps for one of the student's")
+    p.add_argument("--scale", type=float, default=2.0, help="few-step: the teacher's guidance")
+    p.add_argument("--uses", type=int, default=3, help="few-step: how often a solution of the teacher's is learnt from")
     args = p.parse_args()
+    if args.kind == "few-step" and not args.init:
+        p.error("few-step needs its teacher, --init FILE")
     args.decay_hours = args.decay_hours or args.hours / 4
     return args
 
@@ -168,6 +176,7 @@ def main():
     seen = step = spent = 0
     if args.init:
         start, meta = checkpoint.load(args.init)
+        start = start.to(memory_format=torch.channels_last)
         net.load_state_dict(fitted(start, net))
         seen = meta["train_images"] * (meta.get("family", "fashion") == args.family)
     net = net.to(memory_format=torch.channels_last)
@@ -181,14 +190,17 @@ def main():
             opt.load_state_dict(s)
         seen, step, spent = state["seen"], state["step"], state["spent"]
     torch.manual_seed(args.seed + step * workers + rank)
+    if args.kind == "few-step":
+        trajectories = Trajectories(start, process, args.timesteps, args.between, args.scale, args.uses)
     pictures = data.FAMILIES[args.family](args.data, "train", shape.image_size)
     schedule, began, cpu = Schedule(args, spent), time.time(), time.process_time()
 
     def save():
         if rank:
             return
-        kind = "diffusion" if args.kind == "low-res" else args.kind
-        checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype)
+        kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
+        more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.kind == "few-step" else {}
+        checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype, **more)
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
                     "step": step, "spent": spent + time.time() - began}, saved)
 
@@ -198,10 +210,14 @@ def main():
             for group in opt.param_groups:
                 group["lr"] = lr * rate
             opt.zero_grad()
-        images, labels = pictures.batch(args.batch)
-        if pictures.null_class and args.kind != "classifier":
-            labels[torch.rand(args.batch) < NULL_SHARE] = shape.num_classes - 1
-        loss = batch_loss(args.kind, net, process, images, labels)
+        if args.kind == "few-step":
+            size = (args.batch, pictures.channels, shape.image_size, shape.image_size)
+            loss = trajectories.loss(net, size, shape.num_classes)
+        else:
+            images, labels = pictures.batch(args.batch)
+            if pictures.null_class and args.kind != "classifier":
+                labels[torch.rand(args.batch) < NULL_SHARE] = shape.num_classes - 1
+            loss = batch_loss(args.kind, net, process, images, labels)
         loss.backward()
         average_gradients(net, workers)
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
