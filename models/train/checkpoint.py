@@ -2,7 +2,9 @@
 
 The metadata's key is `adm`.  Its object holds `kind` (diffusion, upsampler or classifier), the
 fields of `network.Config`, diffusion_steps, noise_schedule, learn_sigma, predict_xstart,
-train_images (how many were seen), class_names, and `family`, the data set in data.py.
+train_images (how many were seen), class_names, and `family`, the data set in data.py.  A model
+that was trained without a class too has `null_class`, the last one, for classifier-free guidance.
+A few-step model has `few_step`: its sampler and the timesteps that it was trained to visit.
 """
 
 import dataclasses
@@ -25,6 +27,8 @@ def save(path, state, kind, family, config, train_images, dtype="f32", predict_x
                "predict_xstart": predict_xstart and kind != "classifier"}
     meta = {"kind": kind, "family": family, **dataclasses.asdict(config), **process, "train_images": train_images,
             "class_names": class_names(family, kind), **more}
+    if FAMILIES[family].null_class and config.num_classes:
+        meta["null_class"] = config.num_classes - 1
     tensors = {name: tensor.detach().to(DTYPES[dtype]).contiguous() for name, tensor in state.items()}
     save_file(tensors, path, {"adm": json.dumps(meta)})
 

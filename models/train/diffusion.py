@@ -104,6 +104,8 @@ def guided(net, y, null, scale):
     """model(x, t) of class-conditional net with classifier-free guidance; null is the class of no name."""
     if scale == 1:
         return lambda x, t: net(x, t, y)
+    if null is None:
+        raise ValueError("the model was trained with no class of no name, so there is nothing to guide it from")
 
     def model(x, t):
         asked, any_class = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, torch.full_like(y, null)])).chunk(2)

@@ -168,7 +168,7 @@ def main():
     right, balanced = accuracy(judge, test.images, test.labels)
     about = {"input": [known.channels, 32, 32], "range": [-1, 1], "layers": judge.layers, "class_names": known.class_names,
              "test_accuracy": right, "test_accuracy_balanced": balanced, "train_images": steps * args.batch}
-    save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, args.out, {"judge": json.dumps(about)})
+    save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, args.out, {"judge": json.dumps(about)})
     count = sum(v.numel() for v in judge.parameters())
     print(f"{args.out}: {count} parameters, right on {100 * right:.2f} % of {len(test.labels)} real test images, "
           f"{100 * balanced:.2f} % the mean of the classes")

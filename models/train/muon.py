@@ -8,6 +8,7 @@ norms, embeddings and the network's first and last layer.
 import math
 
 import torch
+import torch.distributed as dist
 
 
 def orthogonalize(g, iterations=5):
@@ -20,6 +21,17 @@ def orthogonalize(g, iterations=5):
         a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
     return (x.mT if tall else x).float()
+
+
+def shared(f, x):
+    """f(x) with x's rows dealt out to the processes that train together, if there are several."""
+    if not dist.is_initialized():
+        return f(x)
+    out, own = torch.zeros_like(x), range(dist.get_rank(), len(x), dist.get_world_size())
+    if len(own):
+        out[own] = f(x[own])
+    dist.all_reduce(out)
+    return out
 
 
 class Muon(torch.optim.Optimizer):
@@ -35,7 +47,7 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 by_shape.setdefault((p.shape[0], p[0].numel()), []).append(p)
             for shape, same in by_shape.items():
-                updates = orthogonalize(torch.stack([self.direction(p, shape, group["momentum"]) for p in same]))
+                updates = shared(orthogonalize, torch.stack([self.direction(p, shape, group["momentum"]) for p in same]))
                 for p, update in zip(same, updates):
                     p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * math.sqrt(max(shape)))
 

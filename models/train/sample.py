@@ -31,6 +31,10 @@ def write_png(path, rows):
                 + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
 
 
+def enlarged(rows, times):
+    return rows.repeat_interleave(times, 0).repeat_interleave(times, 1)
+
+
 def to_u8(images):
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
@@ -59,7 +63,7 @@ def draw(net, meta, labels, steps=None, seed=0, scale=1.0, timesteps=None, exact
     shape = (len(labels), net.config.out_channels // (2 if meta["learn_sigma"] else 1), meta["image_size"], meta["image_size"])
     images = []
     for x, y in zip(torch.randn(shape, generator=random).split(batch), labels.split(batch)):
-        model = guided(net, y, meta["num_classes"] - 1, scale)
+        model = guided(net, y, meta.get("null_class"), scale)
         images.append(process.ddim(model if exact else lowered(model), x))
     return torch.cat(images)
 
@@ -75,6 +79,7 @@ def main():
     p.add_argument("--scale", type=float, default=1.0, help="of classifier-free guidance, for a model with a class of no name")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--png", help="write the images here, a class a row")
+    p.add_argument("--zoom", type=int, default=1)
     p.add_argument("--out", help="write the images here, an .npz")
     args = p.parse_args()
 
@@ -85,7 +90,7 @@ def main():
     images = draw(net, meta, labels, args.steps, args.seed, args.scale, args.timesteps, not args.bf16)
     print(f"{len(images)} images in {time.time() - start:.0f} s")
     if args.png:
-        write_png(args.png, grid(images, args.per_class))
+        write_png(args.png, enlarged(grid(images, args.per_class), args.zoom))
     if args.out:
         np.savez_compressed(args.out, to_u8(images).permute(0, 2, 3, 1).numpy(), labels.numpy())
     if args.judge:
