@@ -48,15 +48,15 @@ class Diffusion:
         """x_t for the steps i [N]."""
         return self.at(np.sqrt(self.abar), i) * x0 + self.at(np.sqrt(1 - self.abar), i) * noise
 
-    def loss(self, out, x0, xt, i, noise):
+    def loss(self, out, x0, xt, i, noise, goal=None):
         """Improved diffusion's hybrid: a weighted MSE and, for the variance alone, the variational bound.
 
         The weight is the signal-to-noise ratio clipped to [1, 5] where x_0 is predicted, and
-        min(1 / abar, 5) for noise: both keep a few steps from ruling the rest.
+        min(1 / abar, 5) for noise: both keep a few steps from ruling the rest.  A goal takes x_0's place in the first.
         """
         prediction, interpolation = out.chunk(2, dim=1)
         if self.predict_xstart:
-            x0_hat, target, weight = prediction, x0, np.clip(self.abar / (1 - self.abar), 1, 5)
+            x0_hat, target, weight = prediction, x0 if goal is None else goal, np.clip(self.abar / (1 - self.abar), 1, 5)
         else:
             x0_hat = (xt - self.at(np.sqrt(1 - self.abar), i) * prediction) / self.at(np.sqrt(self.abar), i)
             target, weight = noise, np.minimum(1 / self.abar, 5)

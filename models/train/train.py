@@ -60,8 +60,12 @@ def config(family, kind):
 SAVE_EVERY, SHOW_EVERY = 180, 60  # seconds
 
 
-def batch_loss(kind, net, process, x0, y):
-    """One batch's loss; its timesteps are spread evenly over the process."""
+def batch_loss(kind, net, process, x0, y, guidance=1.0):
+    """One batch's loss; its timesteps are spread evenly over the process.
+
+    With guidance the network learns what classifier-free guidance at that scale would make of it, from
+    the class of no name, its last one (Tang et al. 2025): the image is moved by what the class changes.
+    """
     n, steps = len(x0), len(process.timesteps)
     t = ((torch.randperm(n) + torch.rand(n)) * (steps / n)).long().clamp(max=steps - 1)
     noise = torch.randn_like(x0)
@@ -75,7 +79,13 @@ def batch_loss(kind, net, process, x0, y):
             out = net(xt, t, y)
     if kind == "classifier":
         return F.cross_entropy(out.float(), y)
-    return process.loss(out.float(), x0, xt, t, noise)
+    goal = x0
+    if guidance > 1:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            of_any = net(xt, t, torch.full_like(y, net.config.num_classes - 1))
+        change = (out.detach() - of_any).float().chunk(2, dim=1)[0]
+        goal = (x0 + (1 - 1 / guidance) * change).clamp(-1, 1)
+    return process.loss(out.float(), x0, xt, t, noise, goal)
 
 
 def fitted(start, net):
@@ -154,9 +164,10 @@ def arguments():
     p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average")
     p.add_argument("--init", help="a .safetensors file of the same kind to start from, of either family")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--guidance", type=float, default=1.0, help="a scale of classifier-free guidance to be learnt")
     p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], default=[999, 600], help="few-step: those it visits")
     p.add_argument("--between", type=int, default=4, help="few-step: the teacher's steps for one of the student's")
-    p.add_argument("--scale", type=float, default=2.0, help="few-step: the teacher's guidance")
+    p.add_argument("--scale", type=float, default=1.0, help="few-step: the teacher's guidance")
     p.add_argument("--uses", type=int, default=3, help="few-step: how often a solution of the teacher's is learnt from")
     args = p.parse_args()
     if args.kind == "few-step" and not args.init:
@@ -200,6 +211,8 @@ def main():
             return
         kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
         more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.kind == "few-step" else {}
+        if args.guidance > 1:
+            more["guidance_learnt"] = args.guidance
         checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype, **more)
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
                     "step": step, "spent": spent + time.time() - began}, saved)
@@ -217,7 +230,7 @@ def main():
             images, labels = pictures.batch(args.batch)
             if pictures.null_class and args.kind != "classifier":
                 labels[torch.rand(args.batch) < NULL_SHARE] = shape.num_classes - 1
-            loss = batch_loss(args.kind, net, process, images, labels)
+            loss = batch_loss(args.kind, net, process, images, labels, args.guidance)
         loss.backward()
         average_gradients(net, workers)
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
