@@ -292,15 +292,15 @@ fn generate_and_cancel() {
             }
         }
         // Least squares over the last four fifths.
-        let mean =
-            |of: &dyn Fn(&(f64, (f64, usize))) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
-        let (x, y) = (mean(&|s| s.0), mean(&|s| s.1.0));
+        let count = samples.len() as f64;
+        let x = samples.iter().map(|s| s.0).sum::<f64>() / count;
+        let y = samples.iter().map(|s| s.1.0).sum::<f64>() / count;
         let slope = samples.iter().map(|s| (s.0 - x) * (s.1.0 - y)).sum::<f64>()
             / samples.iter().map(|s| (s.0 - x) * (s.0 - x)).sum::<f64>();
         let files: Vec<usize> = samples.iter().map(|s| s.1.1).collect();
         assert!(files.iter().all(|n| *n == files[0]), "{name}: {files:?} open files");
-        // Half a kilobyte a round is what the allocator's own noise comes to; a lost buffer would be 256 bytes or more each.
-        assert!(slope < 0.5, "{name}: {slope} KiB a round");
+        // Half a kilobyte per round is what the allocator's own noise comes to; a lost buffer would be 256 bytes or more per round.
+        assert!(slope < 0.5, "{name}: {slope} KiB per round");
         println!(
             "generate and cancel on {name}: {ROUNDS} rounds, {slope:.3} KiB per round, {} open files throughout",
             files[0]
