@@ -1,7 +1,7 @@
 //! Where finished images go: a PNG grid, a folder of PNGs, an .npz for the public evaluation scripts, a float .npy.
 //!
 //! An [`Output`] is opened before sampling, which shows that it can be written, and takes images batch by batch. Finished
-//! batches lie in its [`Journal`], since 50,000 images at 256x256 are ten gigabytes and a run may be killed; the file
+//! batches lie in its journal, since 50,000 images at 256x256 are ten gigabytes and a run may be killed; the file
 //! appears under its name when all are there.
 
 use std::io::{Read, Seek, Write};
