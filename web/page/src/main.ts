@@ -210,8 +210,8 @@ class Page {
     const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
     try {
       for await (const step of run) {
-        const { stage, stages } = stageOf(step, this.runner.stages);
-        this.progress.step(step, batch, k * stages + stage, parts.length * stages);
+        const { stages } = this.runner;
+        this.progress.step(step, batch, k * stages + stageOf(step), parts.length * stages, stages > 1 ? 'stage' : 'image');
         for (const image of step.previews ?? []) sheet.preview(placeOf(image.index), image, step.step);
         await finish();
       }
@@ -411,10 +411,8 @@ function alike(a: ModelChoice, b: ModelChoice | undefined): boolean {
 
 const atOnce = (images: number) => (images === 1 ? 'one image at a time' : `${images} images at once`);
 
-/** Where a step stands in a stack of so many stages. */
-function stageOf(step: Step & { stage?: number }, stages: number): { stage: number; stages: number } {
-  return { stage: step.stage ?? 0, stages };
-}
+/** The stage of a stack's step. */
+const stageOf = (step: Step & { stage?: number }) => step.stage ?? 0;
 
 /** Brings the images into view where a small screen shows the fields. */
 function reveal(target: HTMLElement): void {

@@ -46,8 +46,8 @@ export class Progress {
     this.show('Tuning', `${done} of ${total} kinds of kernel measured`, total ? done / total : 0);
   }
 
-  /** `part` of `parts`: runs that belong together. */
-  step({ step, steps, imagesDone, images }: Step, batch: number, part = 0, parts = 1): void {
+  /** `part` of `parts`: runs that belong together, each of which is called `noun`. */
+  step({ step, steps, imagesDone, images }: Step, batch: number, part = 0, parts = 1, noun = 'image'): void {
     const batches = Math.ceil(images / batch);
     const share = (part + (Math.floor(imagesDone / batch) * steps + step) / (batches * steps)) / parts;
     const now = performance.now();
@@ -56,7 +56,7 @@ export class Progress {
     const rate = (share - this.firstStep.share) / (now - this.firstStep.at);
     const left = rate > 0 ? `about ${remaining((1 - share) / rate)} left` : 'under way';
     const last = Math.min(imagesDone + batch, images);
-    const which = parts > 1 ? `image ${part + 1} of ${parts}, ` : batches === 1 ? '' : `images ${imagesDone + 1} to ${last} of ${images}, `;
+    const which = parts > 1 ? `${noun} ${part + 1} of ${parts}, ` : batches === 1 ? '' : `images ${imagesDone + 1} to ${last} of ${images}, `;
     this.show(`Step ${step} of ${steps}`, sentence(which + left), share);
     if (Math.floor(share * 4) > this.said) {
       this.said = Math.floor(share * 4);

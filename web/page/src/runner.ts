@@ -108,7 +108,9 @@ export class Runner {
       ...(info.classes > 0 && { classes: labels(settings, info.classes) }),
       ...given,
     };
-    return upsampler ? sampleStack(model, upsampler, options) : model.sample(options);
+    const { sampler, steps } = options;
+    const how = { sampler, steps, ...(takesEta(sampler) && { eta: settings.eta }) };
+    return upsampler ? sampleStack(model, upsampler, { ...options, upsampler: how }) : model.sample(options);
   }
 
   /** Side of the images in pixels. */

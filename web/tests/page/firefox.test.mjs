@@ -58,7 +58,8 @@ describe('the page in Firefox', () => {
     await page.evaluate(() => (document.querySelector('#live-mode').checked = false));
     await fill(page, { steps: 2 });
     await page.click('#morph');
-    await page.waitForFunction(() => parseInt(document.querySelector('#detail').textContent) >= 9, null, { timeout: 300_000 });
+    const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;
+    await page.waitForFunction(walked, null, { timeout: 300_000 });
     await page.click('#cancel');
     await status(page, 'Cancelled');
     await page.evaluate(() => document.querySelector('#current button.frame').click());
@@ -72,5 +73,17 @@ describe('the page in Firefox', () => {
     });
     assert.equal(await page.textContent('#scrub-state'), 'Image 1 of the walk');
     assert.notEqual(await page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL()), shown);
+  });
+
+  test('makes images in two stages', async () => {
+    await page.evaluate(() => document.querySelector('#viewer').close());
+    await page.evaluate(() => document.querySelector('[value=stack]').click());
+    await page.waitForFunction(() => document.querySelector('#stage-title').textContent !== 'Cancelled');
+    await status(page, 'Ready');
+    await page.click('#generate');
+    await page.waitForFunction(() => document.querySelectorAll('#current button.frame:enabled').length === 1, null, { timeout: 300_000 });
+    await status(page, 'Done');
+    const side = await page.evaluate(() => document.querySelector('#current canvas').width);
+    assert.equal(side, 32, 'the upsampler made it');
   });
 });
