@@ -21,7 +21,7 @@ help:
 	@echo 'make drill        lost devices, full disks, kills and other faults on purpose, as root'
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
-	@echo 'make fuzz         fuzz what reads files, a minute a target'
+	@echo 'make fuzz         fuzz what reads files, a minute per target'
 
 demo:
 	scripts/setup.sh rust gpu

@@ -10,9 +10,9 @@ use guided_diffusion::run::{Noise, SampleOptions};
 use pollster::block_on;
 use safetensors::SafeTensors;
 
-/// Of 30 samples; the whole figure (0.85 of 200) is tests/quality.rs's, which takes minutes. The seeds are fixed, so
+/// Of one sample per class; the whole figure (0.85 of 200) is tests/quality.rs's, which takes minutes. The seeds are fixed, so
 /// this cannot fail by chance alone, only after a change.
-const AS_ASKED: usize = 23;
+const AS_ASKED: usize = 7;
 
 #[test]
 fn images_from_given_noise_equal_the_reference() {
@@ -41,7 +41,7 @@ fn images_from_given_noise_equal_the_reference() {
 #[test]
 fn samples_show_what_was_asked_for() {
     let gpu = &gpus()[0];
-    let right = labelled_as_asked(gpu, 30, 10);
-    println!("{}: {right} of 30 labelled as asked", gpu.summary().name);
-    assert!(right >= AS_ASKED, "only {right} of 30 are labelled as asked");
+    let right = labelled_as_asked(gpu, 10, 10);
+    println!("{}: {right} of 10 labelled as asked", gpu.summary().name);
+    assert!(right >= AS_ASKED, "only {right} of 10 are labelled as asked");
 }

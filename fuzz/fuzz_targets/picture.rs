@@ -1,8 +1,8 @@
-//! PNGs: pixels and the texts that say how an image was made, as files hold them and as the text alone.
+//! JPEGs, and PNGs: pixels and the texts that say how an image was made, as files hold them and as the text alone.
 #![no_main]
 
 use guided_diffusion_fuzz::recipe::{self, Recipe};
-use guided_diffusion_fuzz::{bounded, png};
+use guided_diffusion_fuzz::{bounded, input, png};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     // Deflate packs a thousand bytes into one; the pixels are held three times, and so are texts.
@@ -12,6 +12,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             texts.iter().for_each(|(_, text)| recipe(text));
         }
     });
+    // A JPEG's header alone says how much memory its pixels take, up to the largest sides.
+    if data.starts_with(&[0xff, 0xd8]) {
+        let path = std::path::PathBuf::from(format!("/dev/shm/guided-diffusion-fuzz-{}.jpg", std::process::id()));
+        std::fs::write(&path, data).unwrap();
+        let _ = input::images(&path);
+        std::fs::remove_file(&path).unwrap();
+    }
     if let Ok(text) = std::str::from_utf8(data) {
         recipe(text);
     }

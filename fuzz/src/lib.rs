@@ -21,6 +21,8 @@ pub mod graph;
 pub mod image;
 #[path = "../../src/cli/input.rs"]
 pub mod input;
+#[path = "../../src/interpolate.rs"]
+pub mod interpolate;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/cli/npy.rs"]
@@ -35,6 +37,8 @@ pub mod png;
 pub mod recipe;
 #[path = "../../web/src/request.rs"]
 pub mod request;
+#[path = "../../src/resize.rs"]
+pub mod resize;
 #[path = "../../src/sampler/mod.rs"]
 pub mod sampler;
 #[path = "../../src/shader/mod.rs"]
