@@ -62,12 +62,12 @@ PartitionName=main Nodes=$host Default=YES State=UP
 END
 export SLURM_CONF=$work/slurm.conf
 munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" --pid-file="$work/run/munged.pid" \
-    --log-file="$work/munged.log" --seed-file="$work/munge.seed" &
+    --log-file="$work/munged.log" --seed-file="$work/munge.seed" >/dev/null 2>&1 &
 pids+=($!)
 until_true 40 munge --socket="$work/munge.socket" --no-input
-slurmctld -D -f "$SLURM_CONF" -L "$work/slurmctld.log" &
+slurmctld -D -f "$SLURM_CONF" -L "$work/slurmctld.log" >/dev/null 2>&1 &
 pids+=($!)
-slurmd -D -f "$SLURM_CONF" -L "$work/slurmd.log" &
+slurmd -D -f "$SLURM_CONF" -L "$work/slurmd.log" >/dev/null 2>&1 &
 pids+=($!)
 until_true 240 sh -c "sinfo --noheader --format=%T | grep -qx idle"
 

@@ -239,20 +239,31 @@ fn a_device_lost_at_every_submission() {
 fn an_allocation_refused() {
     let folder = models("drill-memory");
     // The driver's memory is taken in blocks, of which a small model needs one and the built-in one several.
-    let mut refused = 0;
+    let (mut refused, mut evaded) = (0, 0);
     for run in [RUN, "sample --steps ddim2 --count 16 --batch 16"] {
         let (_, allocations) = counts(&folder, &words(run, "--out whole.npz"));
         let names = folder.names();
         for at in 1..=allocations {
             let output = with_gpu_fault(&folder, &words(run, "--out refused.npz"), ("DRILL_REFUSE", &at.to_string()));
             let said = text(&output);
-            assert_eq!(output.status.code(), Some(1), "allocation {at}: {said}");
-            assert!(said.contains("memory") && !said.contains("panicked"), "allocation {at}: {said}");
+            // The driver's allocator may find room in another block; then nothing is lost.
+            if output.status.success() {
+                assert_eq!(bytes(&folder, "refused.npz"), bytes(&folder, "whole.npz"), "allocation {at}");
+                std::fs::remove_file(folder.join("refused.npz")).expect("there");
+                evaded += 1;
+            } else {
+                assert_eq!(output.status.code(), Some(1), "allocation {at}: {said}");
+                assert!(said.contains("memory") && !said.contains("panicked"), "allocation {at}: {said}");
+                refused += 1;
+            }
             assert_eq!(folder.names(), names, "allocation {at} left something");
-            refused += 1;
         }
     }
-    println!("an allocation refused: each of {refused} blocks of memory of two models; an error, and nothing left");
+    println!(
+        "an allocation refused: each of {} blocks of memory of two models: {refused} errors with nothing left, {evaded} times \
+         another block",
+        refused + evaded
+    );
 }
 
 /// Kilobytes of memory and open files of this process.
