@@ -135,15 +135,15 @@ fn sizes(
     Ok(([h, w], low))
 }
 
-/// A classifier must judge the images that the model makes, at the timesteps it makes them.
+/// A guidance classifier must be trained on the images that the model makes, at the same timesteps.
 fn check_guide(config: &ModelConfig, guide: &ModelConfig) -> Result<()> {
     let image = |c: &ModelConfig| (c.unet.image_size, c.image_channels());
     let process = |c: &ModelConfig| (c.diffusion.diffusion_steps, c.diffusion.noise_schedule);
     let problem = if guide.role != Role::Classifier {
-        "the file given as classifier is none".into()
+        "the file given as classifier is a diffusion model; give a noisy-image classifier".into()
     } else if image(config) != image(guide) {
         let (size, channels) = image(guide);
-        format!("the classifier judges {size}x{size} images of {channels} channels, which this model does not make")
+        format!("the classifier takes {size}x{size} images of {channels} channels, which this model does not make")
     } else if config.unet.num_classes > 0 && config.unet.num_classes != guide.classes() {
         format!("the classifier knows {} classes, the model {}", guide.classes(), config.unet.num_classes)
     } else if config.diffusion.process != ProcessKind::Discrete {
