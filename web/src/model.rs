@@ -170,6 +170,7 @@ impl About {
             first_index: request.first_index,
             low_res,
             noise: noise.map_or(Noise::Philox, Noise::Start),
+            edit: None,
         };
         let enlarges = options.low_res.is_some();
         let given = matches!(options.noise, Noise::Start(_)).then(|| "noise".into());
