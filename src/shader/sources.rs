@@ -12,15 +12,16 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "attention",
     "attention_grad_key",
     "attention_grad_query",
+    "attention_tile",
     "concat_low_res",
     "conv2d",
     "conv2d_block",
-    "conv2d_gemm",
     "dilate",
     "emb_layers",
     "embedding",
     "gemm",
     "gemm_cooperative",
+    "gemm_sum",
     "gemm_workgroup",
     "group_norm_affine",
     "group_norm_grad",
@@ -48,4 +49,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 
 /// What kernels import.
 pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "factors", "math", "philox", "prologue", "row", "store", "weights"];
+    sources!["shared/": "epilogue", "factors", "gemm_rows", "math", "philox", "prologue", "row", "store", "weights"];
