@@ -171,11 +171,7 @@ export class Gallery {
   private present: Sheet | undefined;
 
   constructor(private readonly history: History) {
-    this.clearButton.addEventListener('click', () => {
-      for (const { id } of this.earlier) void this.history.remove(id);
-      this.earlier = [];
-      this.update();
-    });
+    this.clearButton.addEventListener('click', () => void this.clear());
     this.saveButton.addEventListener('click', () => void this.saveAll());
   }
 
@@ -195,11 +191,8 @@ export class Gallery {
       this.earlier.unshift(before);
     }
     let kept = 0;
-    this.earlier = this.earlier.filter((one) => {
-      kept += one.pictures.size;
-      if (kept > KEPT) void this.history.remove(one.id);
-      return kept <= KEPT;
-    });
+    const over = this.earlier.findIndex((one) => (kept += one.pictures.size) > KEPT);
+    if (over >= 0) void this.history.remove(this.earlier.splice(over).map(({ id }) => id));
     this.update();
   }
 
@@ -212,6 +205,14 @@ export class Gallery {
   /** Whether the stage shows images that a change of settings must not replace. */
   get occupied(): boolean {
     return (this.present?.pictures.size ?? 0) > 0 && this.present?.job.kind !== 'live';
+  }
+
+  /** Earlier sheets leave the page once the browser has forgotten them. */
+  private async clear(): Promise<void> {
+    const gone = this.earlier;
+    await this.history.remove(gone.map(({ id }) => id));
+    this.earlier = this.earlier.filter((sheet) => !gone.includes(sheet));
+    this.update();
   }
 
   private async saveAll(): Promise<void> {

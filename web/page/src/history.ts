@@ -56,8 +56,8 @@ export class History {
     await this.use('readwrite', (store) => store.put({ id, time, job, pictures } satisfies Kept));
   }
 
-  async remove(id: string): Promise<void> {
-    await this.use('readwrite', (store) => store.delete(id));
+  async remove(ids: string[]): Promise<void> {
+    await this.use('readwrite', (store) => ids.map((id) => store.delete(id)).at(-1));
   }
 
   /** What is kept, the newest first. */
@@ -77,11 +77,18 @@ export class History {
     return settledAll.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   }
 
-  private async use<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | null> {
+  /** The result of the last request, once all of them are written: a page that is left before that loses them. */
+  private async use<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T> | undefined): Promise<T | null> {
     const database = await this.database;
     if (!database) return null;
     try {
-      return await settled(work(database.transaction('sheets', mode).objectStore('sheets')));
+      const transaction = database.transaction('sheets', mode);
+      const request = work(transaction.objectStore('sheets'));
+      await new Promise<void>((resolve, reject) => {
+        transaction.oncomplete = () => resolve();
+        transaction.onabort = () => reject(transaction.error ?? new Error('the browser’s database failed'));
+      });
+      return request?.result ?? null;
     } catch {
       return null; // no room, say: what is on the page stays there
     }

@@ -183,6 +183,7 @@ describe('the page to play with', () => {
     assert.equal(Number(listed), frames);
     await page.focus('#clear');
     await page.keyboard.press('Enter');
+    await page.waitForFunction(() => !document.querySelector('#sheets button.frame'));
     assert.equal(await focused(page), 'gallery-title', 'the focus is not lost');
     await page.reload();
     await page.waitForTimeout(500);
