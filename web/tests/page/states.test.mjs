@@ -63,8 +63,20 @@ describe('states of one page', () => {
     assert.equal(await pixels(page), first);
     assert.deepEqual(messages, []);
   });
+});
+
+describe('a page that loses the network', () => {
+  let [site, page] = [];
+  before(async () => {
+    site = await start();
+    ({ page } = await site.open());
+  });
+  after(() => site?.close());
 
   test('without a network, the page opens from what the browser keeps', async () => {
+    await status(page, 'Ready');
+    await generate(page);
+    const first = await pixels(page);
     await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
     await site.server.close();
     await page.reload();
