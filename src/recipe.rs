@@ -8,6 +8,7 @@ use crate::arguments;
 use crate::device::Precision;
 use crate::interpolate::Interpolation;
 use crate::sampler::Settings;
+use crate::shader::fnv1a;
 
 /// Keyword of the PNG text that holds an image's parameters as JSON.
 pub const KEYWORD: &str = "guided-diffusion";
@@ -25,6 +26,23 @@ pub struct StageRecipe {
     pub classifier: Option<String>,
 }
 
+/// A file that images are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenFile {
+    /// Its name.
+    pub name: String,
+    /// A hash of the values in it, in hexadecimal digits: of equal values, whatever the form of the file.
+    pub hash: String,
+}
+
+impl GivenFile {
+    /// A file of that name with these values.
+    pub fn new(name: &str, values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { name: name.into(), hash: format!("{:016x}", fnv1a([bytes.as_slice()])) }
+    }
+}
+
 /// All stages, and what they have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -39,6 +57,12 @@ pub struct Recipe {
     /// Its first draws lie between those of two seeds.
     #[serde(default)]
     pub interpolate: Option<Interpolation>,
+    /// The picture that is varied, edited or inverted.
+    #[serde(default)]
+    pub init: Option<GivenFile>,
+    /// Its mask.
+    #[serde(default)]
+    pub mask: Option<GivenFile>,
     /// The flags that the models' configurations need.
     pub flags: Vec<String>,
 }
@@ -128,6 +152,12 @@ impl Recipe {
         }
         if let Some(interpolate) = &self.interpolate {
             out["interpolate"] = json!(interpolate);
+        }
+        for (name, file) in [("init", &self.init), ("mask", &self.mask)] {
+            if let Some(file) = file {
+                out[name] = json!(file.name);
+                out[format!("{name}_hash")] = json!(file.hash);
+            }
         }
         out
     }
@@ -250,6 +280,8 @@ mod tests {
             input: None,
             noise: None,
             interpolate: None,
+            init: None,
+            mask: None,
             flags: Vec::new(),
         };
         let text = serde_json::to_string(&recipe).expect("JSON");

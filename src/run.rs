@@ -151,7 +151,21 @@ impl<'a> Run<'a> {
         if let Noise::Start(values) = &options.noise {
             check_noise(values, Shape { n: count, ..shape })?;
         }
-        let settings = options.settings.resolve(&Facts::new(session.config(), session.is_guided()))?;
+        let own = session.config().unet.image_size;
+        let mut asked = options.settings.clone();
+        match asked.size {
+            Some([width, height]) if [width, height] != [shape.w, shape.h] => {
+                return Err(Error::Options(format!(
+                    "size {width}x{height}: the model was loaded for images of {}x{}; load it for others",
+                    shape.w, shape.h
+                )));
+            }
+            None if [shape.w, shape.h] != [own; 2] => asked.size = Some([shape.w, shape.h]),
+            _ => {}
+        }
+        // The data decide what is known.
+        asked.edit = options.edit.as_ref().and_then(Edit::degradation).or(asked.edit);
+        let settings = asked.resolve(&Facts::new(session.config(), session.is_guided()))?;
         check_edit(&settings, options.edit.as_ref(), Shape { n: count, ..shape })?;
         let process = settings.process(session.config())?;
         let rows = settings.table(&process, options.edit.is_some() && settings.strength.is_none())?;
@@ -400,7 +414,7 @@ fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {
 fn check_edit(settings: &Settings, edit: Option<&Edit>, shape: Shape) -> Result<()> {
     let sampler = settings.sampler.map_or("", Sampler::name);
     let option = |name| settings.sampler.is_some_and(|sampler| sampler.takes(name));
-    let needs = settings.strength.is_some() || option("edit");
+    let needs = settings.strength.is_some() || option("edit") || option("whole");
     let takes = needs || option("optional_edit");
     match edit {
         None if needs => Err(Error::Options(format!(

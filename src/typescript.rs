@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 use ts_rs::{Config, TS};
 
-use crate::sampler::{Sampler, Settings};
+use crate::sampler::{Degradation, Sampler, Settings};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generated/settings.ts");
 
@@ -15,12 +15,18 @@ fn text() -> String {
         String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
     out += "/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */\n";
     out += "export const samplers = [\n";
-    for entry in Sampler::all().filter(|sampler| !sampler.takes("edit")).map(Sampler::entry) {
+    for entry in Sampler::all().filter(|sampler| sampler.is_free()).map(Sampler::entry) {
         let (name, summary, options) = (json!(entry.name), json!(entry.summary), json!(entry.options));
         writeln!(out, "  {{ name: {name}, summary: {summary}, options: {options} }},").expect("a string");
     }
     out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
+    let given: Vec<String> =
+        Sampler::all().filter(|sampler| !sampler.is_free()).map(|sampler| json!(sampler.name()).to_string()).collect();
+    out += "/** The samplers that begin with a given picture alone: two that edit it, and one that takes it to noise. */\n";
+    out += &format!("export type EditorName = {};\n\n", given.join(" | "));
     let config = Config::default();
+    out += "/** What is known of the picture that an edit is given. */\n";
+    out += &format!("export {}\n\n", Degradation::decl(&config));
     out += "/** How to sample; what is left out takes the model's default. */\n";
     out + "export " + &Settings::decl(&config) + "\n"
 }

@@ -181,7 +181,7 @@ fn one_session_serves_every_sampler_and_edit_without_another_pipeline_or_buffer(
         let edit = Edit { mask: masked.then(|| mask.clone()), ..Edit::of(known.clone()) };
         let options = SampleOptions {
             settings: Settings { seed: 77, ..settings.clone() },
-            edit: sampler.takes("edit").then(|| edit.clone()),
+            edit: (!sampler.is_free()).then(|| edit.clone()),
             ..options(0, 2)
         };
         let run = session.sample(options).unwrap();
@@ -228,10 +228,10 @@ fn impossible_edits_are_refused() {
     let grey = Images::new(2, 8, 8, 3, mask.data().iter().flat_map(|m| [m * 0.5; 3]).collect()).unwrap();
     for (settings, edit, said) in [
         (named("repaint"), None, "needs a given image"),
-        (named("ddim"), Some(edit()), "no use for a given image"),
+        (named("ddim"), Some(edit()), "edits no picture"),
         (Settings { strength: Some(0.5), ..named("ddim") }, None, "needs a given image"),
-        (Settings { strength: Some(0.0), ..named("ddim") }, Some(edit()), "leaves none of the steps"),
-        (Settings { strength: Some(1.5), ..named("ddim") }, Some(edit()), "strength is 1.5"),
+        (Settings { strength: Some(0.0), ..named("ddim") }, Some(Edit::of(known.clone())), "leaves none of the steps"),
+        (Settings { strength: Some(1.5), ..named("ddim") }, Some(Edit::of(known.clone())), "strength is 1.5"),
         (Settings { strength: Some(0.5), ..named("repaint") }, Some(edit()), "strength"),
         (named("ddnm"), Some(Edit { mask: Some(grey), ..edit() }), "one channel"),
         (named("ddnm"), Some(Edit { pool: 3, ..edit() }), "do not divide"),

@@ -215,6 +215,8 @@ impl Request {
             input: self.input.as_ref().map(|input| input.name.clone()),
             noise: self.noise.clone(),
             interpolate: self.interpolate,
+            init: None,
+            mask: None,
             flags: self.flags.clone(),
         }
     }

@@ -118,7 +118,7 @@ impl Form {
 fn parser(argument: &'static Argument) -> ValueParser {
     let check = |text: String| argument.set(&mut Settings::default(), &text).map(|()| text);
     if argument.name == "sampler" {
-        let names = Sampler::all().filter(|sampler| !sampler.takes("edit")).map(Sampler::entry);
+        let names = Sampler::all().filter(|sampler| sampler.is_free()).map(Sampler::entry);
         let names = names.map(|entry| PossibleValue::new(entry.name).help(entry.summary));
         return PossibleValuesParser::new(names).try_map(check).into();
     }

@@ -39,6 +39,9 @@ pub mod ports {
     pub const X_START: &str = "x_start";
 }
 
+/// Height and width at most; a picture of more has no place in memory.
+const MAX_SIDE: usize = 1 << 14;
+
 /// Before the names of a classifier's parameters, which a UNet's share.
 pub const CLASSIFIER: &str = "classifier.";
 
@@ -114,15 +117,7 @@ fn sizes(
     let Some([h, w]) = size.filter(|size| *size != [own; 2]) else {
         return Ok(([own; 2], low_size.map(|low| [low; 2])));
     };
-    let step = 1usize << config.unet.channel_mult.len().saturating_sub(1).min(16);
-    if guided {
-        return Err(Error::Options(format!(
-            "{w}x{h}: the guidance classifier takes images of {own}x{own} alone; leave the size out, or the classifier"
-        )));
-    }
-    if h == 0 || w == 0 || h % step != 0 || w % step != 0 {
-        return Err(Error::Options(format!("{w}x{h}: this model's heights and widths are multiples of {step}")));
-    }
+    check_size(config, guided, [h, w])?;
     let scaled = |low: usize| {
         let scale = own / low.max(1);
         (low * scale == own && h.is_multiple_of(scale) && w.is_multiple_of(scale))
@@ -133,6 +128,27 @@ fn sizes(
     };
     let low = low_size.map(scaled).transpose()?;
     Ok(([h, w], low))
+}
+
+/// Refuses a height and a width that the network, or the classifier that guides it, does not take.
+///
+/// # Errors
+/// [`Error::Options`] with those that it takes.
+pub fn check_size(config: &ModelConfig, guided: bool, [h, w]: [usize; 2]) -> Result<()> {
+    let own = config.unet.image_size;
+    let step = 1usize << config.unet.channel_mult.len().saturating_sub(1).min(16);
+    let problem = if [h, w] == [own; 2] {
+        return Ok(());
+    } else if guided {
+        format!(
+            "{w}x{h}: the guidance classifier takes images of {own}x{own} alone; leave the size out, or the classifier"
+        )
+    } else if h == 0 || w == 0 || h % step != 0 || w % step != 0 || h.max(w) > MAX_SIDE {
+        format!("{w}x{h}: this model's heights and widths are multiples of {step}, at most {MAX_SIDE}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Options(problem))
 }
 
 /// A guidance classifier must be trained on the images that the model makes, at the same timesteps.

@@ -19,7 +19,7 @@ pub(super) static ENTRY: Entry = Entry {
     summary: "completes, colours or enlarges a picture by data consistency at each step (DDNM)",
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("100"),
-    options: &["edit", "eta", "sigma_y", "jump_length", "jump_repeats"],
+    options: &["edit", "colourise", "upscale", "eta", "sigma_y", "jump_length", "jump_repeats"],
     rows,
 };
 

@@ -11,7 +11,7 @@ pub(super) static ENTRY: Entry = Entry {
     summary: "from a picture back to the noise that ddim makes it from",
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("ddim50"),
-    options: &["edit"],
+    options: &["whole"],
     rows,
 };
 

@@ -21,7 +21,7 @@ pub mod schedule;
 pub mod settings;
 mod sigma;
 
-pub use edit::{Colour, Edit};
+pub use edit::{Colour, Degradation, Edit};
 pub use registry::Sampler;
 pub use resolve::Facts;
 pub use respace::Respacing;

@@ -16,7 +16,7 @@ pub(super) static ONESTEP: Entry = Entry {
     summary: "a consistency model's image in one evaluation",
     kinds: &[Kind::Consistency],
     steps: Steps::Sigma(40),
-    options: &["optional_edit"],
+    options: &["optional_edit", "colourise", "upscale"],
     rows: |task| {
         let last = task.count()?.saturating_sub(1);
         rows(task, &[0, last])
@@ -26,7 +26,7 @@ pub(super) static ONESTEP: Entry = Entry {
 pub(super) static MULTISTEP: Entry = Entry {
     name: "multistep",
     summary: "a consistency model's image in a few evaluations, with fresh noise between them",
-    options: &["optional_edit", "at"],
+    options: &["optional_edit", "colourise", "upscale", "at"],
     rows: |task| {
         let steps = task.count()?;
         // The published two-step schedule of the distilled models, on whatever grid.

@@ -60,6 +60,18 @@ impl Sampler {
         }
     }
 
+    /// The sampler that edits with a kind of model where none is named.
+    pub(super) fn editor(kind: Kind) -> Result<Self> {
+        match kind {
+            Kind::Discrete => Ok(Self(&ddnm::ENTRY)),
+            Kind::Consistency => Ok(Self(&multistep::MULTISTEP)),
+            Kind::Edm => Err(Error::Options(
+                "no sampler of EDM's process, which this model has, edits; vary the picture by a strength instead"
+                    .into(),
+            )),
+        }
+    }
+
     /// All, in the order of lists.
     pub fn all() -> impl Iterator<Item = Self> {
         SAMPLERS.iter().map(|entry| Self(entry))

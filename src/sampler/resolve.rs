@@ -1,6 +1,7 @@
 //! The defaults and checks of the settings, for a model; and the step table that they ask for.
 
 use super::ddnm;
+use super::edit::Degradation;
 use super::process::{Karras, Process};
 use super::registry::{Kind, Sampler, Steps, Task};
 use super::respace::Respacing;
@@ -8,6 +9,7 @@ use super::row::Row;
 use super::schedule::Schedule;
 use super::settings::Settings;
 use crate::config::{ModelConfig, ProcessKind, presets};
+use crate::model::sampling::check_size;
 use crate::{Error, Result};
 
 /// Steps in sigma-space of samplers that have another default on a discrete process.
@@ -42,6 +44,7 @@ impl Settings {
         let kind = Kind::from(facts.config.diffusion.process);
         let sampler = match (self.sampler, &self.steps) {
             (Some(sampler), _) => sampler,
+            (None, _) if self.edit.is_some() => Sampler::editor(kind)?,
             (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
             (None, None) if facts.built_in => Sampler::ddim(),
             (None, _) => Sampler::usual(kind),
@@ -49,6 +52,10 @@ impl Settings {
         sampler.check_kind(kind)?;
         self.check_taken(sampler)?;
         self.check_values()?;
+        if let Some([width, height]) = self.size {
+            check_size(facts.config, facts.guided, [height, width])?;
+        }
+        self.check_edit(sampler, facts.config)?;
         let eta = match sampler.takes("eta") {
             true => Some(self.eta.unwrap_or(if sampler.name() == "ddnm" { ddnm::ETA } else { 0.0 })),
             false => None,
@@ -61,7 +68,7 @@ impl Settings {
             ..self.clone()
         };
         let process = resolved.process(facts.config)?;
-        let table = resolved.table(&process, false)?;
+        let table = resolved.table(&process, resolved.edit.is_some())?;
         if !table.iter().any(Row::calls) {
             return Err(Error::Options(format!(
                 "strength {} leaves none of the steps, so that the given image would stay as it is; give more",
@@ -90,6 +97,37 @@ impl Settings {
         }
     }
 
+    /// Refuses edits that the sampler or the model's images do not allow.
+    fn check_edit(&self, sampler: Sampler, config: &ModelConfig) -> Result<()> {
+        let Some(edit) = self.edit else { return Ok(()) };
+        let refuse = |message: String| Err(Error::Options(message));
+        if !sampler.takes("edit") && !sampler.takes("optional_edit") {
+            return refuse(format!("the sampler {sampler} edits no picture; leave it out, or take ddnm or repaint"));
+        }
+        if edit == Degradation::default() {
+            return refuse(
+                "all of the picture is known, so that nothing is left to make; give a mask, colourise or upscale"
+                    .into(),
+            );
+        }
+        let [width, height] = self.size.unwrap_or([config.unet.image_size; 2]);
+        let divides = |k: usize| k >= 2 && width.is_multiple_of(k) && height.is_multiple_of(k);
+        if let Some(k) = edit.upscale.filter(|k| !divides(*k)) {
+            let able: Vec<String> = (2..=width.min(height)).filter(|k| divides(*k)).map(|k| k.to_string()).collect();
+            return refuse(format!(
+                "upscale {k}: blocks of {k}x{k} pixels do not divide {width}x{height}; take {}",
+                able.join(", ")
+            ));
+        }
+        let channels = config.image_channels();
+        if edit.colourise.is_some() && channels != 3 {
+            return refuse(format!(
+                "colourise: the model's images have {channels} channels; only those of 3 have colours"
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses settings that the sampler does not have.
     fn check_taken(&self, sampler: Sampler) -> Result<()> {
         let churned = self.churn.or(self.churn_min).or(self.churn_max).or(self.churn_noise).is_some();
@@ -103,6 +141,8 @@ impl Settings {
             ("jump_length", self.jump_length.is_some()),
             ("jump_repeats", self.jump_repeats.is_some()),
             ("sigma_y", self.sigma_y.is_some()),
+            ("colourise", self.edit.is_some_and(|edit| edit.colourise.is_some())),
+            ("upscale", self.edit.is_some_and(|edit| edit.upscale.is_some())),
         ];
         for (option, given) in given {
             if given && !sampler.takes(option) {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::edit::Degradation;
 use super::process::Process;
 use super::respace::Respacing;
 use super::row::Row;
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 pub struct Settings {
     /// The sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, ts(type = "SamplerName", optional))]
+    #[cfg_attr(test, ts(type = "SamplerName | EditorName", optional))]
     pub sampler: Option<Sampler>,
     /// Steps: a count (`250`), counts per section (`10,20,30`) or a fixed stride (`ddim25`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +86,12 @@ pub struct Settings {
     /// image where that is above 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<bool>,
+    /// An edit of a given picture: what is known of it. The rest is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<Degradation>,
+    /// Width and height of the images, for which a model was loaded (default: the model's own).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
 }
 
 impl Settings {
@@ -106,7 +113,7 @@ pub struct Entry {
     /// What its steps are, and how many by default.
     pub steps: Steps,
     /// The settings that only some samplers have and that this one takes, by their names in [`Settings`]; `edit`: it needs the
-    /// image of an edit, `optional_edit`: it takes one.
+    /// picture of an edit, `optional_edit`: it takes one, `whole`: it needs a picture of which all is known.
     pub options: &'static [&'static str],
     /// Its step table.
     pub(super) rows: fn(&Task<'_>) -> Result<Vec<Row>>,
@@ -220,6 +227,11 @@ impl Sampler {
     /// What it is.
     pub fn entry(self) -> &'static Entry {
         self.0
+    }
+
+    /// Whether it makes images of nothing, so that lists of samplers have it.
+    pub fn is_free(self) -> bool {
+        !self.takes("edit") && !self.takes("whole")
     }
 
     /// Whether it takes a setting that only some samplers have.

@@ -81,6 +81,7 @@ impl Loader {
         let options = SessionOptions {
             batch: self.request.batch.unwrap_or(1),
             low_size: self.request.low_resolution.unwrap_or(0),
+            size: self.request.size.map(|[width, height]| [height, width]),
             plan: PlanOptions { precision, ..PlanOptions::default() },
             tuning: self.tuning.clone(),
             ..SessionOptions::default()

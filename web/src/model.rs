@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use guided_diffusion::config::Inferred;
 use guided_diffusion::model::sampling::ports;
-use guided_diffusion::recipe::Recipe;
+use guided_diffusion::recipe::{GivenFile, Recipe};
 use guided_diffusion::run::Noise;
+use guided_diffusion::sampler::edit::{Edit, Given};
 use guided_diffusion::session::CLASSIFIER;
+use guided_diffusion::tensor::Shape;
 use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session, SessionOptions};
 use js_sys::{Function, Promise};
 use serde_json::json;
@@ -18,7 +20,7 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::error::{Result, js};
 use crate::file::File;
 use crate::picture::{Place, pictures};
-use crate::request::{self, BatchRequest};
+use crate::request::{self, BatchRequest, Picture};
 use crate::tuner::Tuner;
 
 /// A model. Its calls are made one after the other.
@@ -87,10 +89,13 @@ impl Model {
         let mut borrowed = Borrowed::of(&self.session)?;
         let session = borrowed.get()?;
         let config = session.config();
+        let shape = session.image_shape().map_err(js)?;
         let low = session.program().port(ports::LOW_RES).ok().map(|port| port.shape.h);
         Ok(json!({
             "role": config.role.as_str(),
             "imageSize": config.unet.image_size,
+            "width": shape.w,
+            "height": shape.h,
             "channels": config.image_channels(),
             "lowResolution": low,
             "classes": session.classes(),
@@ -106,8 +111,9 @@ impl Model {
     }
 
     /// Samples one batch. `input` holds an upsampler's input images as RGBA, `noise` the first x of each image (N, C, H, W) in
-    /// place of the seed's. After each step, `on_step` is called with
-    /// the steps done, all steps and the previews, where some are due, and says whether to go on.
+    /// place of the seed's, `init` the picture that is varied, edited or inverted as RGBA and `mask` one byte per pixel, 255
+    /// where the picture is known and 0 where it is made; the options have their sizes. After each step, `on_step` is called
+    /// with the steps done, all steps and the previews, where some are due, and says whether to go on.
     /// Resolves to the images, or to `undefined` where it was stopped.
     ///
     /// # Errors
@@ -117,13 +123,16 @@ impl Model {
         options: &str,
         input: Option<Vec<u8>>,
         noise: Option<Vec<f32>>,
+        init: Option<Vec<u8>>,
+        mask: Option<Vec<u8>>,
         on_step: Function,
     ) -> Result<Promise> {
         let request: BatchRequest = request::parse(options).map_err(js)?;
+        let arrays = Arrays { input, noise, init, mask };
         let (holder, about) = (self.session.clone(), self.about.clone());
         Ok(future_to_promise(async move {
             let mut session = Borrowed::of(&holder)?;
-            about.sample(session.get()?, request, input, noise, &on_step).await
+            about.sample(session.get()?, request, arrays, &on_step).await
         }))
     }
 
@@ -154,12 +163,22 @@ impl About {
         &self,
         session: &mut Session,
         request: BatchRequest,
-        input: Option<Vec<u8>>,
-        noise: Option<Vec<f32>>,
+        Arrays { input, noise, init, mask }: Arrays,
         on_step: &Function,
     ) -> Result<JsValue> {
         let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
-        let stage = request::stage(&request.settings, &self.name, &self.found, classifier).map_err(js)?;
+        let settings = request.settings(self.options.size);
+        let stage = request::stage(&settings, &self.name, &self.found, classifier).map_err(js)?;
+        let shape = Shape { n: request.count, ..session.image_shape().map_err(js)? };
+        let init = init.map(|rgba| opaque(request.init, &rgba)).transpose().map_err(js)?;
+        let mask = mask.map(|bytes| grey(request.mask, &bytes)).transpose().map_err(js)?;
+        let edit = match &init {
+            Some(pictures) => {
+                let given = Given { pictures, mask: mask.as_ref(), fit: request.fit };
+                Some(Edit::new(&given, stage.settings.edit, shape, request.first_index).map_err(js)?)
+            }
+            None => None,
+        };
         let low_res = input.map(|rgba| self.input(session, request.count, &rgba)).transpose().map_err(js)?;
         // Classes travel on with images to enlarge, though an upsampler may not look at them.
         let ignored = session.classes() == 0 && low_res.is_some();
@@ -170,7 +189,7 @@ impl About {
             first_index: request.first_index,
             low_res,
             noise: noise.map_or(Noise::Philox, Noise::Start),
-            edit: None,
+            edit: edit.clone(),
         };
         let enlarges = options.low_res.is_some();
         let given = matches!(options.noise, Noise::Start(_)).then(|| "noise".into());
@@ -182,6 +201,8 @@ impl About {
                 input: enlarges.then(|| "input".into()),
                 noise: given,
                 interpolate: None,
+                init: init.map(|images| GivenFile::new("init", images.data())),
+                mask: mask.map(|images| GivenFile::new("mask", images.data())),
                 flags: self.flags.clone(),
             },
         };
@@ -204,7 +225,10 @@ impl About {
                 return Ok(JsValue::UNDEFINED);
             }
         }
-        let images = run.finish().await.map_err(js)?;
+        let mut images = run.finish().await.map_err(js)?;
+        if let Some(edit) = edit {
+            edit.restore(&mut images);
+        }
         if let (Some(broken), Some(stage)) = (images.first_not_finite(), recipe.stages.last()) {
             let index = request.first_index + broken as u32;
             return Err(js(stage.not_finite(index, self.options.plan.precision, &self.gpu.summary().name)));
@@ -218,6 +242,32 @@ impl About {
         };
         Images::from_rgba(count, port.shape.h, port.shape.w, port.shape.c, rgba)
     }
+}
+
+/// What comes beside the options of a batch.
+struct Arrays {
+    input: Option<Vec<u8>>,
+    noise: Option<Vec<f32>>,
+    init: Option<Vec<u8>>,
+    mask: Option<Vec<u8>>,
+}
+
+/// A picture without transparent pixels.
+fn opaque(size: Option<Picture>, rgba: &[u8]) -> guided_diffusion::Result<Images> {
+    let Picture { width, height } = size.unwrap_or_default();
+    if rgba.chunks_exact(4).any(|pixel| pixel[3] != 255) {
+        return Err(Error::Options(
+            "the given picture has transparent pixels; draw it onto a background first, and give what is unknown as a mask"
+                .into(),
+        ));
+    }
+    Images::from_rgba(1, height, width, 3, rgba)
+}
+
+/// A mask.
+fn grey(size: Option<Picture>, bytes: &[u8]) -> guided_diffusion::Result<Images> {
+    let Picture { width, height } = size.unwrap_or_default();
+    Images::from_u8(1, height, width, 1, bytes)
 }
 
 /// The session, put back whatever happens to the call that has it.

@@ -4,6 +4,7 @@ use guided_diffusion::checkpoint::{DType, Header};
 use guided_diffusion::config::Inferred;
 use guided_diffusion::device::Precision;
 use guided_diffusion::recipe::StageRecipe;
+use guided_diffusion::resize::Fit;
 use guided_diffusion::sampler::{Facts, Settings};
 use guided_diffusion::{Error, Result};
 use serde::Deserialize;
@@ -18,8 +19,19 @@ pub struct LoadRequest {
     pub precision: Option<Precision>,
     /// An upsampler's input.
     pub low_resolution: Option<usize>,
+    /// Width and height of the images, where they are not the model's own.
+    pub size: Option<[usize; 2]>,
     /// The public scripts' flags.
     pub flags: Option<String>,
+}
+
+/// A picture whose pixels come beside the options.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Picture {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
 }
 
 /// One batch of a run.
@@ -36,8 +48,26 @@ pub struct BatchRequest {
     pub labels: Vec<u32>,
     /// Steps between previews; 0 for none.
     pub preview_every: usize,
+    /// The picture that is varied, edited or inverted.
+    pub init: Option<Picture>,
+    /// Its mask.
+    pub mask: Option<Picture>,
+    /// How a picture of another size is brought to the model's.
+    pub fit: Option<Fit>,
     /// An upsampler's input: the recipe of the images as JSON, where it is known.
     pub input: Option<String>,
+}
+
+impl BatchRequest {
+    /// The settings with what the model and the pictures say: the size, [height, width], and that there is a mask.
+    pub fn settings(&self, size: Option<[usize; 2]>) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.size = size.map(|[height, width]| [width, height]).or(settings.size);
+        if self.mask.is_some() {
+            settings.edit.get_or_insert_default().mask = true;
+        }
+        settings
+    }
 }
 
 /// Reads JSON of the package's own making.

@@ -68,6 +68,7 @@ export class GuidedDiffusion {
           batch: rest.batch,
           precision: rest.precision,
           lowResolution: rest.lowResolution,
+          size: rest.size,
           flags: rest.flags,
           cache: rest.cache,
           sha256: rest.sha256,

@@ -3,7 +3,7 @@ export { browsers, type Browser } from './browsers.js';
 export { GuidedDiffusion } from './engine.js';
 export { GuidedDiffusionError } from './errors.js';
 export { Model, strideSteps, type InputImage } from './model.js';
-export { samplers, type SamplerName, type Settings } from './generated/settings.js';
+export { samplers, type EditorName, type EditSettings, type SamplerName, type Settings } from './generated/settings.js';
 export { fileName } from './names.js';
 export { seedNoise } from './noise.js';
 export { randomSeed } from './seed.js';

@@ -3,7 +3,7 @@ import type { Client } from './client.js';
 import { asyncDispose } from './dispose.js';
 import { checked } from './errors.js';
 import { Image } from './image.js';
-import type { RawInput, RawSampleOptions } from './protocol.js';
+import type { RawInput, RawPicture, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
 import { seedOf } from './seed.js';
 import type { GeneratedImage, ModelInfo, Run, SampleOptions, TuneOptions, TuneResult } from './types.js';
@@ -36,12 +36,10 @@ export class Model {
     // An image's noise goes by its index. Images in a row keep theirs, so that a stack makes what its command makes.
     const inRow = first !== null && images.every((image, k) => image instanceof Image && image.index === first + k);
     const input = images.map((image, k): RawInput => {
-      const { width, height, data } = checked(`image ${k}: give a generated image or ImageData`, () =>
-        image instanceof ImageData ? image : image.toImageData(),
-      );
+      const { width, height, data } = pictureOf(image, `image ${k}`);
       const own = image instanceof Image && inRow;
       const label = 'label' in image ? image.label : null;
-      return { width, height, rgba: data, label, recipe: own ? image.recipe : null };
+      return { width, height, rgba: data as Uint8ClampedArray, label, recipe: own ? image.recipe : null };
     });
     return this.#run({ ...options, firstIndex: options.firstIndex ?? (inRow ? first : 0) }, input);
   }
@@ -72,11 +70,15 @@ export class Model {
   }
 
   #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed: asked, noise, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
+    const { signal, seed: asked, noise, init, mask, fit, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
     const seed = seedOf(asked);
-    const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, this.info.diffusionSteps) : wanted;
+    const sampler = settings.sampler ?? (settings.edit || mask ? undefined : 'ddim');
+    const steps = typeof wanted === 'number' ? respacing(wanted, sampler, this.info.diffusionSteps) : wanted;
     const raw: RawSampleOptions = {
       noise: noise ?? null,
+      init: init ? pictureOf(init) : null,
+      mask: mask ? { width: mask.width, height: mask.height, data: mask.data } : null,
+      fit: fit ?? null,
       count,
       classes,
       firstIndex: firstIndex ?? 0,
@@ -88,12 +90,19 @@ export class Model {
   }
 }
 
+function pictureOf(image: InputImage, name = 'init'): RawPicture {
+  const { width, height, data } = checked(`${name}: give a generated image or ImageData`, () =>
+    image instanceof ImageData ? image : image.toImageData(),
+  );
+  return { width, height, data: data as Uint8ClampedArray };
+}
+
 /**
  * DDIM gets steps at a fixed stride, as the paper's 25. Steps in sections would begin at the process's last timestep, where
  * guidance is divided by almost nothing under a cosine schedule.
  */
 function respacing(steps: number, sampler: SampleOptions['sampler'], all: number): string {
-  if ((sampler ?? 'ddim') !== 'ddim' || !(steps > 0 && steps <= all)) return String(steps);
+  if (sampler !== 'ddim' || !(steps > 0 && steps <= all)) return String(steps);
   return `ddim${strideSteps(steps, all)}`;
 }
 

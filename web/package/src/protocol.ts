@@ -24,7 +24,7 @@ export type RawSource =
   | { kind: 'blob'; blob: Blob; name: string }
   | { kind: 'stream'; stream: ReadableStream<Uint8Array>; name: string; length: number | null };
 
-interface RawLoadOptions extends Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'flags' | 'cache' | 'sha256'> {
+interface RawLoadOptions extends Pick<LoadOptions, 'batch' | 'precision' | 'lowResolution' | 'size' | 'flags' | 'cache' | 'sha256'> {
   /** For requests to URLs. */
   headers: [string, string][];
   /** Requests are made by the page's own function, on the main thread. */
@@ -48,7 +48,17 @@ export interface RawInput {
   recipe: string | null;
 }
 
+/** A picture as RGBA, or a mask as one byte per pixel. */
+export interface RawPicture {
+  width: number;
+  height: number;
+  data: Uint8Array | Uint8ClampedArray;
+}
+
 export interface RawSampleOptions {
+  init: RawPicture | null;
+  mask: RawPicture | null;
+  fit: 'crop' | 'pad' | null;
   noise: Float32Array | null;
   count?: number;
   classes?: number[];

@@ -73,6 +73,8 @@ export interface LoadOptions {
   fetch?: (url: string, init: { headers: Headers; signal: AbortSignal }) => Promise<Response>;
   /** The side of an upsampler's input in pixels. Default: a quarter of its output's. */
   lowResolution?: number;
+  /** Width and height of the images, multiples of what the model's levels divide by. Default: the model's own. */
+  size?: [number, number];
   /** Flags of the public scripts for files that do not describe themselves: `--image_size 256 --num_channels 256 ...`. */
   flags?: string;
   /** Stops the load; it rejects with the signal's reason. */
@@ -84,8 +86,11 @@ export interface LoadOptions {
 export interface ModelInfo {
   /** `diffusion` or `upsampler`. */
   role: 'diffusion' | 'upsampler';
-  /** Side of its images in pixels. */
+  /** Side of the images that it was trained on, in pixels. */
   imageSize: number;
+  /** Size of the images that it makes, in pixels. */
+  width: number;
+  height: number;
   /** 1 (grey) or 3 (RGB). */
   channels: number;
   /** Side of an upsampler's input; null for others. */
@@ -128,6 +133,15 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
    * channels. `seedNoise` gives a seed's.
    */
   noise?: Float32Array;
+  /**
+   * A picture, opaque, of the model's size: varied with a `strength`, the given part of an `edit` (that many times smaller where
+   * it is upscaled), or what the sampler `invert` takes to noise.
+   */
+  init?: ImageData | GeneratedImage;
+  /** An edit's mask, one byte per pixel: 255 where the picture is kept, 0 where it is made. */
+  mask?: { width: number; height: number; data: Uint8Array | Uint8ClampedArray };
+  /** Brings a picture (and its mask) of another size to the model's; refused without it. What `pad` adds to an edit is made. */
+  fit?: 'crop' | 'pad';
   /** Steps between previews of the predicted x_0; 0 (default) for none. */
   previewEvery?: number;
   /** Index of the first image. Image k of a seed is the same in every run. Default 0. */

@@ -10,18 +10,36 @@ export const samplers = [
   { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", options: ["strength","churn"] },
   { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", options: ["strength","churn"] },
   { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", options: ["strength","churn"] },
-  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["optional_edit"] },
-  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["optional_edit","at"] },
+  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["optional_edit","colourise","upscale"] },
+  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["optional_edit","colourise","upscale","at"] },
 ] as const;
 
 export type SamplerName = (typeof samplers)[number]['name'];
+
+/** The samplers that begin with a given picture alone: two that edit it, and one that takes it to noise. */
+export type EditorName = "repaint" | "ddnm" | "invert";
+
+/** What is known of the picture that an edit is given. */
+export type EditSettings = { 
+/**
+ * The pixels that a mask names; the others are made.
+ */
+mask?: boolean, 
+/**
+ * A mix of the channels; the colours are made.
+ */
+colourise?: 'grey' | 'luma', 
+/**
+ * The means of blocks of so many by so many pixels; the picture is enlarged so many times.
+ */
+upscale?: number, };
 
 /** How to sample; what is left out takes the model's default. */
 export type Settings = { 
 /**
  * The sampler.
  */
-sampler?: SamplerName, 
+sampler?: SamplerName | EditorName, 
 /**
  * Steps: a count (`250`), counts per section (`10,20,30`) or a fixed stride (`ddim25`).
  */
@@ -102,4 +120,12 @@ sigmaY?: number,
  * Dynamic thresholding (Saharia et al. 2022): divide the predicted x_0 by the 0.995 quantile of its absolute values per
  * image where that is above 1.
  */
-threshold?: boolean, };
+threshold?: boolean, 
+/**
+ * An edit of a given picture: what is known of it. The rest is made.
+ */
+edit?: EditSettings, 
+/**
+ * Width and height of the images, for which a model was loaded (default: the model's own).
+ */
+size?: [number, number], };

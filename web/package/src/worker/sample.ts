@@ -1,5 +1,5 @@
 /** Sampling: a run is cut into batches, and each batch's steps and images are reported as they come. */
-import type { Event, RawImage, RawInput, RawSampleOptions } from '../protocol.js';
+import type { Event, RawImage, RawInput, RawPicture, RawSampleOptions } from '../protocol.js';
 import type { Model } from '../wasm/guided_diffusion_web.js';
 import type { ModelInfo } from '../types.js';
 import { Failure } from './failure.js';
@@ -21,8 +21,8 @@ export async function sample(
   if (!natural(images) || images === 0 || !natural(firstIndex) || firstIndex + images > LARGEST) {
     throw new Failure('bad-options', `${images} images from index ${firstIndex}: give whole numbers, at least one image`);
   }
-  const each = info.imageSize ** 2 * info.channels;
-  const { noise } = options;
+  const each = info.width * info.height * info.channels;
+  const { noise, init, mask } = options;
   if (noise && !(noise instanceof Float32Array && noise.length === images * each)) {
     throw new Failure('bad-options', `noise: give a Float32Array of ${images} x ${each} values, image after image`);
   }
@@ -33,6 +33,9 @@ export async function sample(
     const request = {
       settings: options.settings,
       previewEvery: options.previewEvery,
+      init: init && sizeOf(init),
+      mask: mask && sizeOf(mask),
+      fit: options.fit,
       count,
       firstIndex: firstIndex + done,
       labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(done + k) % labels.length]) : [],
@@ -43,11 +46,15 @@ export async function sample(
       return !signal.aborted;
     };
     const own = noise && byChannel(noise.subarray(done * each, (done + count) * each), info);
-    const made = (await model.sample(JSON.stringify(request), rows && joined(rows), own, onStep)) as RawImage[] | undefined;
+    const pictures = [init, mask].map((picture) => picture && new Uint8Array(picture.data)) as [Uint8Array?, Uint8Array?];
+    const run = model.sample(JSON.stringify(request), rows && joined(rows), own, ...pictures, onStep);
+    const made = (await run) as RawImage[] | undefined;
     if (!made) throw new DOMException('it was cancelled', 'AbortError');
     emit({ kind: 'images', images: made }, buffers(made));
   }
 }
+
+const sizeOf = ({ width, height }: RawPicture) => ({ width, height });
 
 function checkInput(info: ModelInfo, input: RawInput[] | null): void {
   const side = info.lowResolution;
@@ -84,8 +91,8 @@ function joined(rows: RawInput[]): Uint8Array {
 }
 
 /** Images of channels last as ones of channels first. */
-function byChannel(values: Float32Array, { imageSize, channels }: ModelInfo): Float32Array {
-  const pixels = imageSize ** 2;
+function byChannel(values: Float32Array, { width, height, channels }: ModelInfo): Float32Array {
+  const pixels = width * height;
   return values.map((_, at) => {
     const [image, rest] = [Math.floor(at / (pixels * channels)), at % (pixels * channels)];
     return values[image * pixels * channels + (rest % pixels) * channels + Math.floor(rest / pixels)] ?? 0;
