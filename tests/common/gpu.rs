@@ -1,6 +1,6 @@
 //! The adapters that tests run on, and how results are compared.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub use conformance::relative_l2;
 use guided_diffusion::gpu::{AdapterChoice, Gpu, OpenOptions};
@@ -23,13 +23,12 @@ pub fn open(name: &str) -> Arc<Gpu> {
         .unwrap_or_else(|e| panic!("{e}\n`make test-native` installs both software adapters and says where they are"))
 }
 
-/// Every adapter under test, one device each for all tests of a file.
+/// Every adapter under test, one device each for all tests of a program.
 ///
 /// # Panics
 /// An adapter is missing.
 pub fn gpus() -> &'static [Arc<Gpu>] {
-    static GPUS: OnceLock<Vec<Arc<Gpu>>> = OnceLock::new();
-    GPUS.get_or_init(|| adapters().iter().map(|name| open(name)).collect())
+    conformance::SHARED.get_or_init(|| adapters().iter().map(|name| open(name)).collect())
 }
 
 /// `work` on every adapter under test, at the same time: one of the software drivers compiles under a lock of the whole

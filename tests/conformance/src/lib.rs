@@ -29,6 +29,11 @@ pub use networks::{run_classifier, run_unet};
 pub use ops::{OpRun, op_runs};
 pub use tiny::tiny;
 
+/// The devices that all native tests of a program share, and with them all kernels that were compiled: here, because each test
+/// file has its own copy of the tests' common parts.
+#[cfg(not(target_arch = "wasm32"))]
+pub static SHARED: std::sync::OnceLock<Vec<Arc<Gpu>>> = std::sync::OnceLock::new();
+
 /// Relative L2 errors that results may have. A kernel's own is [`cases::TOLERANCE`].
 pub mod tolerance {
     /// A network in float32; the reference is float64, rounded once.
