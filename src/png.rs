@@ -1,12 +1,14 @@
 //! PNG pictures with their parameters as text, so that an image can be made again from itself.
 
-use std::io::Write;
+use std::io::{BufRead, Seek, SeekFrom, Write};
 
 use crate::image::Pixels;
 
 /// A picture larger than this is no sample of ours, and would need gigabytes to hold.
 pub const MAX_SIDE: usize = 1 << 15;
 const MAX_BYTES: usize = 1 << 30;
+/// Bytes that deflate makes of one at most.
+const DEFLATED: u64 = 1032;
 /// Bytes of a text, decompressed.
 const MAX_TEXT: usize = 1 << 20;
 
@@ -36,7 +38,8 @@ pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Re
 }
 
 /// Reads any PNG as 8-bit gray or RGB (transparency is dropped), with its texts.
-pub fn read(from: impl std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
+pub fn read(mut from: impl BufRead + Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
+    let length = from.seek(SeekFrom::End(0)).and_then(|end| from.rewind().map(|()| end)).map_err(|e| e.to_string())?;
     let mut decoder = png::Decoder::new_with_limits(from, png::Limits { bytes: MAX_BYTES });
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let (width, height) = decoder.read_header_info().map_err(|e| e.to_string())?.size();
@@ -45,6 +48,11 @@ pub fn read(from: impl std::io::BufRead + std::io::Seek) -> Result<(Pixels, Vec<
         return Err(format!("a picture of {width} x {height} pixels; {MAX_SIDE} a side is the most"));
     }
     let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
+    // Before there is memory for them: a few bytes may describe gigabytes.
+    let described = reader.info().raw_row_length() as u64 * height as u64;
+    if described > DEFLATED.saturating_mul(length) {
+        return Err(format!("a picture of {width} x {height} pixels in {length} bytes: it is cut short"));
+    }
     let size = reader.output_buffer_size().filter(|&n| n <= MAX_BYTES).ok_or("the picture is too large")?;
     let mut bytes = vec![0; size];
     let frame = reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
@@ -108,6 +116,14 @@ mod tests {
         }
     }
 
+    /// A chunk's checksum.
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            (0..8).fold(crc ^ u32::from(*byte), bit)
+        })
+    }
+
     #[test]
     fn what_is_no_picture_is_an_error() {
         let picture = Pixels { height: 2, width: 2, channels: 2, bytes: vec![0; 8] };
@@ -120,6 +136,13 @@ mod tests {
         let good = Pixels { height: 9, width: 9, channels: 3, bytes: vec![7; 243] };
         let mut file = Vec::new();
         write(&mut file, &good, &[]).expect("written");
+        let mut vast = file.clone();
+        vast[18] = 0x7f;
+        vast[22] = 0x7f;
+        let checksum = crc(&vast[12..29]).to_be_bytes();
+        vast[29..33].copy_from_slice(&checksum);
+        let error = read(Cursor::new(&vast)).expect_err("pixels that no such file holds");
+        assert!(error.contains("32521 x 32521") && error.contains("cut short"), "{error}");
         for length in 0..file.len() - 12 {
             assert!(read(Cursor::new(&file[..length])).is_err(), "cut off at {length}");
         }
