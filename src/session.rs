@@ -113,7 +113,6 @@ impl Session {
             let Some(Source { checkpoint, .. }) = source else { continue };
             for (name, _) in checkpoint.header().in_file_order() {
                 session.upload(&format!("{prefix}{name}"), &checkpoint.tensor_f32(name)?).await?;
-                checkpoint.release(name);
             }
         }
         session.seal()?;

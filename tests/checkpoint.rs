@@ -247,8 +247,6 @@ fn files_are_mapped_written_and_replaced_whole() {
     assert_eq!(c.tensor_f32("a").unwrap(), [0.0, 1.0, 2.0]);
     assert_eq!(c.header().metadata, metadata);
     assert_eq!(c.info("z").unwrap().range.start % 8, 0);
-    c.release("z");
-    assert_eq!(c.tensor_f32("z").unwrap(), [0.0, 1.0, 2.0, 3.0]);
     writer::write(&path, specs(), &metadata, fill).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), first, "equal content gives equal files");
 
@@ -277,7 +275,7 @@ fn a_file_cut_short_while_open_is_an_error() {
     let c = Checkpoint::open(&path).unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_len(20).unwrap();
     let text = c.tensor_f32("d").unwrap_err().to_string();
-    assert!(text.contains("cut to 20 bytes"), "{text}");
+    assert!(text.contains("cut short, to"), "{text}");
     assert!(Checkpoint::open(folder.join("none")).unwrap_err().to_string().contains("none"));
     assert!(Checkpoint::open(&folder).unwrap_err().to_string().contains("not a regular file"));
     std::fs::write(&path, b"").unwrap();

@@ -69,7 +69,6 @@ pub fn use_file(bytes: Vec<u8>) {
             assert!(values.iter().all(|v| v.is_finite()));
         }
         let _ = file.tensor_f16(name);
-        file.release(name);
     }
     if let Ok(found) = file.config(&Flags::default()) {
         assert!(found.config.validate().is_ok());

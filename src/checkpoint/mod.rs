@@ -1,7 +1,7 @@
 //! A checkpoint: names -> shape, type, bytes. The first stage of the pipeline; it knows nothing of networks.
 //!
-//! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (memory-mapped) and
-//! from bytes. A browser streams instead: a [`Stream`] takes a file piece by piece and gives a tensor at a time.
+//! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (from the file, a tensor at a time)
+//! and from bytes. A browser streams instead: a [`Stream`] takes a file piece by piece and gives a tensor at a time.
 //!
 //! Files are hostile until proven otherwise: every length is checked against the file before it is used.
 
@@ -18,9 +18,13 @@ mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::{Mutex, PoisonError};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use self::decode::not_finite_as;
@@ -36,10 +40,7 @@ use crate::error::Result;
 enum Backing {
     Owned(Vec<u8>),
     #[cfg(not(target_arch = "wasm32"))]
-    Mapped {
-        map: memmap2::Mmap,
-        file: std::fs::File,
-    },
+    File(Mutex<std::fs::File>),
     Synthetic {
         seed: u64,
     },
@@ -47,11 +48,10 @@ enum Backing {
 
 /// An open checkpoint.
 ///
-/// A file given to [`Checkpoint::open`] is memory-mapped, so that a tensor costs no memory until it is read.
-/// Every read first asks the system for the file's length, and a file that was cut short meanwhile is an
-/// error. What cannot be caught is a file cut short *during* a read: the system then ends the process
-/// (SIGBUS on Unix). Do not write to a checkpoint while it is open; this library's own writer never does: it
-/// replaces files by renaming.
+/// A file given to [`Checkpoint::open`] is read tensor by tensor, so that a tensor costs no memory until then; one that was cut
+/// short meanwhile is an error. Its header alone is read through a memory map, while the file is opened: if another program
+/// cuts it short in that moment, the system ends the process (SIGBUS on Unix). Do not write to a checkpoint while it is open;
+/// this library's own writer never does: it replaces files by renaming.
 pub struct Checkpoint {
     name: String,
     header: Header,
@@ -78,11 +78,12 @@ impl Checkpoint {
             return Err(malformed(&name, "it is not a regular file; give a .safetensors or .pt file".into()));
         }
         let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: the map is read-only, and `bytes` checks the file's length before it is touched; see the
-        // type's documentation for what remains when another program cuts the file short during a read.
+        // SAFETY: the map is read-only, and gone at the end; see the type's documentation for what remains when another program
+        // cuts the file short meanwhile.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
         let (header, strides) = parse(&name, &map, key)?;
-        Ok(Self { name, header, backing: Backing::Mapped { map, file }, strides })
+        drop(map);
+        Ok(Self { name, header, backing: Backing::File(Mutex::new(file)), strides })
     }
 
     /// A checkpoint from a whole file's bytes; `name` appears in errors.
@@ -124,33 +125,41 @@ impl Checkpoint {
     /// One tensor's contiguous little-endian bytes: borrowed from the file where it stores them so, else gathered.
     pub fn bytes(&self, tensor: &str) -> Result<Cow<'_, [u8]>> {
         let info = self.info(tensor)?;
-        let file: &[u8] = match &self.backing {
-            Backing::Owned(bytes) => bytes,
+        let bytes = match &self.backing {
+            Backing::Owned(bytes) => Cow::Borrowed(slice(bytes, &info.range).ok_or_else(|| {
+                let (range, len) = (&info.range, bytes.len());
+                malformed(&self.name, format!("tensor {tensor:?} lies at bytes {range:?} of a file of {len} bytes"))
+            })?),
             #[cfg(not(target_arch = "wasm32"))]
-            Backing::Mapped { map, file } => {
-                let now = file.metadata().map_err(|e| Error::io(&self.name, e))?.len();
-                if now < info.range.end {
-                    let end = info.range.end;
-                    let reason = format!("tensor {tensor:?} ends at byte {end}, but the file was cut to {now} bytes");
-                    return Err(malformed(&self.name, reason));
-                }
-                map
-            }
+            Backing::File(file) => Cow::Owned(self.read(file, tensor, &info.range)?),
             Backing::Synthetic { seed } => {
                 let values = synthetic::weight(tensor, &info.shape, *seed);
                 return Ok(Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect()));
             }
         };
-        let bytes = slice(file, &info.range).ok_or_else(|| {
-            let (range, len) = (&info.range, file.len());
-            malformed(&self.name, format!("tensor {tensor:?} lies at bytes {range:?} of a file of {len} bytes"))
-        })?;
         match self.strides.get(tensor) {
-            None => Ok(Cow::Borrowed(bytes)),
-            Some(strides) => torch::gather(bytes, info, strides)
+            None => Ok(bytes),
+            Some(strides) => torch::gather(&bytes, info, strides)
                 .map(Cow::Owned)
                 .ok_or_else(|| malformed(&self.name, format!("the strides of tensor {tensor:?} leave its storage"))),
         }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn read(&self, file: &Mutex<std::fs::File>, tensor: &str, range: &Range<u64>) -> Result<Vec<u8>> {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let io = |e| Error::io(&self.name, e);
+        file.seek(SeekFrom::Start(range.start)).map_err(io)?;
+        // The parser has checked it against the file.
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        (&mut *file).take(range.end - range.start).read_to_end(&mut bytes).map_err(io)?;
+        if (bytes.len() as u64) < range.end - range.start {
+            let (end, now) = (range.end, range.start + bytes.len() as u64);
+            let reason =
+                format!("tensor {tensor:?} ends at byte {end}, but the file was cut short, to {now} bytes or less");
+            return Err(malformed(&self.name, reason));
+        }
+        Ok(bytes)
     }
 
     /// One tensor as float32. NaN and infinite weights are refused with the tensor's name.
@@ -165,22 +174,6 @@ impl Checkpoint {
     /// One tensor as float16, refusing what float16 cannot hold.
     pub fn tensor_f16(&self, tensor: &str) -> Result<Vec<half::f16>> {
         decode_f16(&self.name, tensor, self.info(tensor)?, &self.bytes(tensor)?)
-    }
-
-    /// Lets the system drop a tensor's pages from memory: call it after the last use, while loading one by one.
-    pub fn release(&self, tensor: &str) {
-        #[cfg(unix)]
-        if let (Backing::Mapped { map, .. }, Some(info)) = (&self.backing, self.header.tensors.get(tensor)) {
-            let start = usize::try_from(info.range.start).unwrap_or(usize::MAX);
-            let len = info.range.end.saturating_sub(info.range.start) as usize;
-            if start.checked_add(len).is_some_and(|end| end <= map.len()) && len > 0 {
-                // SAFETY: the map is a read-only view of a file, so dropped pages are read again when touched.
-                // A failure only means that the memory stays in use.
-                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = tensor;
     }
 }
 

@@ -57,8 +57,6 @@ pub fn convert(
                 return Err(Error::io(out, reason));
             }
         }
-        drop(bytes);
-        checkpoint.release(&spec.name);
         Ok(())
     })
 }
