@@ -8,7 +8,7 @@ export NODEVICE_SELECT := 1
 # Where `make web` serves the page.
 PORT := 8000
 
-.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers fuzz
+.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers fuzz differential
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -22,6 +22,7 @@ help:
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
 	@echo 'make fuzz         fuzz what reads files, a minute per target'
+	@echo 'make differential compare our readers of checkpoints with PyTorch on damaged files'
 
 demo:
 	scripts/setup.sh rust gpu
@@ -56,3 +57,6 @@ bench-peers:
 
 fuzz:
 	scripts/fuzz.sh
+
+differential:
+	scripts/differential.sh

@@ -124,15 +124,15 @@ fn header(
 fn locate(t: &Tensor, storage: &Storage, place: Range<usize>) -> Result<(Range<u64>, Option<Vec<usize>>), String> {
     let size = storage.element.size() as u64;
     let bytes = place.len() as u64;
-    if storage.count.checked_mul(size).is_none_or(|need| need > bytes) {
+    if storage.count.checked_mul(size) != Some(bytes) {
         return Err(format!("needs {} elements of {size} bytes, but its storage has {bytes} bytes", storage.count));
     }
-    let (first, count) = storage.view.unwrap_or((0, bytes / size));
+    let (first, count) = storage.view.unwrap_or((0, storage.count));
     let outside =
         || format!("of shape {:?} and strides {:?} leaves its storage of {count} elements", t.shape, t.strides);
     let elements = t.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).ok_or_else(outside)?;
     // An expanded view repeats elements: it could claim any size, and no state dict holds one.
-    if elements > count || first.checked_add(count).is_none_or(|end| end > bytes / size) {
+    if elements > count || first.checked_add(count).is_none_or(|end| end > storage.count) {
         return Err(outside());
     }
     let last = t
