@@ -102,7 +102,9 @@ impl Images {
     /// [`Error::Options`] where their number is not that of the shape, or for other than 1 or 3 channels.
     pub fn from_rgba(count: usize, height: usize, width: usize, channels: usize, rgba: &[u8]) -> Result<Self> {
         if !matches!(channels, 1 | 3) {
-            return Err(Error::Options(format!("pixels of red, green and blue are no images of {channels} channels")));
+            return Err(Error::Options(format!(
+                "RGB pixels cannot become images of {channels} channels; this model needs 1 or 3"
+            )));
         }
         let wanted = volume([count, height, width, 4])?;
         if rgba.len() != wanted {

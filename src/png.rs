@@ -45,7 +45,7 @@ pub fn read(mut from: impl BufRead + Seek) -> Result<(Pixels, Vec<(String, Strin
     let (width, height) = decoder.read_header_info().map_err(|e| e.to_string())?.size();
     let (width, height) = (width as usize, height as usize);
     if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(format!("a picture of {width} x {height} pixels; {MAX_SIDE} a side is the most"));
+        return Err(format!("a picture of {width} x {height} pixels; at most {MAX_SIDE} per side are accepted"));
     }
     let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
     // Before there is memory for them: a few bytes may describe gigabytes.

@@ -123,7 +123,7 @@ impl StageRecipe {
         }
         causes.push(format!("the file's weights are damaged, or the driver of {adapter} is broken"));
         Error::NotFinite(format!(
-            "image {image} by {} at precision {} holds values that are not finite numbers: {}",
+            "image {image} by {} at precision {} holds infinities or NaN: {}",
             self.model,
             precision.as_str(),
             causes.join("; or ")

@@ -422,7 +422,7 @@ fn check_edit(settings: &Settings, edit: Option<&Edit>, shape: Shape) -> Result<
             if settings.strength.is_some() { "a strength".into() } else { format!("sampler {sampler}") }
         ))),
         Some(_) if !takes => Err(Error::Options(format!(
-            "sampler {sampler} has no use for a given image without a strength; give one (0 to 1), or use repaint or ddnm"
+            "sampler {sampler} uses a given image only with a strength; give one (0 to 1), or use repaint or ddnm"
         ))),
         Some(edit) => edit.check(shape),
         None => Ok(()),

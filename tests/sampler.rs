@@ -240,7 +240,7 @@ fn impossible_edits_are_refused() {
         (Settings { churn: Some(1.0), ..named("ddim") }, None, "churn"),
         (Settings { at: Some(vec![0, 39]), ..named("ddim") }, None, "at"),
         (Settings { grid: Some(vec![10.0, 500.0]), ..named("dpm++2m") }, None, "descend"),
-        (Settings { grid: Some(vec![1000.0, 500.0]), ..named("dpm++2m") }, None, "no timestep"),
+        (Settings { grid: Some(vec![1000.0, 500.0]), ..named("dpm++2m") }, None, "not a timestep"),
         (Settings { steps: Some("ddim10".parse().unwrap()), ..named("dpm++2m") }, None, "takes a count"),
     ] {
         let message = refusal(&mut session, SampleOptions { settings, edit, ..options(0, 2) });

@@ -95,7 +95,7 @@ fn a_cache_is_untrusted_input() {
     }
     let long = "x".repeat(3000);
     let many: Vec<String> = (0..20_001).map(|i| format!("\"{i}\":\"\"")).collect();
-    for choices in [
+    for variants in [
         "[]".into(),
         "{\"a\":1}".into(),
         format!("{{\"a\":\"{long}\"}}"),
@@ -103,7 +103,7 @@ fn a_cache_is_untrusted_input() {
         format!("{{{}}}", many.join(",")),
         "[".repeat(100_000),
     ] {
-        let json = format!("{{\"device\":\"d\",\"choices\":{choices}}}");
+        let json = format!("{{\"device\":\"d\",\"variants\":{variants}}}");
         assert!(TuningCache::parse(json.as_bytes(), "d").is_err(), "{}", &json[..60.min(json.len())]);
     }
 
@@ -115,7 +115,7 @@ fn a_cache_is_untrusted_input() {
         .zip(["", "Winograd(9)", "\\u0000", "Only"].iter().cycle())
         .map(|(tunable, variant)| format!("{:?}:\"{variant}\"", format!("f32: {}", tunable.key)))
         .collect();
-    let json = format!("{{\"device\":\"d\",\"choices\":{{{}}}}}", strange.join(","));
+    let json = format!("{{\"device\":\"d\",\"variants\":{{{}}}}}", strange.join(","));
     let strange = TuningCache::parse(json.as_bytes(), "d").unwrap().unwrap();
     assert_eq!(strange.overrides(&graph, &caps, Precision::F32), VariantOverrides::new());
 }

@@ -63,7 +63,7 @@ fn legacy(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> 
     at += used;
     let (keys, lists, used) = pickle::read(rest(bytes, at))?;
     at += used;
-    let Value::Sequence(keys) = keys else { return Err("its list of storages is no list".into()) };
+    let Value::Sequence(keys) = keys else { return Err("its list of storages is not a list".into()) };
     // Each storage follows: its count of elements in 8 bytes, then the elements. The first reference gives the type.
     let mut sizes: HashMap<&str, &Storage> = HashMap::new();
     for storage in &machine.storages {
@@ -71,7 +71,7 @@ fn legacy(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> 
     }
     let mut places: HashMap<&str, Range<usize>> = HashMap::new();
     for key in lists.sequences.get(keys).into_iter().flatten() {
-        let Value::Text(key) = key else { return Err("its list of storages holds what is no name".into()) };
+        let Value::Text(key) = key else { return Err("its list of storages holds an item that is not a name".into()) };
         let storage = sizes.get(&**key).ok_or_else(|| format!("storage {key:?} belongs to no tensor"))?;
         let cut = || format!("it is cut short: storage {key:?} of {} elements is missing", storage.count);
         let count = rest(bytes, at).first_chunk::<8>().map(|c| u64::from_le_bytes(*c)).ok_or_else(cut)?;
@@ -229,12 +229,12 @@ fn tensors<'m>(machine: &'m Machine<'_>, value: &Value) -> Result<BTreeMap<Strin
     let items = dict(machine, value).ok_or("it holds no dict where a state dict should be")?;
     let mut all = BTreeMap::new();
     for (key, value) in items {
-        let Value::Text(name) = key else { return Err("its state dict has a key that is no text".into()) };
+        let Value::Text(name) = key else { return Err("its state dict has a key that is not text".into()) };
         let tensor = match value {
             Value::Tensor(i) => machine.tensors.get(*i),
             _ => None,
         };
-        let tensor = tensor.ok_or_else(|| format!("entry {name:?} of its state dict is no tensor"))?;
+        let tensor = tensor.ok_or_else(|| format!("entry {name:?} of its state dict is not a tensor"))?;
         all.insert(name.to_string(), tensor);
     }
     if !all.is_empty() && all.keys().all(|name| name.starts_with("module.")) {

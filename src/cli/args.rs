@@ -35,8 +35,8 @@ Examples:
   guided-diffusion bench --json
   guided-diffusion tune --arch 64x64_diffusion --batch 4
 
-What is remembered of a device (its fastest kernels, compiled code) lies in the folder that GUIDED_DIFFUSION_CACHE names,
-else in the system's place for caches; where the variable is empty, nothing is remembered.
+What is cached for a device (its fastest kernels, compiled code) lies in the folder that GUIDED_DIFFUSION_CACHE names,
+else in the system's place for caches; where the variable is empty, nothing is cached.
 
 Exit codes: 0 done, 1 failed, 2 impossible arguments, 130 stopped by Ctrl-C (finished images are kept).";
 
@@ -169,7 +169,7 @@ pub struct RunArgs {
     /// Output: a .png grid, a folder of PNGs, .npz (arr_0 uint8 N,H,W,C, arr_1 labels) or .npy (float32 N,C,H,W)
     #[arg(long, short, value_name = "PATH", default_value = "samples.png")]
     pub out: PathBuf,
-    /// Begin anew, though an earlier run to the same output was stopped; without it, that one is gone on with
+    /// Start over, though an earlier run to the same output was stopped; without it, that run is continued
     #[arg(long)]
     pub restart: bool,
     /// The device and its precision.
@@ -202,7 +202,7 @@ pub struct DeviceArgs {
     pub tune_budget: Option<f64>,
 }
 
-/// A time that is one.
+/// A finite time of at least 0.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),

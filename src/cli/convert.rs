@@ -100,10 +100,7 @@ fn target(file: &Path, out: Option<&Path>) -> Result<PathBuf> {
         return Err(Error::Options(format!("{}: it would replace itself; give another --out", file.display())));
     }
     if out.is_none() && path.exists() {
-        return Err(Error::Options(format!(
-            "{}: it is there already; give --out to say that it may go",
-            path.display()
-        )));
+        return Err(Error::Options(format!("{}: it exists already; give --out to overwrite it", path.display())));
     }
     Ok(path)
 }

@@ -115,7 +115,7 @@ impl Device {
 }
 
 fn warn(error: &Error) {
-    note(&format!("note: {error}; going on without what was remembered ({VARIABLE} names another folder)"));
+    note(&format!("note: {error}; continuing without what was cached ({VARIABLE} names another folder)"));
 }
 
 /// The variable's folder, else the platform's place for caches.

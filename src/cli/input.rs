@@ -266,7 +266,7 @@ pub(super) fn labels(from: &mut impl Read, count: usize) -> Result<Vec<u32>, Str
     let word = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
     row_major(from, &header)?
         .chunks_exact(8)
-        .map(|bytes| u32::try_from(word(bytes)).map_err(|_| format!("{} is no label", word(bytes))))
+        .map(|bytes| u32::try_from(word(bytes)).map_err(|_| format!("{} is not a label", word(bytes))))
         .collect()
 }
 

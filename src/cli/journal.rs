@@ -73,7 +73,7 @@ impl Journal {
             Some(found) if found.run == *run => (found.finished, found.end),
             Some(found) => {
                 return Err(Error::Options(format!(
-                    "{}: another run was begun here ({}); give its arguments to go on with it, --restart to drop it, \
+                    "{}: another run was begun here ({}); give its arguments to continue it, --restart to drop it, \
                      or another --out",
                     folder.display(),
                     differences(&found.run, run)
@@ -189,7 +189,7 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
         for (place, is_right) in [(folder, Metadata::is_dir as fn(&Metadata) -> bool), (path, Metadata::is_file)] {
             if std::fs::symlink_metadata(place).is_ok_and(|found| !is_right(&found)) {
                 return Err(Error::Options(format!(
-                    "{}: this is in the way; move it, or give another --out",
+                    "{}: unfinished images are kept here, but something else has this name; move it, or give another --out",
                     place.display()
                 )));
             }
@@ -268,7 +268,7 @@ fn read(file: &mut File, path: &Path) -> Result<Option<Found>> {
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
     let refuse = || {
-        let reason = "this is no journal of this version of the program; --restart begins the run anew";
+        let reason = "this is not a journal of this version of the program; --restart starts the run over";
         Error::Options(format!("{}: {reason}", path.display()))
     };
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');

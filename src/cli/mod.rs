@@ -93,7 +93,7 @@ fn code(outcome: Ended) -> ExitCode {
 }
 
 const KEPT: &str =
-    "stopping after this step; finished images are kept, and the same command goes on (Ctrl-C again: stop at once)";
+    "stopping after this step; finished images are kept, and the same command continues (Ctrl-C again: stop at once)";
 const NOTHING: &str = "stopping; the unfinished file is removed";
 
 /// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.

@@ -80,9 +80,11 @@ impl Opened {
                  --upsampler"
             ),
             (_, Role::Classifier) => {
-                format!("{name} is a classifier: it classifies images and makes none; give it as --classifier")
+                format!("{name} is a classifier, which makes no images; give it as --classifier")
             }
-            (Role::Upsampler, _) => format!("{name} is a diffusion model: it makes images and enlarges none"),
+            (Role::Upsampler, _) => {
+                format!("{name} is a diffusion model that does not enlarge images; give an upsampler")
+            }
             (_, Role::Diffusion) => format!("{name} is a diffusion model, not a {role}"),
         };
         Err(Error::Options(why))

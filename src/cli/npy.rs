@@ -121,7 +121,7 @@ fn parse(text: &str) -> Result<Header, String> {
         rest.expect(':')?;
         match key {
             "descr" => {
-                let name = rest.string().map_err(|_| "an array of a structured type".to_string())?;
+                let name = rest.string().map_err(|_| "arrays of structured types are not supported".to_string())?;
                 let known = Dtype::NAMES.iter().find(|(known, _)| *known == name || known.replace('|', "<") == name);
                 dtype = Some(known.map(|(_, dtype)| *dtype).ok_or_else(|| {
                     let shown: String = name.chars().take(20).collect();

@@ -67,7 +67,7 @@ impl Format {
             Some("npz") => Ok(Self::Npz),
             Some("npy") => Ok(Self::Npy),
             Some(_) => Err(Error::Options(format!(
-                "{}: no format of this name; give a .png, .npz or .npy file, or a folder",
+                "{}: the format of this name is unknown; give a .png, .npz or .npy file, or a folder",
                 path.display()
             ))),
         }
@@ -148,7 +148,7 @@ impl Output {
         let format = Format::of(path)?;
         if matches!(format, Format::Grid | Format::Folder) && !matches!(layout.channels, 1 | 3) {
             return Err(Error::Options(format!(
-                "images of {} channels are no pictures; give --out a .npz or .npy file",
+                "images of {} channels cannot be PNGs; give --out a .npz or .npy file",
                 layout.channels
             )));
         }

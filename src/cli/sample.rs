@@ -382,7 +382,7 @@ impl Job<'_> {
         }
         if written < wanted {
             note(&format!(
-                "stopped: {written} of {wanted} images are finished; the same command goes on with the others"
+                "stopped: {written} of {wanted} images are finished; the same command continues with the others"
             ));
         }
         if !exists {

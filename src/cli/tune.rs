@@ -23,7 +23,7 @@ pub async fn run(args: &TuneArgs) -> Result<()> {
     drop(checkpoint);
     let device = Device::open(&args.device).await?;
     let folder = device.folder().ok_or_else(|| {
-        Error::Options("there is no folder to remember the result in; set GUIDED_DIFFUSION_CACHE to one".into())
+        Error::Options("there is no folder to keep the result in; set GUIDED_DIFFUSION_CACHE to one".into())
     })?;
     let plan = PlanOptions { precision: args.device.precision.unwrap_or_default(), ..PlanOptions::default() };
     let batch = args.batch.map_or_else(|| bench::usual_batch(args.arch.as_deref()), |n| n as usize);

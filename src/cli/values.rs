@@ -84,7 +84,7 @@ impl Shard {
 /// # Errors
 /// [`Error::Options`] for a larger one; `what` has them.
 pub fn index(n: usize, what: &str) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; {} is the most", u32::MAX)))
+    u32::try_from(n).map_err(|_| Error::Options(format!("{what} of {n} images; at most {} are possible", u32::MAX)))
 }
 
 /// A file's name without its folder: pictures are published, and paths say things about their maker.

@@ -208,7 +208,7 @@ impl FromStr for Flags {
         while let Some(word) = words.next() {
             let Some(flag) = word.strip_prefix("--") else {
                 let word = shorten(word);
-                return Err(Error::Options(format!("flags: {word:?} is no flag; write --name value --name value")));
+                return Err(Error::Options(format!("flags: {word:?} is not a flag; write --name value --name value")));
             };
             let (name, value) = match flag.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
@@ -219,7 +219,7 @@ impl FromStr for Flags {
                 return Err(Error::Options(format!("flags: --{shown} has no value")));
             };
             let Some(row) = TABLE.iter().find(|row| row.name == name) else {
-                let why = "no flag of the public scripts' networks and samplers";
+                let why = "not a flag of the public scripts' networks and samplers";
                 return Err(Error::Options(format!("flags: --{shown} is {why}")));
             };
             (row.set)(&mut out, value)

@@ -60,7 +60,10 @@ pub(super) fn read(file: &str, header: &Header, flags: &Flags) -> Result<Shapes>
     }
     match best.into_iter().next() {
         Some((_, shapes)) => Ok(shapes),
-        None => Err(refused.unwrap_or_else(|| h.foreign("its input_blocks follow no arrangement of the family"))),
+        None => {
+            Err(refused
+                .unwrap_or_else(|| h.foreign("its input_blocks are not arranged as in any network of this family")))
+        }
     }
 }
 
@@ -111,7 +114,7 @@ impl Names<'_> {
     fn foreign(&self, why: &str) -> Error {
         let names: Vec<_> =
             self.header.tensors.keys().take(3).map(|n| format!("{:?}", n.escape_debug().to_string())).collect();
-        let reason = format!("it is no guided-diffusion network: {why} (its first tensors: {})", names.join(", "));
+        let reason = format!("it is not a guided-diffusion network: {why} (its first tensors: {})", names.join(", "));
         Error::Checkpoint { file: self.file.into(), reason }
     }
 

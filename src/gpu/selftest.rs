@@ -73,7 +73,7 @@ pub async fn verify(gpu: &Arc<Gpu>, graph: &Graph, options: &PlanOptions) -> Res
         let reasons: Vec<String> = wrong.iter().map(|(kernel, reason)| format!("{kernel} {reason}")).collect();
         let reasons = reasons.join("; ");
         let Some(right) = right else {
-            return Err(Error::SelfTest(format!("{reasons} on {adapter}, and there is no other kernel")));
+            return Err(Error::SelfTest(format!("{reasons} on {adapter}, and there is no other kernel to use")));
         };
         // Nodes differ in how far off they are: one line for all that lose the same kernels.
         let lost: Vec<String> = wrong.into_iter().map(|(kernel, _)| kernel).collect();

@@ -123,7 +123,7 @@ fn sizes(
         (low * scale == own && h.is_multiple_of(scale) && w.is_multiple_of(scale))
             .then(|| [h / scale, w / scale])
             .ok_or_else(|| {
-                Error::Options(format!("{w}x{h}: an upsampler from {low} to {own} pixels enlarges whole pixels alone"))
+                Error::Options(format!("{w}x{h}: an upsampler from {low} to {own} pixels needs heights and widths that are multiples of {scale}"))
             })
     };
     let low = low_size.map(scaled).transpose()?;
@@ -163,7 +163,7 @@ fn check_guide(config: &ModelConfig, guide: &ModelConfig) -> Result<()> {
     } else if config.unet.num_classes > 0 && config.unet.num_classes != guide.classes() {
         format!("the classifier knows {} classes, the model {}", guide.classes(), config.unet.num_classes)
     } else if config.diffusion.process != ProcessKind::Discrete {
-        "a classifier guides models of a discrete process alone".into()
+        "a classifier can only guide models of a discrete process".into()
     } else if process(config) != process(guide) {
         "the classifier was trained on another noise schedule than the model".into()
     } else {

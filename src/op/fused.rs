@@ -49,7 +49,7 @@ impl Prologue {
             ensure(affine == Shape::vector(s.n, 2 * s.c), || format!("the affine map is {affine} for {s}"))?;
         }
         let whole = s.c.is_multiple_of(4) && inputs[0].c.is_multiple_of(4);
-        ensure(self.is_plain() || whole, || format!("the channels of {s} are no multiples of 4"))?;
+        ensure(self.is_plain() || whole, || format!("the channels of {s} are not multiples of 4"))?;
         Resample::apply(self.resample, s)
     }
 

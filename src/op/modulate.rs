@@ -18,7 +18,7 @@ impl Operator for Resample {
 
     fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
         let [x] = operands(inputs)?;
-        ensure(x.c % 4 == 0, || format!("{} channels are no multiple of 4", x.c))?;
+        ensure(x.c % 4 == 0, || format!("{} channels are not a multiple of 4", x.c))?;
         Self::apply(Some(*self), x)
     }
 

@@ -60,7 +60,7 @@ impl Operator for Pooling {
 
     fn shape(&self, inputs: &[Shape], params: &[&[usize]]) -> Result<Shape, String> {
         let [x] = operands(inputs)?;
-        ensure(x.c % 4 == 0, || format!("{} channels are no multiple of 4", x.c))?;
+        ensure(x.c % 4 == 0, || format!("{} channels are not a multiple of 4", x.c))?;
         if let Some(shape) = self.adjoint {
             let expected = self.pooled.of(shape);
             ensure(x == expected, || format!("the gradient is {x}, {expected} expected"))?;

@@ -50,7 +50,7 @@ pub struct TuningCache(BTreeMap<String, String>);
 #[derive(Serialize, Deserialize)]
 struct File {
     device: String,
-    choices: BTreeMap<String, String>,
+    variants: BTreeMap<String, String>,
 }
 
 /// Nodes with more than one variant to choose from.
@@ -73,23 +73,23 @@ impl TuningCache {
     /// What is malformed.
     pub fn parse(json: &[u8], device: &str) -> Result<Option<Self>, String> {
         if json.len() as u64 > MAX_BYTES {
-            return Err(format!("it has {} bytes, {MAX_BYTES} are the most", json.len()));
+            return Err(format!("it has {} bytes; at most {MAX_BYTES} are accepted", json.len()));
         }
         let file: File = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         if file.device != device {
             return Ok(None);
         }
         let long = |(key, variant): (&String, &String)| key.len() > MAX_NAME || variant.len() > MAX_NAME;
-        if file.choices.len() > MAX_KEYS || file.choices.iter().any(long) {
-            return Err(format!("{MAX_KEYS} keys of {MAX_NAME} bytes are the most"));
+        if file.variants.len() > MAX_KEYS || file.variants.iter().any(long) {
+            return Err(format!("it has more than {MAX_KEYS} keys, or one longer than {MAX_NAME} bytes"));
         }
-        Ok(Some(Self(file.choices)))
+        Ok(Some(Self(file.variants)))
     }
 
     /// The tuning cache as JSON, for `device`.
     pub fn to_json(&self, device: &str) -> String {
         // A map of strings always has a JSON form.
-        serde_json::to_string_pretty(&File { device: device.into(), choices: self.0.clone() }).unwrap_or_default()
+        serde_json::to_string_pretty(&File { device: device.into(), variants: self.0.clone() }).unwrap_or_default()
     }
 
     /// Adds another cache's variants, which replace those of equal keys. A cache that would grow beyond what

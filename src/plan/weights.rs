@@ -129,7 +129,7 @@ impl WeightSpec {
 
     fn too_large(&self, value: f32) -> Error {
         Error::Options(format!(
-            "tensor {} holds {value:e}, and a float16 weight reaches to {} only; use --precision f32",
+            "tensor {} holds {value:e}, but float16 weights reach to {} only; use --precision f32",
             self.name,
             f16::MAX
         ))

@@ -71,7 +71,7 @@ impl Settings {
         let table = resolved.table(&process, resolved.edit.is_some())?;
         if !table.iter().any(Row::calls) {
             return Err(Error::Options(format!(
-                "strength {} leaves none of the steps, so that the given image would stay as it is; give more",
+                "strength {} leaves no step to make, so that the given image would not change; give more",
                 resolved.strength.unwrap_or(0.0)
             )));
         }
@@ -148,7 +148,7 @@ impl Settings {
             if given && !sampler.takes(option) {
                 let takers: Vec<&str> = Sampler::all().filter(|s| s.takes(option)).map(Sampler::name).collect();
                 return Err(Error::Options(format!(
-                    "{option}: the sampler {sampler} has none; leave it out, or choose --sampler {}",
+                    "{option}: sampler {sampler} does not take it; leave it out, or choose sampler {}",
                     takers.join(" or ")
                 )));
             }

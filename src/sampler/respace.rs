@@ -65,7 +65,7 @@ fn ddim(steps: usize, count: usize) -> Result<Vec<usize>> {
 fn sections(steps: usize, counts: &[usize]) -> Result<Vec<usize>> {
     let parts = counts.len();
     if counts.iter().all(|&count| count == 0) {
-        return Err(Error::Options("respacing: it keeps no step at all; give a count of at least 2".into()));
+        return Err(Error::Options("respacing: it keeps no step; give a count of at least 2".into()));
     }
     let mut kept = Vec::new();
     let mut start = 0;

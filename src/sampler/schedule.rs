@@ -90,7 +90,10 @@ impl Schedule {
         let timestep = |t: &f64| {
             let whole = t.fract() == 0.0 && (0.0..config.diffusion_steps as f64).contains(t);
             whole.then_some(*t as usize).ok_or_else(|| {
-                Error::Options(format!("grid: {t} is no timestep; give whole ones below {}", config.diffusion_steps))
+                Error::Options(format!(
+                    "grid: {t} is not a timestep; give whole numbers below {}",
+                    config.diffusion_steps
+                ))
             })
         };
         Self::of_timesteps(config, grid.iter().rev().map(timestep).collect::<Result<_>>()?)

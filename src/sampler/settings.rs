@@ -190,7 +190,7 @@ impl Task<'_> {
         let Some(grid) = &self.settings.grid else { return Ok(None) };
         let index = |t: &f64| {
             schedule.timesteps.iter().position(|kept| *kept as f64 == *t).ok_or_else(|| {
-                Error::Options(format!("grid: {t} is no timestep of this process; give whole ones, descending"))
+                Error::Options(format!("grid: {t} is not a timestep of this process; give whole numbers, descending"))
             })
         };
         grid.iter().map(index).collect::<Result<_>>().map(Some)

@@ -60,7 +60,7 @@ impl Parser<'_> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         if word.starts_with(|c: char| c.is_ascii_digit()) {
-            word.parse().map_err(|_| format!("`{word}` is no integer"))
+            word.parse().map_err(|_| format!("`{word}` is not an integer"))
         } else {
             self.scope.get(word).copied().ok_or_else(|| format!("`{word}` is not defined"))
         }

@@ -97,7 +97,7 @@ impl Loader {
 }
 
 fn incomplete() -> Error {
-    Error::Options("a model's header comes first".into())
+    Error::Options("the model's header must be read first".into())
 }
 
 fn header(file: &File) -> Result<&Header> {

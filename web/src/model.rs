@@ -238,7 +238,7 @@ impl About {
 
     fn input(&self, session: &Session, count: usize, rgba: &[u8]) -> guided_diffusion::Result<Images> {
         let Ok(port) = session.program().port(ports::LOW_RES) else {
-            return Err(Error::Options(format!("{} enlarges no images; load an upsampler", self.name)));
+            return Err(Error::Options(format!("{} does not enlarge images; load an upsampler", self.name)));
         };
         Images::from_rgba(count, port.shape.h, port.shape.w, port.shape.c, rgba)
     }
@@ -283,7 +283,7 @@ impl<'a> Borrowed<'a> {
     }
 
     fn get(&mut self) -> Result<&mut Session> {
-        let gone = || js(Error::Options("the model was disposed of, or another call works with it".into()));
+        let gone = || js(Error::Options("the model was disposed of, or another call is using it".into()));
         self.session.as_mut().ok_or_else(gone)
     }
 }

@@ -60,7 +60,7 @@ async function tuned({ tune = null, alter = null, forget = false }) {
       const table = JSON.parse(await (await handle.getFile()).text());
       tables.push(table);
       if (!alter) continue;
-      if (alter.variant) for (const problem of Object.keys(table.choices)) table.choices[problem] = alter.variant;
+      if (alter.variant) for (const key of Object.keys(table.variants)) table.variants[key] = alter.variant;
       if (alter.device) table.device = alter.device;
       const writer = await handle.createWritable();
       await writer.write(alter.text ?? JSON.stringify(table));
@@ -143,7 +143,7 @@ describe('package', { concurrency: true }, () => {
 
         await page.reload();
         const all = await page.evaluate(tuned, { tune: {} });
-        assert.equal(Object.keys(all.tables[0].choices).length, measured, 'it was kept');
+        assert.equal(Object.keys(all.tables[0].variants).length, measured, 'it was kept');
         assert.deepEqual([all.result.measured, all.result.left], [left, 0], 'and is not measured again');
         const later = await page.evaluate(tuned, { tune: {} });
         assert.deepEqual([later.result.measured, later.result.left], [0, 0]);

@@ -97,7 +97,7 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Value::Text(module), Value::Text(name)) = (module, name) else {
-                    return Err("its pickle names something by what is no text".into());
+                    return Err("its pickle gives a name that is not text".into());
                 };
                 self.push(Value::Global(global(&module, &name)?));
             }
@@ -106,7 +106,7 @@ impl<'a> Machine<'a> {
                 // The state of an OrderedDict or parameter: `_metadata`, of no use here.
                 self.pop()?;
                 if !matches!(self.stack.last(), Some(Value::Dict(_) | Value::Tensor(_))) {
-                    return Err("its pickle sets the state of what is no dict".into());
+                    return Err("its pickle sets the state of an object that is not a dict".into());
                 }
             }
             b'Q' => self.persistent()?,
@@ -188,7 +188,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_mark(&mut self) -> Result<Vec<Value>, String> {
-        let mark = self.marks.pop().ok_or("its pickle closes what it never opened")?;
+        let mark = self.marks.pop().ok_or("its pickle pops a mark that it never pushed")?;
         if mark > self.stack.len() {
             return Err("its pickle's stack is out of order".into());
         }
@@ -210,7 +210,7 @@ impl<'a> Machine<'a> {
             Some(Value::Sequence(i)) => self.sequences.get_mut(*i),
             _ => None,
         };
-        list.ok_or("its pickle appends to what is no list")?.extend(items);
+        list.ok_or("its pickle appends to an object that is not a list")?.extend(items);
         Ok(())
     }
 
@@ -219,19 +219,22 @@ impl<'a> Machine<'a> {
             Some(Value::Dict(i)) => self.dicts.get_mut(*i),
             _ => None,
         };
-        dict.ok_or("its pickle sets a key of what is no dict")?.extend(items);
+        dict.ok_or("its pickle sets a key of an object that is not a dict")?.extend(items);
         Ok(())
     }
 
     fn remember(&mut self, index: u32) -> Result<(), String> {
-        let value = self.stack.last().cloned().ok_or("its pickle remembers nothing")?;
+        let value = self.stack.last().cloned().ok_or("its pickle stores from an empty stack")?;
         self.memo.insert(index, value);
         Ok(())
     }
 
     fn recall(&mut self, index: u32) -> Result<(), String> {
-        let value =
-            self.memo.get(&index).cloned().ok_or_else(|| format!("its pickle recalls {index}, never remembered"))?;
+        let value = self
+            .memo
+            .get(&index)
+            .cloned()
+            .ok_or_else(|| format!("its pickle reads memo entry {index}, which it never stored"))?;
         self.push(value);
         Ok(())
     }
@@ -274,14 +277,17 @@ impl<'a> Machine<'a> {
                 let items = match arguments {
                     [] => Vec::new(),
                     [list] => {
-                        let list = self.sequence(Some(list)).ok_or("its pickle makes an OrderedDict of no list")?;
+                        let list = self
+                            .sequence(Some(list))
+                            .ok_or("its pickle makes an OrderedDict of an object that is not a list")?;
                         // The list stays, and may be recalled for another call.
                         let copied = self.copied.saturating_add(list.len());
                         if copied > MAX_COPIED {
                             return Err(format!("its pickle copies more than {MAX_COPIED} items; no state dict does"));
                         }
-                        let items =
-                            self.key_value_list(list).ok_or("its pickle makes an OrderedDict of what are no pairs")?;
+                        let items = self
+                            .key_value_list(list)
+                            .ok_or("its pickle makes an OrderedDict of items that are not pairs")?;
                         self.copied = copied;
                         items
                     }
@@ -292,18 +298,18 @@ impl<'a> Machine<'a> {
             }
             Value::Global(Global::Size) => match arguments {
                 [sizes @ Value::Sequence(_)] => sizes.clone(),
-                _ => return Err("its pickle makes a torch.Size of no tuple".into()),
+                _ => return Err("its pickle makes a torch.Size without a tuple".into()),
             },
             Value::Global(Global::RebuildParameter) => match arguments.first() {
                 Some(tensor @ Value::Tensor(_)) => tensor.clone(),
-                _ => return Err("its pickle makes a parameter of no tensor".into()),
+                _ => return Err("its pickle makes a parameter without a tensor".into()),
             },
             Value::Global(Global::RebuildTensor) => {
                 let tensor = self.tensor(arguments).ok_or("its pickle describes a tensor with invalid numbers")?;
                 self.tensors.push(tensor);
                 Value::Tensor(self.tensors.len() - 1)
             }
-            _ => return Err("its pickle calls what cannot be called".into()),
+            _ => return Err("its pickle calls an object that cannot be called".into()),
         };
         self.push(made);
         Ok(())
@@ -330,7 +336,7 @@ impl<'a> Machine<'a> {
     /// `("storage", type, key, device, count[, view])`: the only persistent id there is.
     fn persistent(&mut self) -> Result<(), String> {
         let id = self.pop()?;
-        let storage = self.storage(&id).ok_or("its pickle refers to an outside object that is no storage")?;
+        let storage = self.storage(&id).ok_or("its pickle refers to an outside object that is not a storage")?;
         self.storages.push(storage);
         self.push(Value::Storage(self.storages.len() - 1));
         Ok(())

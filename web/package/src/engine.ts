@@ -140,7 +140,7 @@ export class GuidedDiffusion {
 }
 
 function whyNoWebGpu(): string {
-  if (typeof Worker === 'undefined') return 'this is no browser page; create the engine in one';
+  if (typeof Worker === 'undefined') return 'this is not a browser page; create the engine in one';
   if (!isSecureContext) return 'browsers offer WebGPU to secure pages alone: serve this one by https, or from localhost';
   const names = browsers.map(({ name, version }) => `${name} ${version}`).join(', ');
   return `this browser has no WebGPU; these have it, in these versions or newer: ${names}`;

@@ -59,7 +59,7 @@ const sizeOf = ({ width, height }: RawPicture) => ({ width, height });
 function checkInput(info: ModelInfo, input: RawInput[] | null): void {
   const side = info.lowResolution;
   if (side !== null && !input?.length) {
-    throw new Failure('bad-options', 'an upsampler makes no images by itself; give it some to enlarge');
+    throw new Failure('bad-options', 'an upsampler needs images to enlarge; give them');
   }
   const wrong = input?.find(({ width, height }) => side !== null && (width !== side || height !== side));
   if (wrong) {
