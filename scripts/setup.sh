@@ -130,7 +130,7 @@ setup_node() {
 browser() {
     local chosen=${!1:-} name
     if [ -n "$chosen" ]; then
-        [ -x "$chosen" ] || fail "$1=$chosen is no program; give a browser's path, or leave $1 empty"
+        [ -x "$chosen" ] || fail "$1=$chosen is not a program; give a browser's path, or leave $1 empty"
         return
     fi
     for name in "${@:2}"; do command -v "$name" >/dev/null && return; done

@@ -1,7 +1,7 @@
 // Puts zeros between pixels: (y, x) goes to (2 y, 2 x). The adjoint of a convolution's stride.
 struct Params {
     elements: u32,
-    stride: u32, // elements per row of the dispatch's grid
+    stride: u32,
     channels: u32,
     height: u32,
     width: u32,
@@ -12,12 +12,8 @@ struct Params {
 @auto var<storage, read> x: array<f32>;
 @auto var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     let row = i / p.channels;
     let column = row % p.width;
     let line = row / p.width;

@@ -1,14 +1,7 @@
 // GroupNorm, first of two: mean and sum of squared deviations of each channel over a chunk of pixels.
-// Deviations are taken from the run's first value, so that a large mean costs no precision.
-// out is [sample][run][mean, m2][channel / 4].
-struct Params {
-    pixels: u32, // of one sample
-    c4: u32,
-    c4_first: u32,
-    run: u32, // pixels a run
-    runs: u32, // per sample
-    samples: u32,
-}
+// Deviations are taken from the chunk's first value, so that a large mean costs no precision.
+// out is [sample][chunk][mean, m2][channel / 4].
+#import group_norm
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<vec4<f32>>;
 #if SOURCES == 2
@@ -31,12 +24,12 @@ fn value(pixel: u32, c: u32) -> vec4<f32> {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c = id.x;
     let index = id.y + id.z * 524280u; // 65535 workgroups of 8
-    if (c >= p.c4 || index >= p.runs * p.samples) {
+    if (c >= p.c4 || index >= p.chunks * p.samples) {
         return;
     }
-    let n = index / p.runs;
-    let first = index % p.runs * p.run;
-    let last = min(first + p.run, p.pixels);
+    let n = index / p.chunks;
+    let first = index % p.chunks * p.chunk;
+    let last = min(first + p.chunk, p.pixels);
     let shift = value(n * p.pixels + first, c);
     var sum = vec4<f32>(0.0);
     var squares = vec4<f32>(0.0);

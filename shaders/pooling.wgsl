@@ -2,7 +2,7 @@
 // its positional embedding; the first token), and the adjoints.
 struct Params {
     elements: u32, // vec4s of the result
-    stride: u32, // elements per row of the dispatch's grid
+    stride: u32,
     pixels: u32, // of one sample, on the forward op's input
     c4: u32,
 }
@@ -23,12 +23,8 @@ fn mean(first: u32) -> vec4<f32> {
 }
 #end
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     let c = i % p.c4;
 #if TOKENS && ADJOINT
     // Pixel + 1 is a pixel's token, and token 0 is shared by all.

@@ -1,7 +1,7 @@
 // The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32,
     channels: u32, // of the image
     model_channels: u32, // of the network's output
 }
@@ -15,12 +15,8 @@ struct Params {
 #end
 @auto var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     var x0 = row.skip * x[i];
     // Where a row does not call the network or is not guided, its values are those of another row.
     if (row.out != 0.0) {

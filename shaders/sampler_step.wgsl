@@ -2,7 +2,7 @@
 // the row keeps.
 struct Params {
     elements: u32,
-    stride: u32, // elements a row of the dispatch's grid
+    stride: u32,
     channels: u32, // of the image
     model_channels: u32, // of the network's output
 }
@@ -22,12 +22,8 @@ struct Params {
 @auto var<storage, read_write> history: array<f32>; // h1, h2, h3, one after the other
 @auto var<storage, read_write> x: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     var log_variance = row.log_low;
 #if LEARNED
     if (row.log_high != row.log_low) {

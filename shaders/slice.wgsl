@@ -1,7 +1,7 @@
 // A range of channels of a tensor.
 struct Params {
     elements: u32,
-    stride: u32, // elements per row of the dispatch's grid
+    stride: u32,
     first: u32,
     channels: u32,
     source_channels: u32,
@@ -10,11 +10,7 @@ struct Params {
 @auto var<storage, read> x: array<f32>;
 @auto var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     out[i] = x[i / p.channels * p.source_channels + p.first + i % p.channels];
 }

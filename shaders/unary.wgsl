@@ -1,7 +1,7 @@
 // SiLU or ReLU of one tensor, or the gradient with respect to it; a copy without either.
 struct Params {
     elements: u32,
-    stride: u32, // elements per row of the dispatch's grid
+    stride: u32,
 }
 #import math
 @auto var<uniform> p: Params;
@@ -11,12 +11,8 @@ struct Params {
 #end
 @auto var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.y * p.stride + id.x;
-    if (id.x >= p.stride || i >= p.elements) {
-        return;
-    }
+#import elementwise
+fn element(i: u32) {
     let v = x[i];
 #if SILU && ADJOINT
     let s = 1.0 / (1.0 + exp4(vec4<f32>(min(-v, 80.0))).x);

@@ -243,9 +243,9 @@ fn other_files_are_no_diffusion_model() {
     let mut other = header(&preset("64x64_classifier"));
     other.tensors.retain(|name, _| name.starts_with("middle_block"));
     let text = message(infer("bert.safetensors", &other, &Flags::default()));
-    assert!(text.contains("no guided-diffusion network") && text.contains("time_embed.0.weight"), "{text}");
+    assert!(text.contains("not a guided-diffusion network") && text.contains("time_embed.0.weight"), "{text}");
     let text = message(infer("empty", &Header::default(), &Flags::default()));
-    assert!(text.contains("no guided-diffusion network"), "{text}");
+    assert!(text.contains("not a guided-diffusion network"), "{text}");
     // The encoder of a network, without a head.
     let mut other = header(&preset("64x64_classifier"));
     other.tensors.retain(|name, _| !name.starts_with("out."));

@@ -166,7 +166,7 @@ fn a_network_converts_from_both_formats() {
     }
     assert!(files[0] == files[1], "both formats convert to the same bytes");
     let text = Checkpoint::open(pt("zip.pt")).unwrap().config(&flags).unwrap_err().to_string();
-    assert!(text.contains("no guided-diffusion network"), "{text}");
+    assert!(text.contains("not a guided-diffusion network"), "{text}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

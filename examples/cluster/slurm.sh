@@ -23,7 +23,7 @@ mkdir -p "$folder"
 # A job that is requeued after its last image has nothing to do.
 [ -e "$part" ] && exit 0
 
-# It goes on where an earlier start of this job ended: its finished images lie in $part.partial.
+# It continues where an earlier start of this job ended: its finished images lie in $part.partial.
 "${PROGRAM:-guided-diffusion}" sample "$@" --shard "$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))/$SLURM_ARRAY_TASK_COUNT" \
     --out "$part"
 status=$?

@@ -175,7 +175,7 @@ class Stage(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """What UNet and classifier share: the embeddings, the way down and the middle."""
+    """What UNet and classifier share: the embeddings, the encoder and the middle."""
 
     def __init__(self, c):
         super().__init__()

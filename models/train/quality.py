@@ -3,7 +3,7 @@
     python quality.py ../emoji32.safetensors --judge ../../tests/fixtures/judge-emoji.safetensors --out quality
     python quality.py samples.npz            --judge ../../tests/fixtures/judge-emoji.safetensors --out quality
 
-The input is a model, which draws 50 images a class, or images (arr_0 uint8 N,32,32,3 and arr_1 labels, such as
+The input is a model, which draws 50 images per class, or images (arr_0 uint8 N,32,32,3 and arr_1 labels, such as
 `guided-diffusion sample --out samples.npz` writes).  Writes quality.json, the histogram quality.svg and the eight
 nearest pairs quality-pairs.png.
 

@@ -13,9 +13,9 @@ of them, whose low-resolution inputs in training are reduced training images.
 The learning rate warms up, stays, and falls linearly over the last part of --hours (wall clock,
 as a shared machine does not say beforehand how many steps it will give).  A file named after
 --out with `.decay` appended starts the fall at once.  The moving average of the weights is what is
-written; every few minutes, with `.pt` beside it, from which the same command goes on.
+written; every few minutes, with `.pt` beside it, from which the same command continues.
 
-On a busy machine several processes of one thread, which meet once a step, get more done than several threads, which
+On a busy machine several processes of one thread, which synchronise once per step, get more done than several threads, which
 meet at each operation: `torchrun --nproc-per-node 2 train.py ...` trains on two batches a step.
 """
 
@@ -131,12 +131,12 @@ class Schedule:
 
 
 def agreed(rate, workers):
-    """The first worker's rate, since clocks and files may tell them different things."""
+    """The first worker's rate, since clocks and files may differ between them."""
     if workers == 1:
         return rate
-    told = torch.tensor([-1.0 if rate is None else rate])
-    dist.broadcast(told, 0)
-    return None if told < 0 else told.item()
+    shared = torch.tensor([-1.0 if rate is None else rate])
+    dist.broadcast(shared, 0)
+    return None if shared < 0 else shared.item()
 
 
 def average_gradients(net, workers):

@@ -85,29 +85,20 @@ impl GroupNormAffine {
         let second = if self.two_sources { lowering.input_shape(1).c } else { 0 };
         let channels = first.c + second;
         let serial = lowering.variant() == Variant::Serial;
-        let Statistics { stats, run, runs } = statistics(lowering, channels, self.two_sources, serial)?;
-        let pixels = first.pixels();
+        let statistics = statistics(lowering, channels, self.two_sources, serial)?;
 
         let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
         let tasks = GROUPS * first.n;
         let mut dispatch = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
         dispatch
-            .bind("stats", stats)
+            .bind("stats", statistics.stats)
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
             dispatch.bind("embedding", lowering.input(1 + self.two_sources as usize));
         }
-        dispatch
-            .bind("out", out)
-            .word("pixels", pixels)
-            .word("channels", channels)
-            .word("group_channels", channels / GROUPS)
-            .word("run", run)
-            .word("runs", runs)
-            .word("tasks", tasks)
-            .float("epsilon", EPSILON)
-            .groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+        dispatch.bind("out", out).groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+        statistics.size(&mut dispatch);
         lowering.emit(dispatch)
     }
 }
@@ -154,14 +145,33 @@ impl Operator for GroupNormAffine {
     }
 }
 
-/// The first part of every norm.
+/// The statistics of chunks of pixels, the first part of every norm.
 pub(crate) struct Statistics {
     /// `[sample][chunk][mean, m2][channel]`
     pub stats: ValueId,
-    /// Pixels per chunk.
-    pub run: usize,
     /// Chunks per sample.
-    pub runs: usize,
+    pub chunks: usize,
+    /// Pixels per chunk.
+    chunk: usize,
+    /// The input, with the channels of its first source alone.
+    first: Shape,
+    /// Channels of both sources.
+    channels: usize,
+}
+
+impl Statistics {
+    /// Sets the parameters that all kernels over chunks share.
+    pub(crate) fn size(&self, dispatch: &mut DispatchBuilder) {
+        dispatch
+            .word("pixels", self.first.pixels())
+            .word("c4", self.channels / 4)
+            .word("c4_first", self.first.c / 4)
+            .word("group_channels", self.channels / GROUPS)
+            .word("chunk", self.chunk)
+            .word("chunks", self.chunks)
+            .word("samples", self.first.n)
+            .float("epsilon", EPSILON);
+    }
 }
 
 /// Emits the statistics of the current node's first operand, or first two, over chunks of pixels.
@@ -174,25 +184,19 @@ pub(crate) fn statistics(
     let first = lowering.input_shape(0);
     let pixels = first.pixels();
     // Chunks short enough for parallelism, few enough for the fold.
-    let run = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
-    let runs = pixels.div_ceil(run);
-    let stats = lowering.temporary("stats", first.n * runs * 2 * channels);
+    let chunk = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
+    let chunks = pixels.div_ceil(chunk);
+    let stats = lowering.temporary("stats", first.n * chunks * 2 * channels);
     let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
     dispatch.bind("x", lowering.input(0));
     if two_sources {
         dispatch.bind("skip", lowering.input(1));
     }
-    dispatch
-        .bind("out", stats)
-        .word("pixels", pixels)
-        .word("c4", channels / 4)
-        .word("c4_first", first.c / 4)
-        .word("run", run)
-        .word("runs", runs)
-        .word("samples", first.n)
-        .tiles(channels / 4, runs * first.n);
+    dispatch.bind("out", stats).tiles(channels / 4, chunks * first.n);
+    let statistics = Statistics { stats, chunks, chunk, first, channels };
+    statistics.size(&mut dispatch);
     lowering.emit(dispatch)?;
-    Ok(Statistics { stats, run, runs })
+    Ok(statistics)
 }
 
 pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {

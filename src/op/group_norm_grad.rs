@@ -1,7 +1,7 @@
 //! The gradient of group normalization, with the modulation and SiLU that follow it, with respect to its input.
 
 use super::dispatch::DispatchBuilder;
-use super::group_norm::{EPSILON, GROUPS, Statistics, statistics};
+use super::group_norm::{EPSILON, GROUPS, statistics};
 use super::lowering::{Layout, Lowering};
 use super::operator::{Operator, ensure};
 use super::probe::{Probe, noise, spread};
@@ -34,53 +34,45 @@ impl GroupNormGrad {
     fn lower_in_parts(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let x = lowering.output_shape();
         let tasks = GROUPS * x.n;
-        let Statistics { stats, run, runs } = statistics(lowering, x.c, false, true)?;
+        let statistics = statistics(lowering, x.c, false, true)?;
+        let rows = statistics.chunks * x.n;
         let moments = lowering.temporary("moments", 2 * tasks);
-        let sums = lowering.temporary("sums", x.n * runs * 2 * x.c);
+        let sums = lowering.temporary("sums", rows * 2 * x.c);
         let means = lowering.temporary("means", 2 * tasks);
-        let size = |step: &mut DispatchBuilder| {
-            step.word("pixels", x.pixels())
-                .word("channels", x.c)
-                .word("c4", x.c / 4)
-                .word("group_channels", x.c / GROUPS)
-                .word("run", run)
-                .word("runs", runs)
-                .word("samples", x.n)
-                .word("tasks", tasks)
-                .float("epsilon", EPSILON);
-        };
-        let mut step = DispatchBuilder::new(Kernel::new("group_norm_moments"));
-        step.bind("stats", stats).bind("out", moments).groups([tasks.div_ceil(FOLD), 1, 1]);
-        size(&mut step);
-        lowering.emit(step)?;
+        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_moments"));
+        dispatch.bind("stats", statistics.stats).bind("out", moments).groups([tasks.div_ceil(FOLD), 1, 1]);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
 
-        let kernel = Kernel::new("group_norm_grad_runs").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("x", lowering.input(0))
+        let kernel = Kernel::new("group_norm_grad_sums").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
             .bind("moments", moments)
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
-            step.bind("embedding", lowering.input(2));
+            dispatch.bind("embedding", lowering.input(2));
         }
-        step.bind("sums", sums).bind("out", lowering.output()).tiles(x.c / 4, runs * x.n);
-        size(&mut step);
-        lowering.emit(step)?;
+        dispatch.bind("sums", sums).bind("out", lowering.output()).tiles(x.c / 4, rows);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
 
-        let mut step = DispatchBuilder::new(Kernel::new("group_norm_grad_means"));
-        step.bind("sums", sums).bind("out", means).groups([tasks.div_ceil(FOLD), 1, 1]);
-        size(&mut step);
-        lowering.emit(step)?;
+        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_grad_means"));
+        dispatch.bind("sums", sums).bind("out", means).groups([tasks.div_ceil(FOLD), 1, 1]);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
 
-        let mut step = DispatchBuilder::new(Kernel::new("group_norm_grad_apply"));
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_grad_apply"));
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("moments", moments)
             .bind("means", means)
             .bind("out", lowering.output())
-            .tiles(x.c / 4, runs * x.n);
-        size(&mut step);
-        lowering.emit(step)
+            .tiles(x.c / 4, rows);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)
     }
 }
 
@@ -113,21 +105,23 @@ impl Operator for GroupNormGrad {
             .with("SCALE_SHIFT", self.scale_shift)
             .with("SILU", self.silu)
             .with("WORKERS", WORKERS as i64);
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("x", lowering.input(0))
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch
+            .bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
-            step.bind("embedding", lowering.input(2));
+            dispatch.bind("embedding", lowering.input(2));
         }
-        step.bind("out", lowering.output())
+        dispatch
+            .bind("out", lowering.output())
             .word("pixels", x.pixels())
             .word("channels", x.c)
             .word("group_channels", x.c / GROUPS)
             .float("epsilon", EPSILON)
             .groups([GROUPS, x.n, 1]);
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], params: &[&[f32]], output: Shape) -> Tensor {

@@ -26,7 +26,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "group_norm_grad",
     "group_norm_grad_apply",
     "group_norm_grad_means",
-    "group_norm_grad_runs",
+    "group_norm_grad_sums",
     "group_norm_moments",
     "group_norm_stats",
     "log_softmax_grad",
@@ -47,5 +47,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] =
-    sources!["shared/": "epilogue", "factors", "math", "philox", "prologue", "row", "store", "weights"];
+pub const SHARED: &[(&str, &str)] = sources!["shared/": "elementwise", "epilogue", "factors", "group_norm", "math", "philox", "prologue", "row", "store", "weights"];

@@ -25,7 +25,7 @@ impl File {
     /// Takes bytes from the front of `piece`, up to the end of the header or of a tensor, and returns how many.
     ///
     /// # Errors
-    /// A file that is no checkpoint.
+    /// A file that is not a checkpoint.
     pub fn push(&mut self, piece: &[u8]) -> Result<usize> {
         let used = self.stream.push(piece).map_err(js)?;
         self.hash.update(&piece[..used]);

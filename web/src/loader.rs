@@ -31,23 +31,23 @@ pub struct Loader {
 
 #[wasm_bindgen]
 impl Loader {
-    /// Takes the package's `LoadOptions` as JSON, and the table of a `Tuner` where there is one.
+    /// Takes the package's `LoadOptions` as JSON, and the cache of a `Tuner` where there is one.
     ///
     /// # Errors
     /// Options of the wrong types.
     #[wasm_bindgen(constructor)]
-    pub fn new(engine: &Engine, options: &str, table: Option<String>) -> Result<Loader> {
+    pub fn new(engine: &Engine, options: &str, cache: Option<String>) -> Result<Loader> {
         let request: LoadRequest = request::parse(options).map_err(js)?;
         let flags = request.flags.as_deref().unwrap_or_default().parse().map_err(js)?;
         let device = engine.fingerprint();
-        let (gpu, tuning) = (engine.gpu.clone(), tuner::read(table.as_deref(), &device));
+        let (gpu, tuning) = (engine.gpu.clone(), tuner::read(cache.as_deref(), &device));
         Ok(Loader { gpu, device, tuning, request, flags, model: None, classifier: None })
     }
 
     /// The model, whose header is there.
     ///
     /// # Errors
-    /// A file that is no such model.
+    /// A file that is not a diffusion model or an upsampler.
     #[wasm_bindgen(js_name = setModel)]
     pub fn set_model(&mut self, file: &File) -> Result<()> {
         let found = config::infer(&file.name, header(file)?, &self.flags).map_err(js)?;
@@ -59,7 +59,7 @@ impl Loader {
     /// The classifier that guides it, whose header is there. It comes after the model.
     ///
     /// # Errors
-    /// A file that is no classifier.
+    /// A file that is not a classifier.
     #[wasm_bindgen(js_name = setClassifier)]
     pub fn set_classifier(&mut self, file: &File) -> Result<()> {
         let Some((_, model, _)) = &self.model else { return Err(js(incomplete())) };

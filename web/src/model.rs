@@ -136,11 +136,11 @@ impl Model {
         }))
     }
 
-    /// Measures the kernels that this model could use, but for those that `table` knows.
-    pub fn tuner(&self, table: Option<String>) -> Tuner {
+    /// Measures the kernels that this model could use, but for those that `cache` has.
+    pub fn tuner(&self, cache: Option<String>) -> Tuner {
         let About { gpu, device, found, classifier, options, .. } = &*self.about;
         let classifier = classifier.as_ref().map(|(_, found)| found.config.clone());
-        Tuner::new(gpu.clone(), device.clone(), found.config.clone(), classifier, options.clone(), table.as_deref())
+        Tuner::new(gpu.clone(), device.clone(), found.config.clone(), classifier, options.clone(), cache.as_deref())
     }
 
     /// Frees the device's memory.

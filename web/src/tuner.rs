@@ -36,7 +36,7 @@ pub struct Tuner {
 }
 
 impl Tuner {
-    /// For `device`, as [`crate::engine::Engine::fingerprint`] calls it. What `table`, an earlier tuner's, knows is not
+    /// For `device`, as [`crate::engine::Engine::fingerprint`] calls it. What `cache`, an earlier tuner's, has is not
     /// measured again.
     pub(crate) fn new(
         gpu: Arc<Gpu>,
@@ -44,9 +44,9 @@ impl Tuner {
         config: ModelConfig,
         classifier: Option<ModelConfig>,
         options: SessionOptions,
-        table: Option<&str>,
+        cache: Option<&str>,
     ) -> Self {
-        let tuning = Rc::new(RefCell::new(read(table, &device)));
+        let tuning = Rc::new(RefCell::new(read(cache, &device)));
         Self { gpu, device, config, classifier, options, tuning, resolution: resolution() }
     }
 }
@@ -73,26 +73,26 @@ impl Tuner {
         })
     }
 
-    /// All that is known of this device, as JSON to keep.
-    pub fn table(&self) -> String {
+    /// The tuning cache of this device as JSON, to keep.
+    pub fn cache(&self) -> String {
         self.tuning.borrow().to_json(&self.device)
     }
 }
 
 /// A tuning cache; one of another device or a damaged one is as if it were not there.
-pub fn read(table: Option<&str>, device: &str) -> TuningCache {
-    table.and_then(|table| TuningCache::parse(table.as_bytes(), device).ok().flatten()).unwrap_or_default()
+pub fn read(cache: Option<&str>, device: &str) -> TuningCache {
+    cache.and_then(|cache| TuningCache::parse(cache.as_bytes(), device).ok().flatten()).unwrap_or_default()
 }
 
 fn clock() -> f64 {
     now() / 1e3
 }
 
-/// Seconds between two readings that differ: the least of a few. Browsers that hide what a visitor's clock can show have up to
+/// Seconds between two readings that differ: the least of a few. Browsers that protect privacy by coarse clocks have up to
 /// a tenth of a second, for which a measurement would take minutes: then it is less sure instead.
 fn resolution() -> f64 {
     const COARSEST: f64 = 0.005;
-    // No clock that ticks is read as often between two ticks that count.
+    // A clock that ticks changes within fewer readings than this.
     const READINGS: usize = 100_000;
     let tick = || {
         let begin = clock();

@@ -150,7 +150,7 @@ describe('errors', { concurrency: true }, () => {
   }
 });
 
-test('Node may import it, and gets an error that says it is no browser', async () => {
+test('Node may import it, and gets an error that says it is not a browser', async () => {
   assert.equal(await GuidedDiffusion.isSupported(), false);
   await assert.rejects(GuidedDiffusion.create(), (error) => error instanceof GuidedDiffusionError && error.code === 'no-webgpu');
 });

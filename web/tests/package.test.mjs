@@ -46,7 +46,7 @@ async function stack() {
   return found;
 }
 
-/** Runs in the page: loads the model, tunes it where that is asked for, and samples. `alter`: rewrites the table first. */
+/** Runs in the page: loads the model, tunes it where that is asked for, and samples. `alter`: rewrites the tuning cache first. */
 async function tuned({ tune = null, alter = null, forget = false }) {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
   const engine = await GuidedDiffusion.create();
@@ -54,23 +54,23 @@ async function tuned({ tune = null, alter = null, forget = false }) {
     if (forget) await engine.deleteTuning();
     const root = await navigator.storage.getDirectory();
     const at = await root.getDirectoryHandle('guided-diffusion', { create: true });
-    const tables = [];
+    const caches = [];
     for await (const [name, handle] of at.entries()) {
-      if (!name.endsWith('.table')) continue;
-      const table = JSON.parse(await (await handle.getFile()).text());
-      tables.push(table);
+      if (!name.endsWith('.tuning')) continue;
+      const cache = JSON.parse(await (await handle.getFile()).text());
+      caches.push(cache);
       if (!alter) continue;
-      if (alter.variant) for (const key of Object.keys(table.variants)) table.variants[key] = alter.variant;
-      if (alter.device) table.device = alter.device;
+      if (alter.variant) for (const key of Object.keys(cache.variants)) cache.variants[key] = alter.variant;
+      if (alter.device) cache.device = alter.device;
       const writer = await handle.createWritable();
-      await writer.write(alter.text ?? JSON.stringify(table));
+      await writer.write(alter.text ?? JSON.stringify(cache));
       await writer.close();
     }
     const model = await engine.load('/models/base.safetensors', { cache: false });
     const progress = [];
     const result = tune && (await model.tune({ ...tune, onProgress: ({ done, total }) => progress.push([done, total]) }));
     const [image] = await model.sample({ classes: [1], steps: 'ddim5', seed: 3 }).result;
-    return { result, progress, tables, tuned: model.info.tuned, warnings: model.info.warnings, values: [...image.values] };
+    return { result, progress, caches, tuned: model.info.tuned, warnings: model.info.warnings, values: [...image.values] };
   } finally {
     engine.dispose();
   }
@@ -132,7 +132,7 @@ describe('package', { concurrency: true }, () => {
       test('tuning measures, keeps what it found, and later loads use it', async () => {
         const { page } = site;
         const usual = await page.evaluate(tuned, {});
-        assert.deepEqual([usual.tuned, usual.tables], [0, []], 'nothing is measured unasked');
+        assert.deepEqual([usual.tuned, usual.caches], [0, []], 'nothing is measured unasked');
 
         const some = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
         const { measured, left, stored } = some.result;
@@ -143,25 +143,25 @@ describe('package', { concurrency: true }, () => {
 
         await page.reload();
         const all = await page.evaluate(tuned, { tune: {} });
-        assert.equal(Object.keys(all.tables[0].variants).length, measured, 'it was kept');
+        assert.equal(Object.keys(all.caches[0].variants).length, measured, 'it was kept');
         assert.deepEqual([all.result.measured, all.result.left], [left, 0], 'and is not measured again');
         const later = await page.evaluate(tuned, { tune: {} });
         assert.deepEqual([later.result.measured, later.result.left], [0, 0]);
         assert.ok(apart(later.values, usual.values) <= 1);
         console.log(`${under.name}: ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
 
-        // What a table says is done, whatever it is, as far as it is legal.
+        // What a tuning cache says is done, as far as it is legal.
         const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
         const forced = await page.evaluate(tuned, { alter: { variant } });
-        assert.ok(forced.tuned > 5, `${forced.tuned} kernels follow the table`);
+        assert.ok(forced.tuned > 5, `${forced.tuned} kernels follow the cache`);
         assert.deepEqual(forced.warnings, []);
         assert.ok(apart(forced.values, usual.values) <= 1);
         const other = await page.evaluate(tuned, { alter: { device: 'another' } });
-        assert.deepEqual([other.tuned, other.values], [0, usual.values], 'a table of another device or version is ignored');
+        assert.deepEqual([other.tuned, other.values], [0, usual.values], 'a cache of another device or version is ignored');
         const damaged = await page.evaluate(tuned, { alter: { text: '{"device":' } });
         assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'nor is a damaged one');
         const forgotten = await page.evaluate(tuned, { forget: true });
-        assert.deepEqual(forgotten.tables, []);
+        assert.deepEqual(forgotten.caches, []);
       });
 
       test('nothing is written to the console', () => assert.deepEqual(site.messages, []));

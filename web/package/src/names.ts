@@ -4,6 +4,6 @@ export function fileName(url: string): string {
   try {
     return decodeURIComponent(last) || url;
   } catch {
-    return last; // a lone % is no code
+    return last; // a lone % is not an escape
   }
 }

@@ -106,9 +106,9 @@ describe('the page in use', () => {
     await page.keyboard.press('Tab');
     assert.equal(await page.inputValue('#class'), 'nothing of this name', 'what is no class stays to be put right');
     await page.click('#generate');
-    const told = await page.evaluate(() => [document.activeElement.id, document.activeElement.validationMessage]);
-    assert.equal(told[0], 'class');
-    assert.match(told[1], /no class “nothing of this name”.*there are 10/);
+    const shown = await page.evaluate(() => [document.activeElement.id, document.activeElement.validationMessage]);
+    assert.equal(shown[0], 'class');
+    assert.match(shown[1], /no class “nothing of this name”.*there are 10/);
     assert.ok(await page.isVisible('#generate'), 'no other class is made instead');
     await page.fill('#class', 'Sneakers');
     await page.keyboard.press('Escape');

@@ -21,7 +21,7 @@ export async function folder(): Promise<FileSystemDirectoryHandle | null> {
   }
 }
 
-/** The name of the files of a URL or an adapter: its hash, since it is no file name. */
+/** The name of the files of a URL or an adapter: its hash, since it cannot be a file name. */
 export async function nameOf(text: string): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');

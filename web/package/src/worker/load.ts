@@ -15,11 +15,11 @@ export interface Loaded {
   info: ModelInfo;
 }
 
-/** What a load works with. `table`: the kernels that are fastest here, where they were measured. */
+/** What a load works with. `tuning`: the tuning cache, where kernels were measured here. */
 export interface Workplace {
   engine: Engine;
   turns: Turns;
-  table: string | null;
+  tuning: string | null;
   asker: Asker;
 }
 
@@ -35,14 +35,14 @@ export async function load(
   try {
     return await attempt(place, take, damaged, report, signal);
   } catch (error) {
-    // A stored file is not what was stored: it is fetched anew, and takes the damaged one's place.
+    // A stored file was damaged: it is downloaded again and replaced.
     if (damaged.size === 0 || signal.aborted) throw error;
     return attempt(place, take, damaged, report, signal);
   }
 }
 
 async function attempt(
-  { engine, turns, table, asker }: Workplace,
+  { engine, turns, tuning, asker }: Workplace,
   { model, classifier, options }: Calls['load']['take'],
   damaged: Set<string>,
   report: Report,
@@ -50,7 +50,7 @@ async function attempt(
 ): Promise<Loaded> {
   const how: How = { cache: options.cache ?? true, sha256: options.sha256?.toLowerCase() ?? null, damaged, asker };
   const files: Feed[] = [];
-  const loader = new Loader(engine, JSON.stringify(options), table ?? undefined);
+  const loader = new Loader(engine, JSON.stringify(options), tuning ?? undefined);
   let prepared: Model | null = null;
   let reading: Feed | null = null;
   const progress = (from?: LoadProgress['from']) => report(sum(files, from));

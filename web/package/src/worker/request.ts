@@ -59,7 +59,7 @@ async function patiently(asker: Asker, url: string, init: RequestInit, signal: A
   throw new Failure('internal', 'a request was given up without an answer');
 }
 
-/** Refuses what is no success. */
+/** Refuses an answer that is not a success. */
 async function accepted(url: string, response: Response): Promise<Response> {
   if (response.ok) return response;
   await response.body?.cancel().catch(() => undefined);

@@ -118,7 +118,7 @@ export async function sweep(): Promise<void> {
       const { file, note, part: partFile, partNote } = names(name);
       if (!(await complete(at, name))) await remove(at, file, note);
       if (!(await part(at, name))) await remove(at, partFile, partNote);
-      for (const other of [note, partNote, `${name}.table`]) await remove(at, other + UNFINISHED);
+      for (const other of [note, partNote, `${name}.tuning`]) await remove(at, other + UNFINISHED);
     } catch {
       // A page of an earlier version writes it.
     } finally {
@@ -224,7 +224,7 @@ export class Writer {
       file.flush();
       file.close();
       const own = names(this.#name);
-      // While there is no note, what is there is no file.
+      // Without its note, the file does not count as stored.
       await remove(this.#at, own.note);
       await rename(this.#at, own.part, own.file);
       await writeText(this.#at, own.note, JSON.stringify({ ...this.#note, sha256 }));

@@ -1,9 +1,9 @@
-/** Tuning: one kind of kernel after the other is measured, and the table of the fastest is kept. */
+/** Tuning: one kind of kernel after the other is measured, and the tuning cache is kept. */
 import type { TuneProgress, TuneResult } from '../types.js';
 import type { Model } from '../wasm/guided_diffusion_web.js';
-import { readTable, writeTable } from './tables.js';
+import { readTuning, writeTuning } from './tuningCache.js';
 
-/** `adapter` is whose table it is. */
+/** `adapter`: whose tuning cache it is. */
 export async function tune(
   model: Model,
   adapter: string,
@@ -12,10 +12,10 @@ export async function tune(
   signal: AbortSignal,
 ): Promise<TuneResult> {
   const end = performance.now() + (budgetMs ?? Infinity);
-  const tuner = model.tuner((await readTable(adapter)) ?? undefined);
+  const tuner = model.tuner((await readTuning(adapter)) ?? undefined);
   const result: TuneResult = { measured: 0, changed: 0, left: 0, stored: true };
   try {
-    // The first step counts what there is.
+    // The first call measures nothing and counts what is left.
     for (let most = 0; !signal.aborted; most = 1) {
       const seconds = budgetMs === null ? undefined : Math.max(0, end - performance.now()) / 1000;
       const step = JSON.parse((await tuner.step(most, seconds)) as string) as Omit<TuneResult, 'stored'>;
@@ -26,7 +26,7 @@ export async function tune(
       if (step.left === 0 || step.measured < most) break;
     }
   } finally {
-    if (result.measured > 0) result.stored = await writeTable(adapter, tuner.table());
+    if (result.measured > 0) result.stored = await writeTuning(adapter, tuner.cache());
     tuner.free();
   }
   signal.throwIfAborted();

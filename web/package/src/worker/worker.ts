@@ -7,7 +7,7 @@ import { sample } from './sample.js';
 import { PageFetch } from './request.js';
 import * as storage from './storage.js';
 import { requestSubgroups } from './subgroups.js';
-import { deleteTables, readTable } from './tables.js';
+import { deleteTuning, readTuning } from './tuningCache.js';
 import { tune } from './tune.js';
 import { Turns } from './turns.js';
 
@@ -44,7 +44,7 @@ const handlers: Handlers = {
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
     // Bundlers look for exactly this form.
     ({ memory } = await start(wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url).href));
-    // What an earlier worker left; where it cannot be looked at, nothing is stored either.
+    // Removes what an earlier worker left; where storage cannot be read, nothing will be stored either.
     await storage.sweep().catch(() => undefined);
     const { description, vendor, architecture, device } = adapter.info;
     adapterName = [vendor, architecture, device, description].join(' ');
@@ -60,7 +60,7 @@ const handlers: Handlers = {
     if (!engine) throw new Failure('bad-options', 'no device is open');
     const { headers, fetched } = take.options;
     const asker = { headers, fetch: fetched ? page.fetch : fetch.bind(self) };
-    const place = { engine, turns, table: await readTable(adapterName), asker };
+    const place = { engine, turns, tuning: await readTuning(adapterName), asker };
     const loaded = await load(place, take, (progress) => emit({ kind: 'progress', progress }), signal);
     const handle = nextHandle++;
     models.set(handle, loaded);
@@ -114,7 +114,7 @@ const handlers: Handlers = {
   },
 
   async deleteTuning() {
-    await deleteTables();
+    await deleteTuning();
     return null;
   },
 };
@@ -131,7 +131,7 @@ async function start(url: string): Promise<{ memory: WebAssembly.Memory }> {
     return await init({ module_or_path: response });
   } catch (cause) {
     if (!(cause instanceof WebAssembly.CompileError)) throw cause;
-    throw new Failure('network', `${where} is no WebAssembly: ${advice}`, { cause });
+    throw new Failure('network', `${where} is not WebAssembly: ${advice}`, { cause });
   }
 }
 

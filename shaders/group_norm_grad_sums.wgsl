@@ -1,14 +1,7 @@
-// GroupNorm's gradient in parts, third: g, the incoming gradient times all that follows the normalization, and over a run of
-// pixels the sums of g and of g times the normalized input. One invocation: four channels of one run.
-// out is g; sums is [sample][run][g, g x'][channel / 4].
-struct Params {
-    pixels: u32, // of one sample
-    c4: u32,
-    group_channels: u32,
-    run: u32, // pixels a run
-    runs: u32, // a sample
-    samples: u32,
-}
+// GroupNorm's gradient in parts, third: g, the incoming gradient times all that follows the normalization, and over a chunk of
+// pixels the sums of g and of g times the normalized input. One invocation: four channels of one chunk.
+// out is g; sums is [sample][chunk][g, g x'][channel / 4].
+#import group_norm
 #import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<vec4<f32>>;
@@ -26,10 +19,10 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c = id.x;
     let index = id.y + id.z * 524280u; // 65535 workgroups of 8
-    if (c >= p.c4 || index >= p.runs * p.samples) {
+    if (c >= p.c4 || index >= p.chunks * p.samples) {
         return;
     }
-    let n = index / p.runs;
+    let n = index / p.chunks;
     let groups = 4u * p.c4 / p.group_channels;
 #for i in 0..4
     let moment${i} = moments[n * groups + (4u * c + ${i}u) / p.group_channels];
@@ -43,8 +36,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     factor *= scale;
     shift = shift * scale + embedding[(2u * n + 1u) * p.c4 + c];
 #end
-    let first = index % p.runs * p.run;
-    let last = min(first + p.run, p.pixels);
+    let first = index % p.chunks * p.chunk;
+    let last = min(first + p.chunk, p.pixels);
     var sum = vec4<f32>(0.0);
     var products = vec4<f32>(0.0);
     for (var i = first; i < last; i++) {
