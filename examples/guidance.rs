@@ -54,10 +54,11 @@ async fn load(models: &Path) -> Result<Session, Box<dyn Error>> {
     let gpu = Gpu::open(&AdapterChoice::Default).await?;
     let model = Checkpoint::open(models.join("fashion32.safetensors"))?;
     let classifier = Checkpoint::open(models.join("fashion32-classifier.safetensors"))?;
-    let (config, guide) = (model.config(&Flags::default())?.config, classifier.config(&Flags::default())?.config);
+    let (config, classifier_config) =
+        (model.config(&Flags::default())?.config, classifier.config(&Flags::default())?.config);
     let options = SessionOptions { batch: BATCH, ..SessionOptions::default() };
-    let guide = Source { checkpoint: &classifier, config: &guide };
-    Ok(Session::load_guided(&gpu, Source { checkpoint: &model, config: &config }, Some(guide), &options).await?)
+    let classifier = Source { checkpoint: &classifier, config: &classifier_config };
+    Ok(Session::load_guided(&gpu, Source { checkpoint: &model, config: &config }, Some(classifier), &options).await?)
 }
 
 /// The classes in turn. Every scale starts from the same noise, so that pictures compare one by one.
@@ -94,7 +95,7 @@ fn measure(judge: &Judge, images: &Images) -> (f64, f64) {
     (right as f64 / images.count() as f64, sum / pairs)
 }
 
-/// A row a class, four images each.
+/// One row per class, four images each.
 fn block(mut images: Images) -> guided_diffusion::Result<Pixels> {
     images.truncate(4 * CLASSES);
     images.grid(Grid { rows: CLASSES, columns: 4, by_column: true, gap: 1 })

@@ -1,12 +1,12 @@
-// Standard normal noise: the first draw of a run, or the noise of a step. Each value depends on nothing but the
-// seed, the sample's index, the step and the element. One invocation writes the four values of one Philox block.
+// Standard normal noise: one draw. Each value depends on nothing but the
+// seed, the sample's index, the number of the draw and the element. One invocation writes the four values of one Philox block.
 struct Params {
     elements: u32, // of one sample
     samples: u32,
 }
 #import philox
 @auto var<uniform> p: Params;
-@auto var<storage, read> key: vec4<u32>; // seed (low, high), index of the first sample, step
+@auto var<storage, read> key: vec4<u32>; // seed (low, high), index of the first sample, draw
 @auto var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)

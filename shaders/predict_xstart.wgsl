@@ -18,7 +18,7 @@ struct Params {
 #import elementwise
 fn element(i: u32) {
     var x0 = row.skip * x[i];
-    // Where a row does not call the network or is not guided, its values are those of another row.
+    // Where a row does not call the network or is not guided, these hold values of another row: they are not read.
     if (row.out != 0.0) {
         x0 += row.out * model[i / p.channels * p.model_channels + i % p.channels];
     }

@@ -28,13 +28,13 @@ fn element(i: u32) {
 #if LEARNED
     if (row.log_high != row.log_low) {
         let share = (model[i / p.channels * p.model_channels + p.channels + i % p.channels] + 1.0) / 2.0;
-        // A wild output must not leave exp4's range.
+        // A large output must not leave exp4's range.
         log_variance = min(share * row.log_high + (1.0 - share) * row.log_low, 80.0);
     }
 #end
     let old = x[i];
     let start = x0[i];
-    // What a coefficient of 0 leaves out may be of another row or run.
+    // Where a coefficient is 0, its image may hold values of another row or run, even NaN: it is not read.
     var sum = row.next[0] * old + row.next[1] * start;
 #for k in 0..3
     if (row.next[${k + 2}] != 0.0) {

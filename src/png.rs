@@ -4,7 +4,7 @@ use std::io::{BufRead, Seek, SeekFrom, Write};
 
 use crate::image::Pixels;
 
-/// A picture larger than this is no sample of ours, and would need gigabytes to hold.
+/// Pixels per side, at most: larger than any sample, and larger pictures would need gigabytes.
 pub const MAX_SIDE: usize = 1 << 15;
 const MAX_BYTES: usize = 1 << 30;
 /// Bytes that deflate makes of one at most.

@@ -84,7 +84,7 @@ impl StageRecipe {
         if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
             settings.into_iter().for_each(|(name, value)| out[snake_case(&name)] = value);
         }
-        // A number whatever its size: this is a file, not JavaScript.
+        // A number even above 2^53: this is a file, not JavaScript.
         out["seed"] = json!(self.settings.seed);
         if let Some(classifier) = &self.classifier {
             out["classifier"] = json!(classifier);

@@ -1,4 +1,4 @@
-//! Images brought to the size that a model takes, where a user asks for it.
+//! Resizes images to the size that a model takes, where a user asks for it.
 
 use serde::{Deserialize, Serialize};
 

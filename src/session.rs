@@ -1,4 +1,4 @@
-//! A loaded model: its graph planned for a device, its weights there, ready to sample any number of times.
+//! A loaded model: its graph planned for a device, its weights there, ready to sample any number of times (by `run`).
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::tensor::Shape;
 /// How a model is loaded.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// Images of one run. Fewer cost as much as this many.
+    /// Images of one run; fewer take as long.
     pub batch: usize,
     /// An upsampler's input size in pixels; 0 for a quarter of its output's, as the public ones have it.
     pub low_size: usize,
@@ -65,7 +65,7 @@ impl SessionOptions {
 pub struct Session {
     pub(crate) program: Program,
     config: ModelConfig,
-    guide: Option<ModelConfig>,
+    classifier: Option<ModelConfig>,
     batch: usize,
     tuned: usize,
     warnings: Vec<String>,
@@ -127,10 +127,10 @@ impl Session {
     pub async fn prepare(
         gpu: &Arc<Gpu>,
         config: &ModelConfig,
-        guide: Option<&ModelConfig>,
+        classifier: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let graph = Self::graph(config, guide, options)?;
+        let graph = Self::graph(config, classifier, options)?;
         // What does not fit is refused before anything is compiled.
         let mut measured = options.measured(&graph, gpu.caps());
         let chosen = options.chosen(&measured);
@@ -151,8 +151,8 @@ impl Session {
             }
         }
         let program = Program::new(gpu, plan).await?;
-        let (config, guide, tuned) = (config.clone(), guide.cloned(), measured.len());
-        Ok(Self { program, config, guide, batch: options.batch, tuned, warnings })
+        let (config, classifier, tuned) = (config.clone(), classifier.cloned(), measured.len());
+        Ok(Self { program, config, classifier, batch: options.batch, tuned, warnings })
     }
 
     /// The plan that a session would have, without a device.
@@ -162,10 +162,10 @@ impl Session {
     pub fn plan(
         caps: &Caps,
         config: &ModelConfig,
-        guide: Option<&ModelConfig>,
+        classifier: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Plan> {
-        let graph = Self::graph(config, guide, options)?;
+        let graph = Self::graph(config, classifier, options)?;
         Plan::new(&graph, caps, &options.chosen(&options.measured(&graph, caps)))
     }
 
@@ -177,17 +177,17 @@ impl Session {
     pub async fn tune(
         gpu: &Arc<Gpu>,
         config: &ModelConfig,
-        guide: Option<&ModelConfig>,
+        classifier: Option<&ModelConfig>,
         options: &SessionOptions,
         tuning: &mut TuningCache,
         how: &TuneOptions,
     ) -> Result<TuneReport> {
-        tuner::tune(gpu, &Self::graph(config, guide, options)?, &options.plan, tuning, how).await
+        tuner::tune(gpu, &Self::graph(config, classifier, options)?, &options.plan, tuning, how).await
     }
 
-    fn graph(config: &ModelConfig, guide: Option<&ModelConfig>, options: &SessionOptions) -> Result<Graph> {
+    fn graph(config: &ModelConfig, classifier: Option<&ModelConfig>, options: &SessionOptions) -> Result<Graph> {
         config.validate()?;
-        guide.map_or(Ok(()), ModelConfig::validate)?;
+        classifier.map_or(Ok(()), ModelConfig::validate)?;
         let low_size = match config.role {
             Role::Diffusion => None,
             Role::Upsampler if options.low_size == 0 => Some(config.unet.image_size / 4),
@@ -199,7 +199,7 @@ impl Session {
         if options.batch == 0 {
             return Err(Error::Options("the batch is 0; it must be at least 1".into()));
         }
-        fuse::fuse(&sampling_graph(config, guide, options.batch, low_size, options.size)?)
+        fuse::fuse(&sampling_graph(config, classifier, options.batch, low_size, options.size)?)
     }
 
     /// Uploads one parameter; names that the network does not have are ignored.
@@ -225,13 +225,13 @@ impl Session {
 
     /// Whether a classifier guides sampling.
     pub fn is_guided(&self) -> bool {
-        self.guide.is_some()
+        self.classifier.is_some()
     }
 
     /// Classes that a run's labels choose from: the model's or, where it has none, the classifier's; 0 without either.
     pub fn classes(&self) -> usize {
         match self.config.classes() {
-            0 => self.guide.as_ref().map_or(0, ModelConfig::classes),
+            0 => self.classifier.as_ref().map_or(0, ModelConfig::classes),
             classes => classes,
         }
     }
@@ -254,7 +254,7 @@ impl Session {
     /// The shape of a run's images.
     ///
     /// # Errors
-    /// None for a session that was loaded.
+    /// None where the session was loaded.
     pub fn image_shape(&self) -> Result<Shape> {
         Ok(self.program.port(ports::X)?.shape)
     }

@@ -105,7 +105,7 @@ fn planned(
 }
 
 /// The kernel with cooperative matrices spelt out: a factor is a place in workgroup memory, of a sum each of 32 invocations
-/// has its share. Subgroups are told by number, and float16, which not every software driver has, is float32.
+/// has its share. Subgroups are known by number, and float16, which not every software driver has, is float32.
 fn emulated(kernel: &Kernel) -> String {
     let (size, share) = (kernel.defines["COOPERATIVE"], kernel.defines["COOPERATIVE"].pow(2) / 32);
     let mut text = kernel.expand().unwrap().text;

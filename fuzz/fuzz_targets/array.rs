@@ -1,4 +1,4 @@
-//! .npy arrays and .npz archives: as images to enlarge and as noise. The format is told by the name, so that each input is
+//! .npy arrays and .npz archives: as images to enlarge and as noise. The format is known by the name, so that each input is
 //! read as both.
 #![no_main]
 

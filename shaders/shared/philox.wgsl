@@ -1,5 +1,5 @@
 // Philox4x32-10 (Salmon et al. 2011) and Box-Muller. The specification, with the layout of counter and key, is
-// src/sampler/philox.rs; a test compares the two on every adapter.
+// src/op/philox.rs; a test compares the two on every adapter.
 //
 // WGSL lets a driver's sin and cos be 2^-11 off, which would give each driver its own images: the polynomials here
 // (Cephes' single precision ones) are within 2e-7 on all of them, and their arguments are reduced exactly, in integers.

@@ -1,4 +1,4 @@
-// Storing vec4 channels of a pixel row, also where the channel count is no multiple of four.
+// Storing vec4 channels of a pixel row, also where the channel count is not a multiple of four.
 // Needs p.n4 and, with a tail, p.n (output channels).
 #if TAIL
 @auto var<storage, read_write> out: array<f32>;

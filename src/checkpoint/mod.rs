@@ -1,9 +1,9 @@
-//! A checkpoint: names -> shape, type, bytes. The first stage of the pipeline; it knows nothing of networks.
+//! A checkpoint: names -> shape, type, bytes. It knows nothing of networks.
 //!
 //! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (from the file, a tensor at a time)
 //! and from bytes. A browser streams instead: a [`Stream`] takes a file piece by piece and gives a tensor at a time.
 //!
-//! Files are hostile until proven otherwise: every length is checked against the file before it is used.
+//! Files are untrusted: every length is checked against the file before it is used.
 
 mod decode;
 mod header;

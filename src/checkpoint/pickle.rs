@@ -29,7 +29,7 @@ pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// A float, a long integer, bytes: read, and of no use here.
+    /// A float, a long integer, bytes: read and not used.
     Opaque,
     Text(Rc<str>),
     /// An index into [`Machine::sequences`]; tuples and lists alike.

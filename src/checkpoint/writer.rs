@@ -128,15 +128,15 @@ impl AtomicFile {
             let temporary = path.with_file_name(unique);
             // create_new refuses to follow a link that someone may have put there.
             match File::options().write(true).create_new(true).open(&temporary) {
-                // Locked for as long as this process lives, so that others can tell it from what a dead one left. On a file
-                // system without locks nobody takes it for that.
+                // Locked for as long as this process lives, so that others can distinguish it from what a dead one left. On a file
+                // system without locks no file is taken for left over.
                 Ok(file) => {
                     let _ = file.try_lock();
                     if is_at(&file, &temporary) {
                         break (temporary, file);
                     }
                 }
-                // One that was killed has left it: in a container, process numbers come again.
+                // A process that was killed left it: in a container, process numbers are used again.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::io(&path, e)),
             }

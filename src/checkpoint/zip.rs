@@ -1,12 +1,12 @@
 //! The part of the zip format that PyTorch writes: stored entries, found through the central directory.
 //!
-//! Compressed entries are refused (PyTorch writes none, and there is no bomb without them), and so are entries that
+//! Compressed entries are refused (PyTorch writes none, and without them there are no zip bombs), and so are entries that
 //! leave the file. Nothing is copied: an entry is a range of the file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// More entries than any model has tensors.
+/// Entries of one file, at most: more than any model has tensors.
 const MAX_ENTRIES: u64 = 200_000;
 /// The end record's fixed part, and the longest comment that may follow it.
 const END: usize = 22;

@@ -168,8 +168,8 @@ pub fn subject(model: Option<&Path>, arch: Option<&str>) -> Result<(String, Chec
     Ok((name.into(), Checkpoint::synthetic(&config, 0)?, config))
 }
 
-/// Seconds in which the host writes a step's inputs and records its commands: the median, after one that warms up. What
-/// the driver does when they are submitted is not in it, for some drivers execute them then and there.
+/// Seconds in which the host writes a step's inputs and records its commands: the median, after one that warms up. It
+/// excludes submitting them, since some drivers execute them in that call.
 fn host_time(program: &Program, batch: usize, runs: u32) -> Result<f64> {
     let timesteps = vec![500.0f32; batch];
     let mut times = Vec::new();

@@ -133,7 +133,7 @@ impl Classes<'_> {
 
     /// The names nearest to a wrong one, or all of them where none is near.
     fn nearest(&self, wanted: &str) -> String {
-        // A shortened text is enough to find what was meant, and bounds the work.
+        // A shortened text suffices to find what was meant, and bounds the work.
         let wanted: String = wanted.chars().take(60).collect();
         let mut near: Vec<(usize, usize)> = self
             .names

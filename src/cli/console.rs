@@ -19,7 +19,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
-/// Tells the user something beside the result. `eprintln!` would panic where standard error is closed.
+/// Writes a note to standard error. `eprintln!` would panic where that is closed.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,6 +1,6 @@
-//! The device of a command, and what is remembered of it between runs: the tuning cache and compiled code.
+//! The device of a command, and what is cached for it between runs: the tuning cache and compiled code.
 //!
-//! What is remembered only saves time, so that nothing about it ends a run: a broken or unwritable file is reported and done
+//! The cache only saves time, so that nothing about it ends a run: a broken or unwritable file is reported, and the run goes
 //! without.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::plan::tuning::TuningCache;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
-/// Names the folder of what is remembered; empty: nothing is.
+/// The variable that names the cache's folder; where it is empty, nothing is cached.
 const VARIABLE: &str = "GUIDED_DIFFUSION_CACHE";
 /// Evaluations of the network from which on a run pays for measuring its kernels first.
 const WORTH_TUNING: usize = 100;

@@ -1,4 +1,4 @@
-//! The finished part of a run, kept beside its output, so that a run that was killed goes on where it ended.
+//! The finished part of a run, kept beside its output, so that a run that was killed continues where it ended.
 //!
 //! A folder `OUT.partial` (in an output folder, `.partial-FIRST-END`) holds `journal`, lines of JSON, and one file of
 //! pixels per stage. The first line says what the run is; each further one, that so many more images of a stage are on

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 pub enum LowRes {
     /// Given ones: image k of the run is made from number k modulo their count, as the public script repeats them.
     Input(Images),
-    /// Those of the run's first stage. The public scripts hand them on as 8-bit files, and upsamplers saw such in
-    /// training, so that they are rounded here too: a stack makes what its two commands make.
+    /// Those of the run's first stage. The public scripts pass them on as 8-bit files, on which upsamplers were
+    /// trained, so that they are rounded here too: a stack makes what its two commands make.
     Made {
         /// Index of the first one.
         first: u32,

@@ -55,7 +55,7 @@ impl Opened {
         Source { checkpoint: &self.checkpoint, config: &self.found.config }
     }
 
-    /// Tells its weights from those of another file of the same name: a hash of every tensor's name, shape and first
+    /// Distinguishes its weights from those of another file of the same name: a hash of every tensor's name, shape and first
     /// values, which training changes in all of them.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! NumPy's .npy header, read and written: enough for the arrays that sampling takes and gives.
 //!
-//! An own codec, because the crates for it bring a Python-literal grammar, big integers and several compressors for
+//! Written here, because the crates for it bring a Python-literal grammar, big integers and several compressors for
 //! one line of text. A header comes from a user's file, so its length is bounded and every number is checked.
 
 use std::io::Read;

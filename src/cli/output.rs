@@ -35,7 +35,7 @@ pub struct Record {
 pub enum Format {
     /// One PNG with all images.
     Grid,
-    /// A PNG an image.
+    /// A folder with one PNG per image.
     Folder,
     /// `arr_0` uint8 N,H,W,C and, with classes, `arr_1` int64 N.
     Npz,
@@ -83,7 +83,7 @@ pub struct Layout {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Values a pixel.
+    /// Values per pixel.
     pub channels: usize,
     /// The grid's shape, for [`Format::Grid`].
     pub grid: Grid,
@@ -91,7 +91,7 @@ pub struct Layout {
     pub texts: Vec<(String, String)>,
     /// The images' classes, where they have some.
     pub labels: Vec<u32>,
-    /// What makes the images: a file of another run is not gone on with.
+    /// What makes the images: an output of another run is not continued.
     pub run: Value,
     /// Bytes of an image of the stage before, which the journal keeps as well; 0 without one.
     pub low_bytes: usize,
@@ -138,12 +138,12 @@ impl Drop for Folder {
 }
 
 impl Output {
-    /// Opens an output, which shows that it can be written, or goes on with one of the same run. `restart` drops what an
+    /// Opens an output, which shows that it can be written, or continues one of the same run. `restart` drops what an
     /// earlier process has finished.
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be written; [`Error::Options`] where the format does not take such images, another run
-    /// was begun there, or another process is at it.
+    /// was begun there, or another process is writing it.
     pub fn open(path: &Path, layout: Layout, restart: bool, name: impl Fn(u32) -> Record) -> Result<Self> {
         let format = Format::of(path)?;
         if matches!(format, Format::Grid | Format::Folder) && !matches!(layout.channels, 1 | 3) {
@@ -308,7 +308,7 @@ fn grid_size(layout: &Layout) -> Result<[usize; 2]> {
     Ok([height, width])
 }
 
-/// Says so where pictures of another run would lie among those of this one. Parts of one run share a folder, so that it
+/// Warns where pictures of another run would lie among those of this one. Parts of one run share a folder, so that it
 /// is no error.
 fn warn_of_pictures(folder: &Path) {
     let is_picture = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "png");

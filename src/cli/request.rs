@@ -23,7 +23,7 @@ use crate::{Error, Result};
 
 /// Images per class where the built-in model is asked for nothing in particular.
 const BUILT_IN_COLUMNS: u32 = 8;
-/// Classes that a grid gives a row each, and a grid's parameters list; more would make it unreadably tall.
+/// Classes that get a row each in a grid, and a place in its parameters, at most; more would make it unreadably tall.
 const MAX_ROWS: usize = 64;
 
 /// Images to enlarge.
@@ -237,7 +237,7 @@ impl Request {
         self.recipe().parameters()
     }
 
-    /// Given first draws belong to the whole run, so that only that makes an image of it again.
+    /// Whether the first draws are given for the whole run, so that only the whole run makes an image of it again.
     fn draws_belong_to_the_run(&self) -> bool {
         self.noise.is_some() || self.interpolate.is_some()
     }
@@ -287,7 +287,7 @@ impl Request {
     }
 }
 
-/// The settings of the first stage: `own`, and what the public scripts' flags say.
+/// The first stage's settings: those of its own arguments (`own`), else of the public scripts' flags.
 fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
     let flags = &run.flags;
     let named = |ddim| if ddim { Sampler::ddim() } else { Sampler::ancestral() };

@@ -1,7 +1,7 @@
 //! The public scripts' flags, under their own names, so that a line of the public README can be pasted as it is.
 //!
 //! One table: a row is a field of [`Flags`], the flag of the command line, the word of a text ([`Flags::from_str`], for
-//! whoever has no command line) and what a command must repeat. A flag overrides what the file's metadata or the table of
+//! callers without a command line) and what a command must repeat. A flag overrides what the file's metadata or the table of
 //! public files says; shapes are never overridden, a flag that contradicts them is an error.
 
 use std::path::PathBuf;

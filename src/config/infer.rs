@@ -1,6 +1,6 @@
 //! A file's configuration: from its metadata, else from the table of public files, else from tensor shapes and flags.
 //!
-//! Flags override what shapes cannot tell. A flag that contradicts the tensors is an error that names it, and so is
+//! Flags override what shapes do not show. A flag that contradicts the tensors is an error that names it, and so is
 //! the lack of a flag that is needed.
 
 use super::presets::{self, Preset};
@@ -42,7 +42,7 @@ impl Checkpoint {
 
 /// Infers the configuration of a file with this header, and checks that the tensors are its parameters.
 ///
-/// A classifier listens to the `classifier_*` flags, and an upsampler to `large_size`, as in the public scripts.
+/// A classifier's flags are `classifier_*`, and an upsampler's size is `large_size`, as in the public scripts.
 pub fn infer(file: &str, header: &Header, flags: &Flags) -> Result<Inferred> {
     let public = presets::by_tensors(file, header);
     let named = public.is_some() && presets::by_name(file) == public;

@@ -32,7 +32,7 @@ struct Adm<'a> {
 impl ModelConfig {
     /// Reads the `adm` JSON and validates it. Unknown fields (`dropout`, training notes) are ignored.
     pub fn from_metadata(json: &str) -> Result<Self> {
-        // Each part ignores the others' fields; one struct that flattens them would hold all values a second time.
+        // Parsed once for each part, which ignores the others' fields: a struct that flattens them would buffer every value.
         fn part<T: DeserializeOwned>(json: &str) -> Result<T> {
             serde_json::from_str(json).map_err(|e| Error::Config(format!("the file's adm metadata: {e}")))
         }
@@ -55,7 +55,7 @@ pub(super) fn count<'de, D: serde::Deserializer<'de>>(from: D) -> Result<usize, 
     i64::deserialize(from).map(|n| usize::try_from(n).unwrap_or(0))
 }
 
-/// What most files have is not written, so that their metadata stay as they are.
+/// Values that most files have are not written, so that their metadata stay as they are.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

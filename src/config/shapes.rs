@@ -155,7 +155,7 @@ impl Names<'_> {
         let [rows, ..] = self.dims("input_blocks.1.0.emb_layers.1.weight")? else { return None };
         let [width, ..] = self.dims("input_blocks.1.0.out_layers.0.weight")? else { return None };
         let side = self.dims("out.2.positional_embedding").and_then(|d| d.get(1)?.checked_sub(1)).map(usize::isqrt);
-        // Without a known size, the smallest that can be halved often enough stands in.
+        // Without a known size, the smallest that can be downsampled often enough stands in.
         let image_size = side.unwrap_or(1).checked_mul(1 << (levels - 1))?;
         let unet = UNetConfig {
             image_size,

@@ -13,7 +13,7 @@ impl Program {
         let gpu = self.gpu().clone();
         if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(Error::Options(format!(
-                "{} has no timestamp queries; whole-network times need none",
+                "{} has no timestamp queries, which times per op need; whole-network times do not",
                 gpu.summary().name
             )));
         }

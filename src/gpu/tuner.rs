@@ -32,7 +32,7 @@ const EXCLUDED: [f64; 2] = [5.0, 2.0];
 pub struct TuneOptions {
     /// Seconds to spend; what is not reached keeps the default. Without one, all is measured.
     pub budget: Option<f64>,
-    /// Write down the default of what is not reached, so that later runs, too, keep it and make the same images.
+    /// Also record the default for what is not reached, so that later runs keep it and make the same images.
     pub settle: bool,
     /// Tuning keys to measure, at most: a caller that shows progress or may stop calls again for the next ones.
     pub most: Option<usize>,
@@ -82,7 +82,7 @@ pub struct TuneReport {
 /// if the first one settled what the budget left.
 ///
 /// # Errors
-/// A lost device. A candidate that does not compile or fit is no error: it is not chosen.
+/// A lost device. A candidate that does not compile or fit is not an error: it is not chosen.
 pub async fn tune(
     gpu: &Arc<Gpu>,
     graph: &Graph,

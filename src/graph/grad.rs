@@ -24,7 +24,7 @@ impl Backward<'_> {
         self.graph.push(format!("{}.grad", self.node.name), op, inputs, params)
     }
 
-    /// The gradient with respect to operand `operand`. Ops that lie on no classifier's path from the image have no rule.
+    /// The gradient with respect to operand `operand`. Ops that no classifier has between image and logits have no rule.
     fn rule(&mut self, operand: usize) -> Result<TensorId> {
         let (inputs, incoming) = (&self.node.inputs, self.incoming);
         let shape = self.graph.shape(inputs[operand]);

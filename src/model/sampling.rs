@@ -5,7 +5,9 @@ use super::unet::{UNetInputs, unet};
 use crate::config::{ModelConfig, ProcessKind, Role};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment, TensorId};
-use crate::op::sampling::{EDIT, HISTORY, NOISE_KEY, ROW};
+use crate::op::noise::NOISE_KEY;
+use crate::op::project::EDIT;
+use crate::op::sampling::{HISTORY, ROW};
 use crate::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
 use crate::tensor::Shape;
 
@@ -13,9 +15,9 @@ use crate::tensor::Shape;
 pub mod ports {
     /// x_t, stepped in place.
     pub const X: &str = "x";
-    /// Timesteps as the network takes them, one a sample.
+    /// Timesteps as the network takes them, one per sample.
     pub const TIMESTEPS: &str = "timesteps";
-    /// Classes (u32), one a sample.
+    /// Classes (u32), one per sample.
     pub const LABELS: &str = "labels";
     /// The low-resolution images.
     pub const LOW_RES: &str = "low_res";
@@ -23,7 +25,7 @@ pub mod ports {
     pub const NOISE_KEY: &str = "noise_key";
     /// A row of the step table.
     pub const ROW: &str = "row";
-    /// What rows remember.
+    /// The images that rows keep: h1, h2, h3.
     pub const HISTORY: &str = "history";
     /// The known image of an edit.
     pub const KNOWN: &str = "known";
@@ -39,27 +41,27 @@ pub mod ports {
     pub const X_START: &str = "x_start";
 }
 
-/// Height and width at most; a picture of more has no place in memory.
+/// Height and width, at most.
 const MAX_SIDE: usize = 1 << 14;
 
-/// Before the names of a classifier's parameters, which a UNet's share.
+/// Prefix of the guidance classifier's parameters, whose names are otherwise those of a UNet's.
 pub const CLASSIFIER: &str = "classifier.";
 
 /// The graph of `config` for a batch of `n`; `low_size` is an upsampler's input size and `size` the
-/// images' height and width where they are not the configuration's. With a classifier, its gradient
-/// guides each step.
+/// images' height and width where they are not the configuration's. `guidance` is the classifier whose
+/// gradient guides each step.
 ///
 /// # Errors
 /// Sizes that do not fit together.
 pub fn sampling_graph(
     config: &ModelConfig,
-    guide: Option<&ModelConfig>,
+    guidance: Option<&ModelConfig>,
     n: usize,
     low_size: Option<usize>,
     size: Option<[usize; 2]>,
 ) -> Result<Graph> {
     let mut graph = Graph::default();
-    let (size, low) = sizes(config, guide.is_some(), low_size, size)?;
+    let (size, low) = sizes(config, guidance.is_some(), low_size, size)?;
     let inputs = UNetInputs::declare(&mut graph, &config.unet, n, size, low);
     let key = graph.input(ports::NOISE_KEY, Shape::vector(1, NOISE_KEY));
     let row = graph.input(ports::ROW, Shape::vector(1, ROW));
@@ -79,11 +81,11 @@ pub fn sampling_graph(
     let out = unet(&mut graph, &config.unet, UNetInputs { x, ..inputs })?;
 
     let mut gradient = None;
-    if let Some(guide) = guide {
-        check_guide(config, guide)?;
+    if let Some(guidance) = guidance {
+        check_classifier(config, guidance)?;
         let labels = inputs.labels.unwrap_or_else(|| graph.input(ports::LABELS, Shape::vector(n, 1)));
         graph.begin(Segment::Guidance);
-        let logits = classifier(&mut graph, &guide.unet, CLASSIFIER, x, inputs.timesteps)?;
+        let logits = classifier(&mut graph, &guidance.unet, CLASSIFIER, x, inputs.timesteps)?;
         gradient = Some(guidance_gradient(&mut graph, logits, labels, x)?);
     }
 
@@ -141,7 +143,7 @@ pub fn check_size(config: &ModelConfig, guided: bool, [h, w]: [usize; 2]) -> Res
         return Ok(());
     } else if guided {
         format!(
-            "{w}x{h}: the guidance classifier takes images of {own}x{own} alone; leave the size out, or the classifier"
+            "{w}x{h}: the guidance classifier takes only images of {own}x{own}; leave the size out, or the classifier"
         )
     } else if h == 0 || w == 0 || h % step != 0 || w % step != 0 || h.max(w) > MAX_SIDE {
         format!("{w}x{h}: this model's heights and widths are multiples of {step}, at most {MAX_SIDE}")
@@ -152,19 +154,19 @@ pub fn check_size(config: &ModelConfig, guided: bool, [h, w]: [usize; 2]) -> Res
 }
 
 /// A guidance classifier must be trained on the images that the model makes, at the same timesteps.
-fn check_guide(config: &ModelConfig, guide: &ModelConfig) -> Result<()> {
+fn check_classifier(config: &ModelConfig, classifier: &ModelConfig) -> Result<()> {
     let image = |c: &ModelConfig| (c.unet.image_size, c.image_channels());
     let process = |c: &ModelConfig| (c.diffusion.diffusion_steps, c.diffusion.noise_schedule);
-    let problem = if guide.role != Role::Classifier {
+    let problem = if classifier.role != Role::Classifier {
         "the file given as classifier is a diffusion model; give a noisy-image classifier".into()
-    } else if image(config) != image(guide) {
-        let (size, channels) = image(guide);
+    } else if image(config) != image(classifier) {
+        let (size, channels) = image(classifier);
         format!("the classifier takes {size}x{size} images of {channels} channels, which this model does not make")
-    } else if config.unet.num_classes > 0 && config.unet.num_classes != guide.classes() {
-        format!("the classifier knows {} classes, the model {}", guide.classes(), config.unet.num_classes)
+    } else if config.unet.num_classes > 0 && config.unet.num_classes != classifier.classes() {
+        format!("the classifier knows {} classes, the model {}", classifier.classes(), config.unet.num_classes)
     } else if config.diffusion.process != ProcessKind::Discrete {
         "a classifier can only guide models of a discrete process".into()
-    } else if process(config) != process(guide) {
+    } else if process(config) != process(classifier) {
         "the classifier was trained on another noise schedule than the model".into()
     } else {
         return Ok(());

@@ -130,7 +130,7 @@ impl Operator for EmbLayers {
     }
 
     fn probe(&self, inputs: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        // As many samples as an invocation takes, and layers that leave no gap between their results.
+        // More samples than one invocation handles, and layers whose results leave no gap.
         let n = inputs.first()?.n.min(Self::ROWS);
         let probe = Probe::new(Self { channels: vec![64, 128] }, vec![noise(Shape::vector(n, 12))]);
         Some(probe.with_params(&[&[64, 12], &[64], &[128, 12], &[128]]))

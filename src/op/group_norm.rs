@@ -16,7 +16,7 @@ use crate::tensor::{Shape, Tensor};
 pub const GROUPS: usize = 32;
 /// PyTorch's default epsilon.
 pub const EPSILON: f32 = 1e-5;
-/// Invocations that fold one group's statistics.
+/// Invocations that merge one group's statistics.
 const WORKERS: usize = 32;
 
 /// Inputs: x and, where adaptive, the embedding `[N, 1, 1, scale C | shift C]`. Parameters: weight `[C]`, bias `[C]`.
@@ -183,7 +183,7 @@ pub(crate) fn statistics(
 ) -> Result<Statistics> {
     let first = lowering.input_shape(0);
     let pixels = first.pixels();
-    // Chunks short enough for parallelism, few enough for the fold.
+    // Chunks short enough for parallelism, few enough to merge.
     let chunk = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
     let chunks = pixels.div_ceil(chunk);
     let stats = lowering.temporary("stats", first.n * chunks * 2 * channels);

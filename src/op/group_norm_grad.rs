@@ -14,7 +14,7 @@ use crate::tensor::{Shape, Tensor};
 
 /// Invocations that share one group.
 const WORKERS: usize = 64;
-/// Groups that a workgroup folds, where an invocation does one.
+/// Groups per workgroup in kernels that handle one group per invocation.
 const FOLD: usize = 32;
 
 /// Inputs: x, the incoming gradient, the embedding where `scale_shift`. Parameters: weight `[C]`, bias `[C]`.

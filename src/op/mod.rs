@@ -1,4 +1,4 @@
-//! The operations of the network. One file per op: its parameters, its shape rule (which validates), the kernels it
+//! The operations of the network. One file per op, or per few that belong together: its parameters, its shape rule (which validates), the kernels it
 //! lowers to, a plain CPU reference used by tests and the self-test alone, and the self-test's small problem.
 //!
 //! Primitive ops are what the model files and the gradient rules speak; `graph::fuse` turns chains of them into the
@@ -20,13 +20,16 @@ pub mod log_softmax;
 pub mod low_res;
 pub mod lowering;
 pub mod modulate;
+pub mod noise;
 pub mod operator;
 pub mod philox;
 pub mod pooling;
 pub mod probe;
+pub mod project;
 pub mod rearrange;
 pub mod resample;
 pub mod sampling;
+pub mod threshold;
 pub mod timestep_embedding;
 pub mod unary;
 pub mod variant;
@@ -49,11 +52,14 @@ pub use group_norm_grad::GroupNormGrad;
 pub use log_softmax::LogSoftmaxGrad;
 pub use low_res::ConcatLowRes;
 pub use modulate::Modulate;
+pub use noise::{DrawNoise, StartFromNoise};
 pub use operator::Operator;
 pub use pooling::{Pooled, Pooling};
+pub use project::Project;
 pub use rearrange::{Dilate, Slice};
 pub use resample::Resample;
-pub use sampling::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
+pub use sampling::{PredictXStart, SamplerStep, ScaleInput};
+pub use threshold::Threshold;
 pub use timestep_embedding::TimestepEmbedding;
 pub use unary::Unary;
 pub use variant::Variant;

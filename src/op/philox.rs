@@ -45,7 +45,7 @@ pub fn normal4(words: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
-/// The noise of one sample at one step, in the order of the values in memory.
+/// The noise of one sample in one draw, in the order of the values in memory.
 pub fn normals(seed: u64, sample: u32, step: u32, elements: usize) -> Vec<f32> {
     let key = [seed as u32, (seed >> 32) as u32];
     let blocks = elements.div_ceil(4);

@@ -16,7 +16,7 @@ pub enum Values {
     Labels(Vec<u32>),
 }
 
-/// An operand of a problem's node.
+/// An operand of a probe's node.
 #[derive(Debug, Clone)]
 pub struct Operand {
     /// Its shape.

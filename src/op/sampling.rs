@@ -1,101 +1,21 @@
-//! The sampling loop's own ops: the draw of the noise, the network's input, the predicted x_0, dynamic thresholding, an
-//! edit's projection, and the step.
+//! The ops that a row of the step table drives: the network's input, the predicted x_0 and the step (an edit's part is in
+//! `project`).
 //!
-//! Everything about a step comes from one row of a step table, 32 numbers that the host rewrites each step, so that a
-//! planned graph serves every sampler and schedule. `sampler::row` has its meaning.
+//! Everything about a step comes from its row, 32 numbers that the host rewrites each step, so that a planned graph serves
+//! every sampler and schedule. `sampler::row` has its meaning.
 
 use super::dispatch::DispatchBuilder;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
-use super::philox;
-use super::probe::{Operand, Probe, TINY, Values, noise, spread, words};
+use super::probe::{Operand, Probe, TINY, noise, words};
 use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
 
 /// Numbers of a row: head, next, proj, keep, eight each.
 pub const ROW: usize = 32;
-/// 32-bit words of the noise key: seed (low, high), index of the first sample, draw.
-pub const NOISE_KEY: usize = 4;
-/// 32-bit words of an edit's projection: side of a block, whether channels are mixed, whether there is a mask, a spare one,
-/// four weights of channels as float32.
-pub const EDIT: usize = 8;
 /// Images that a run remembers.
 pub const HISTORY: usize = 3;
-/// The share of values below dynamic thresholding's quantile.
-pub const QUANTILE: f64 = 0.995;
-
-/// Standard normal noise. Inputs: the key `[1, 1, 1, 4]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DrawNoise {
-    /// Shape of the noise.
-    pub shape: Shape,
-}
-
-impl Operator for DrawNoise {
-    fn name(&self) -> &'static str {
-        "noise"
-    }
-
-    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        ensure(inputs == [Shape::vector(1, NOISE_KEY)], || "a noise key is needed".into())?;
-        Ok(self.shape)
-    }
-
-    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        let elements = self.shape.elements() / self.shape.n.max(1);
-        let mut step = DispatchBuilder::new(Kernel::new("noise"));
-        step.bind("key", lowering.input(0))
-            .bind("out", lowering.output())
-            .word("elements", elements)
-            .word("samples", self.shape.n)
-            .groups([elements.div_ceil(4).div_ceil(64), self.shape.n, 1]);
-        lowering.emit(step)
-    }
-
-    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        let [low, high, first, step] = [0, 1, 2, 3].map(|i| inputs[0].data[i].to_bits());
-        let seed = u64::from(high) << 32 | u64::from(low);
-        let elements = output.elements() / output.n.max(1);
-        let data = (0..output.n as u32).flat_map(|i| philox::normals(seed, first + i, step, elements)).collect();
-        Tensor { shape: output, data }
-    }
-
-    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        Some(Probe::new(Self { shape: TINY }, vec![words(&[1, 2, 3, 4])]))
-    }
-}
-
-/// The first x is the first draw. Inputs: x (overwritten in place), noise.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StartFromNoise;
-
-impl Operator for StartFromNoise {
-    fn name(&self) -> &'static str {
-        "start"
-    }
-
-    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x, noise] = operands(inputs)?;
-        ensure(x == noise, || format!("noise {noise} for {x}"))?;
-        Ok(x)
-    }
-
-    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        lowering.in_place(0);
-        let mut step = DispatchBuilder::new(Kernel::new("unary").with("SILU", 0).with("RELU", 0).with("ADJOINT", 0));
-        step.bind("x", lowering.input(1)).bind("out", lowering.output()).elements(lowering.output_shape().elements());
-        lowering.emit(step)
-    }
-
-    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], _: Shape) -> Tensor {
-        inputs[1].clone()
-    }
-
-    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        Some(Probe::new(Self, vec![noise(TINY), noise(TINY)]))
-    }
-}
 
 /// The network's input, c_in x. Inputs: x, row.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,136 +106,8 @@ impl Operator for PredictXStart {
     }
 }
 
-/// Dynamic thresholding. Inputs: x_0 (overwritten in place).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Threshold;
-
-impl Threshold {
-    /// The rank of the quantile's lower neighbour among so many values, and the share of the upper one.
-    fn rank(elements: usize) -> (usize, f64) {
-        let at = QUANTILE * elements.saturating_sub(1) as f64;
-        (at as usize, at.fract())
-    }
-}
-
-impl Operator for Threshold {
-    fn name(&self) -> &'static str {
-        "threshold"
-    }
-
-    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x0] = operands(inputs)?;
-        Ok(x0)
-    }
-
-    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        lowering.in_place(0);
-        let shape = lowering.output_shape();
-        let elements = shape.elements() / shape.n.max(1);
-        let (rank, share) = Self::rank(elements);
-        let mut dispatch = DispatchBuilder::new(Kernel::new("threshold"));
-        dispatch
-            .bind("x0", lowering.output())
-            .word("elements", elements)
-            .word("rank", rank)
-            .float("share", share as f32)
-            .groups([shape.n, 1, 1]);
-        lowering.emit(dispatch)
-    }
-
-    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        let elements = output.elements() / output.n.max(1);
-        let (rank, share) = Self::rank(elements);
-        let threshold = |image: &[f32]| {
-            let mut sorted: Vec<f32> = image.iter().map(|v| v.abs()).collect();
-            sorted.sort_by(f32::total_cmp);
-            let lower = sorted[rank];
-            let upper = sorted.get(rank + 1).copied().unwrap_or(lower);
-            let s = (lower + share as f32 * (upper - lower)).max(1.0);
-            image.iter().map(|v| v.clamp(-s, s) / s).collect::<Vec<_>>()
-        };
-        let data = inputs[0].data.chunks(elements.max(1)).flat_map(threshold).collect();
-        Tensor { shape: output, data }
-    }
-
-    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        Some(Probe::new(Self, vec![spread(TINY, 3.0, 0.0)]))
-    }
-}
-
-/// What an edit adds to a row's x': known's share of `next`, and the projection P of the row's `proj`. Inputs: x, x_0, noise,
-/// the known image, its mask `[N, H, W, 1]`, the projection `[1, 1, 1, EDIT]`, row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Project;
-
-impl Operator for Project {
-    fn name(&self) -> &'static str {
-        "project"
-    }
-
-    fn shape(&self, inputs: &[Shape], _: &[&[usize]]) -> Result<Shape, String> {
-        let [x, x0, noise, known, mask, edit, row] = operands(inputs)?;
-        check_row(row)?;
-        ensure(edit == Shape::vector(1, EDIT), || format!("projection {edit}"))?;
-        let same = x == x0 && x == noise && x == known && mask == x.with_channels(1);
-        ensure(same, || format!("x_0 {x0}, noise {noise}, known {known} and mask {mask} for {x}"))?;
-        Ok(x)
-    }
-
-    fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        let out = lowering.output_shape();
-        let groups = (out.n * out.pixels()).div_ceil(64);
-        let mut dispatch = DispatchBuilder::new(Kernel::new("project"));
-        for (i, name) in ["x", "x0", "noise", "known", "mask", "edit", "row"].into_iter().enumerate() {
-            dispatch.bind(name, lowering.input(i));
-        }
-        dispatch
-            .bind("out", lowering.output())
-            .word("samples", out.n)
-            .word("height", out.h)
-            .word("width", out.w)
-            .word("channels", out.c)
-            .groups([groups.min(65_535), groups.div_ceil(65_535), 1]);
-        lowering.emit(dispatch)
-    }
-
-    fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
-        let row = Row::of(inputs[6]);
-        let words: Vec<u32> = inputs[5].data.iter().map(|v| v.to_bits()).collect();
-        let projects = row.proj != [0.0; 8];
-        let (pool, mixes, masked) =
-            if projects { (words[0].max(1) as usize, words[1] == 1, words[2] == 1) } else { (1, false, false) };
-        let weight = |c: usize| if mixes { inputs[5].data[4 + c.min(3)] } else { 1.0 };
-        let shown = |n, y, x| if masked { inputs[4].at(n, y, x, 0) } else { 1.0 };
-        let z = |n, y, x, c| {
-            let [x_, x0, noise, known] = [0, 1, 2, 3].map(|i: usize| inputs[i].at(n, y, x, c));
-            row.proj[0] * x_ + row.proj[1] * x0 + row.proj[5] * noise + row.proj[7] * known
-        };
-        Tensor::from_fn(output, |n, y, x, c| {
-            let (mut sum, mut norm) = (0.0, 0.0);
-            for by in y / pool * pool..(y / pool + 1) * pool {
-                for bx in x / pool * pool..(x / pool + 1) * pool {
-                    for d in if mixes { 0..output.c } else { c..c + 1 } {
-                        sum += shown(n, by, bx) * weight(d) * z(n, by, bx, d);
-                        norm += shown(n, by, bx) * weight(d) * weight(d);
-                    }
-                }
-            }
-            let mean = if norm > 0.0 { sum / norm } else { 0.0 };
-            row.next[7] * inputs[3].at(n, y, x, c) + shown(n, y, x) * weight(c) * mean
-        })
-    }
-
-    fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        let x = Shape::new(2, 4, 4, 3);
-        let mut operands = vec![noise(x), noise(x), noise(x), noise(x), mask(x.with_channels(1))];
-        operands.extend([edit(2, true, true), row(projecting)]);
-        Some(Probe::new(Self, operands))
-    }
-}
-
 /// One row: x to x', and what it keeps. Inputs: x (overwritten in place), x_0, the network's output, noise, row, the history
-/// `[3 N, H, W, C]` (overwritten in place), what [`Project`] made, and the gradient of log p(y | x) where guided.
+/// `[3 N, H, W, C]` (overwritten in place), what [`super::Project`] made, and the gradient of log p(y | x) where guided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerStep {
     /// The output's second half interpolates the variance.
@@ -393,14 +185,14 @@ impl Operator for SamplerStep {
 }
 
 /// A row as the references read it.
-struct Row {
+pub(super) struct Row {
     head: [f32; 8],
-    next: [f32; 8],
-    proj: [f32; 8],
+    pub(super) next: [f32; 8],
+    pub(super) proj: [f32; 8],
 }
 
 impl Row {
-    fn of(tensor: &Tensor) -> Self {
+    pub(super) fn of(tensor: &Tensor) -> Self {
         let part = |k: usize| std::array::from_fn(|i| tensor.data[8 * k + i]);
         Self { head: part(0), next: part(1), proj: part(2) }
     }
@@ -410,7 +202,7 @@ fn check(x: Shape, out: Shape) -> Result<(), String> {
     ensure(out.with_channels(x.c) == x && out.c >= x.c, || format!("output {out} for {x}"))
 }
 
-fn check_row(row: Shape) -> Result<(), String> {
+pub(super) fn check_row(row: Shape) -> Result<(), String> {
     ensure(row == Shape::vector(1, ROW), || format!("row {row}"))
 }
 
@@ -436,18 +228,4 @@ pub fn projecting(row: &mut [f32; ROW]) {
     for (place, value) in [(0, -0.7), (1, -0.4), (5, 0.6), (7, 1.1)] {
         row[16 + place] = value;
     }
-}
-
-/// A problem's projection: side of a block, whether channels are mixed, whether there is a mask.
-#[doc(hidden)]
-pub fn edit(pool: u32, mixes: bool, masked: bool) -> Operand {
-    let weights = [0.2989f32, 0.5870, 0.1140, 0.0].map(f32::to_bits);
-    words(&[[pool, u32::from(mixes), u32::from(masked), 0], weights].concat())
-}
-
-/// A problem's mask.
-#[doc(hidden)]
-pub fn mask(shape: Shape) -> Operand {
-    let values = (0..shape.elements()).map(|i| if i * 7 % 5 < 3 { 1.0 } else { 0.0 }).collect();
-    Operand { shape, values: Values::Floats(values) }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::image::Images;
-use crate::op::sampling;
+use crate::op::project;
 use crate::resize::Fit;
 use crate::tensor::Shape;
 
@@ -149,13 +149,13 @@ impl Edit {
     }
 
     /// The projection as its kernel reads it.
-    pub fn words(&self) -> [u32; sampling::EDIT] {
+    pub fn words(&self) -> [u32; project::EDIT] {
         let weights: [f32; 4] = match self.colour {
             Some(Colour::Luma) => [0.2989, 0.5870, 0.1140, 0.0],
             _ => [1.0; 4],
         };
         let head = [self.pool as u32, u32::from(self.colour.is_some()), u32::from(self.mask.is_some()), 0];
-        let mut words = [0; sampling::EDIT];
+        let mut words = [0; project::EDIT];
         words[..4].copy_from_slice(&head);
         words[4..].copy_from_slice(&weights.map(f32::to_bits));
         words

@@ -1,4 +1,4 @@
-//! DDIM inversion (Song et al. 2021, section 4.3): from a picture to the noise that DDIM samples it from; each index's x_0
+//! DDIM inversion (Song et al. 2021, section 4.3): from an image to the noise that DDIM samples it from; each index's x_0
 //! and noise, put together at the next noisier level, the last at bar = 0.
 
 use super::process::Process;

@@ -29,7 +29,7 @@ pub(super) static MULTISTEP: Entry = Entry {
     options: &["optional_edit", "colourise", "upscale", "at"],
     rows: |task| {
         let steps = task.count()?;
-        // The published two-step schedule of the distilled models, on whatever grid.
+        // The published two-step schedule of the distilled models, on any grid.
         let usual = [0, (22 * steps.saturating_sub(1) + 19) / 39, steps.saturating_sub(1)];
         let at = task.settings.at.as_deref().unwrap_or(&usual);
         if at.len() < 2 || !at.is_sorted_by(|a, b| a < b) || at.last().is_none_or(|last| *last >= steps) {

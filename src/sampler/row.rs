@@ -19,7 +19,7 @@
 //!
 //! g is the scaled gradient of the guidance classifier's log probability (0 without one), `known` the image of an edit
 //! and P its projection. A draw is made where a noise coefficient is not 0; never in both of `next` and `proj`. `keep`
-//! uses x and x0 alone, `proj` x, x0, noise and known. `op::sampling` has the kernels.
+//! uses only x and x0; `proj` only x, x0, noise and known. `op::sampling` and `op::project` have the kernels.
 
 use std::ops::{Add, Mul, Sub};
 
@@ -41,7 +41,7 @@ pub const X0: Combination = unit(1);
 pub const H1: Combination = unit(2);
 /// What the one before it kept.
 pub const H2: Combination = unit(3);
-/// The oldest that is remembered.
+/// The oldest that is kept.
 pub const H3: Combination = unit(4);
 /// A draw, times the row's standard deviation.
 pub const NOISE: Combination = unit(5);
@@ -120,7 +120,7 @@ pub struct Row {
     pub next: Combination,
     /// x' within the projection.
     pub proj: Combination,
-    /// What is remembered.
+    /// What is kept for later rows.
     pub keep: Combination,
 }
 
@@ -156,7 +156,7 @@ impl Row {
     }
 
     /// Scales the guidance gradient; 0: none.
-    pub fn guide(&mut self, scale: f64) {
+    pub fn scale_guidance(&mut self, scale: f64) {
         self.call.guide *= scale;
         self.next = self.next + (scale - 1.0) * (self.next.of(GRAD) * GRAD);
     }

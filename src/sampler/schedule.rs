@@ -38,7 +38,7 @@ pub fn betas(schedule: NoiseSchedule, steps: usize) -> Result<Vec<f64>> {
     }
 }
 
-/// A respaced process. All tables have one entry a kept step, the cleanest first.
+/// A respaced process. All tables have one entry per kept step, the cleanest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// The kept steps of the full process, ascending.
@@ -85,7 +85,7 @@ impl Schedule {
     /// The process at the timesteps of a descending time grid.
     ///
     /// # Errors
-    /// [`Error::Options`] for values that are no timesteps of the process.
+    /// [`Error::Options`] for values that are not timesteps of the process.
     pub fn at(config: &DiffusionConfig, grid: &[f64]) -> Result<Self> {
         let timestep = |t: &f64| {
             let whole = t.fract() == 0.0 && (0.0..config.diffusion_steps as f64).contains(t);

@@ -10,7 +10,8 @@ use guided_diffusion::gpu::Program;
 use guided_diffusion::graph::{Graph, Segment, fuse};
 use guided_diffusion::model::sampling::ports;
 use guided_diffusion::op::Project;
-use guided_diffusion::op::sampling::{self, ROW};
+use guided_diffusion::op::project::EDIT;
+use guided_diffusion::op::sampling::ROW;
 use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::run::{Noise, SampleOptions};
 use guided_diffusion::sampler::process::Process;
@@ -288,8 +289,7 @@ async fn projection(gpu: &Arc<Gpu>, case: &Value) -> Result<Vec<f32>> {
     let mut graph = Graph::default();
     let images = ["x", "x0", "noise", "known"].map(|name| graph.input(name, shape));
     let mask = graph.input("mask", shape.with_channels(1));
-    let (words, row) =
-        (graph.input("edit", Shape::vector(1, sampling::EDIT)), graph.input("row", Shape::vector(1, ROW)));
+    let (words, row) = (graph.input("edit", Shape::vector(1, EDIT)), graph.input("row", Shape::vector(1, ROW)));
     let out = graph.push("out", Project, &[&images[..], &[mask, words, row]].concat(), &[])?;
     graph.output("out", out);
     let mut program = Program::new(gpu, Plan::new(&fuse::fuse(&graph)?, gpu.caps(), &PlanOptions::default())?).await?;

@@ -25,7 +25,7 @@ pub(crate) async fn check(gpu: &Arc<Gpu>, golden: &Golden, case: usize) -> Resul
     let process = Process::Discrete(schedule);
     for (i, mut row) in (0..).zip(settings.table(&process, false)?.into_iter().rev()) {
         let Ok(x) = golden.steps.tensor_f32(&format!("x/{i}")) else { continue };
-        row.guide(settings.guidance.unwrap());
+        row.scale_guidance(settings.guidance.unwrap());
         let program = session.program_mut();
         program.write(ports::LABELS, &labels)?;
         program.write(ports::X, &nchw_to_nhwc(&x, shape))?;

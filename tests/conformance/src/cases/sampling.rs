@@ -2,7 +2,8 @@
 
 use guided_diffusion::Result;
 use guided_diffusion::op::probe::{noise, spread, words};
-use guided_diffusion::op::sampling::{HISTORY, edit, mask, projecting, row};
+use guided_diffusion::op::project::{edit, mask};
+use guided_diffusion::op::sampling::{HISTORY, projecting, row};
 use guided_diffusion::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
 use guided_diffusion::tensor::Shape;
 
