@@ -229,7 +229,7 @@ fn files_convert_and_are_used_directly() {
     assert_eq!(floats(&folder, "d.npy", [1, 3, 8, 8]), whole);
 
     assert!(folder.refused(2, &words("convert base.safetensors")).contains("replace itself"));
-    assert!(folder.refused(2, &[&["convert", "bare.ckpt"][..], &words(flags)].concat()).contains("there already"));
+    assert!(folder.refused(2, &[&["convert", "bare.ckpt"][..], &words(flags)].concat()).contains("exists already"));
     assert!(folder.refused(2, &words("convert")).contains("give the checkpoint"));
     assert!(folder.refused(2, &words("convert a.pt b.pt --out c")).contains("several"));
     assert!(folder.refused(2, &words("convert base.safetensors --dtype f8 --out x")).contains("f16"));

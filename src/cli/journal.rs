@@ -401,7 +401,7 @@ mod tests {
         std::fs::create_dir_all(&place).expect("made");
         std::fs::write(place.join("journal"), "{\"journal\":99,\"run\":{}}\n").expect("written");
         let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
-        assert!(text.contains("no journal of this version"), "{text}");
+        assert!(text.contains("not a journal of this version"), "{text}");
         std::fs::write(place.join("journal"), "no end of line").expect("written");
         assert_eq!(Journal::open(place, &run, &[1], false).expect("begun anew").finished(0), 0);
     }
