@@ -30,7 +30,7 @@ SEEDS = pathlib.Path(__file__).parent / "seeds"
 # What we refuse although Python reads it: a part of our message, and why.
 OURS = [
     ("has elements of type", "no weights: float64, integers"),
-    ("cannot be used|not finite|infinite|NaN", "weights that are no numbers make no image"),
+    ("cannot be used|not finite|infinite|NaN", "weights that are not numbers make no image"),
     ("state dict|no tensor|no text", "a state dict is read and nothing else"),
     ("refers to", "the list of allowed names has what a state dict needs, torch's has more"),
     ("no state dict needs|calls what cannot be called", "the same of opcodes"),
@@ -41,7 +41,7 @@ OURS = [
     ("holds .* elements, its tensors need", "a count of elements whose bytes torch counts modulo 2^64"),
     ("needs .* elements of", "references to one storage that differ in its size"),
     ("needs storage .* missing", "torch leaves the elements of a storage that a legacy file lacks as the memory was"),
-    ("UTF-8", "names that are no text"),
+    ("UTF-8", "names that are not text"),
     ("constants.pkl|single data.pkl|big-endian", "archives that torch reads in another way"),
 ]
 # What Python refuses although we read it.
@@ -53,7 +53,7 @@ THEIRS = [
     ),
     ("positional argument|requires_grad", "what a tensor's record says of gradients"),
     ("Overflow when unpacking", "an empty tensor with a side that torch's integers do not hold"),
-    ("unhashable type", "a key that is no name, beside the state dict"),
+    ("unhashable type", "a key that is not a name, beside the state dict"),
 ]
 
 
@@ -133,7 +133,7 @@ def zip_mutant(rng, data):
 
 
 def mutants(rng, kind, count):
-    """Damaged files, the honest ones first."""
+    """Damaged files, the valid ones first."""
     if kind == "safetensors":
         seeds = [(FIXTURES / "pt/expected.safetensors").read_bytes()]
         seeds += [struct.pack("<Q", len(text)) + text for text in [p.read_bytes() for p in (SEEDS / "checkpoint").iterdir()]]

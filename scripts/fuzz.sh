@@ -24,7 +24,7 @@ fi
 # With a target, cargo builds build scripts without the flags.
 RUSTFLAGS=$flags cargo build --release --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --target "$host" --bins
 
-# fuzz TARGET: from honest files, which are the best start, kept in target/fuzz/corpus for the next time.
+# fuzz TARGET: from valid files, which are the best start, kept in target/fuzz/corpus for the next time.
 fuzz() {
     local corpus=target/fuzz/corpus/$1
     mkdir -p "$corpus"

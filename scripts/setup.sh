@@ -61,7 +61,7 @@ setup_rust() {
     command -v cc >/dev/null || apt gcc libc6-dev
     rust_is_new_enough && return
     if command -v rustup >/dev/null; then
-        say "installing the stable toolchain through rustup, for this folder alone"
+        say "installing the stable toolchain through rustup, for this folder only"
         rustup toolchain install stable --profile minimal && rustup override set stable
     elif command -v apt-get >/dev/null; then
         # Debian keeps a second, recent Rust for browsers; the ordinary one is as old as the release.
@@ -120,7 +120,7 @@ node_is_new_enough() {
 
 setup_node() {
     node_is_new_enough && return
-    # An own Node.js is left alone: the distribution's would fight with it over the name.
+    # A Node.js of the user's is left alone: the distribution's would fight with it over the name.
     command -v node >/dev/null || apt nodejs npm
     node_is_new_enough ||
         fail "Node.js $(wanted_node) or newer with npm is needed: install it from https://nodejs.org and try again"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs examples/cluster/slurm.sh on a real Slurm of this machine alone: eight shards on two slots, one of them killed in the
+# Runs examples/cluster/slurm.sh on a real Slurm with this machine as its only node: eight shards on two slots, one of them killed in the
 # middle and started again by Slurm; the merged file must have the bytes of a single run.
 #
 # It needs root, because Slurm's daemons start jobs as their owners do. Everything it starts lies in a temporary folder and

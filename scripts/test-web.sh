@@ -2,7 +2,7 @@
 # Runs the browser tests: the core in Chromium on SwiftShader and in Firefox on lavapipe, and the page.
 #
 # Both are software drivers, so that every machine gets the same results whatever its GPU is. Arguments choose test files;
-# without any, all run. BROWSERS=firefox (or chromium) runs the core in that one alone, without the page's tests, which need
+# without any, all run. BROWSERS=firefox (or chromium) runs the core only in that one, without the page's tests, which need
 # both. CHROMIUM and FIREFOX name binaries; what they do not name is installed where it lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."

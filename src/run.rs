@@ -35,7 +35,7 @@ pub struct Run<'a> {
     /// What the network's time is divided by for the full process's.
     time_scale: f64,
     threshold: bool,
-    /// The network's time, once per image: written anew at each evaluation.
+    /// The network's time, once per image: written at each evaluation.
     timesteps: Vec<f32>,
     /// Inputs and the first x are on the device.
     started: bool,

@@ -1,5 +1,5 @@
 //! The browser package's types of the settings, written from the Rust types: web/package/src/generated/settings.ts. The test
-//! fails where the file is not what the types say; `UPDATE_TYPES=1 cargo test --release --lib typescript` writes it anew.
+//! fails where the file is not what the types say; `UPDATE_TYPES=1 cargo test --release --lib typescript` writes it.
 
 use std::fmt::Write;
 

@@ -14,7 +14,7 @@ struct Sources {
 impl Sources {
     fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut text: BTreeMap<String, String> = files.into_iter().collect();
-        // A module for unit tests is no part of the layers.
+        // A module for unit tests is not part of the layers.
         let tests = |(module, text): (&String, &String)| -> Vec<String> {
             let names = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split_once(';'));
             names.map(|(name, _)| format!("{module}::{name}").trim_start_matches("::").to_owned()).collect()
@@ -83,7 +83,7 @@ impl Sources {
         module
     }
 
-    /// Each module and those that it imports from. What a module only passes on from its own folder is no import.
+    /// Each module and those that it imports from. What a module only passes on from its own folder is not an import.
     fn imports(&self) -> BTreeMap<String, BTreeSet<String>> {
         let of = |module: &String| {
             let own = |path: &str| path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with("::"));
@@ -101,7 +101,7 @@ impl Sources {
         let mut wrong = BTreeSet::new();
         for (module, others) in &imports {
             let Some(own) = place(module) else {
-                wrong.insert(format!("{} is no listed layer", layer(module)));
+                wrong.insert(format!("{} is not a listed layer", layer(module)));
                 continue;
             };
             let later = others.iter().filter(|other| place(other).is_none_or(|place| place > own));
@@ -234,7 +234,7 @@ fn the_check_sees_wrong_imports_and_circles() {
         ("error", "use super::op::Add;", "error imports from op::add, a later layer"),
         ("op::operator", "use super::Add;", "op::operator is in a circle by {\"op::add\"}"),
         ("plan", "mod build;\nfn f() { build::g() }", "plan is in a circle by {\"plan::build\"}"),
-        ("cli", "use crate::plan::Plan;", "cli is no listed layer"),
+        ("cli", "use crate::plan::Plan;", "cli is not a listed layer"),
         ("plan", "mod part {\n    use super::super::cli;\n}", "plan imports from cli, a later layer"),
     ] {
         let wrong = check(&[("cli", ""), (module, text)]);

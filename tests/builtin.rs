@@ -11,7 +11,7 @@ use pollster::block_on;
 use safetensors::SafeTensors;
 
 /// Of one sample per class; the whole figure (0.85 of 200) is tests/quality.rs's, which takes minutes. The seeds are fixed, so
-/// this cannot fail by chance alone, only after a change.
+/// this cannot fail by chance, only after a change.
 const AS_ASKED: usize = 7;
 
 #[test]

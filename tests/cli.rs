@@ -15,7 +15,7 @@ use guided_diffusion::png;
 use guided_diffusion::{Checkpoint, Error};
 use serde_json::Value;
 
-/// Two steps are enough to tell runs apart, and quick on a software adapter.
+/// Two steps are enough to distinguish runs, and quick on a software adapter.
 const QUICK: [&str; 2] = ["--steps", "ddim2"];
 
 /// A quick sampling run, which must succeed.

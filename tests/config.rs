@@ -59,7 +59,7 @@ fn public_files_are_known_by_their_tensors() {
             let found = infer(&file, &header(&preset.config()), &Flags::default()).unwrap();
             assert_eq!(found.config, preset.config());
             assert!(matches!(found.origin, Origin::PublicFile(_)));
-            // The five unconditional 256x256 networks share shapes; the file's name tells them apart.
+            // The five unconditional 256x256 networks share shapes; the file's name distinguishes them.
             if file.contains(preset.name) || preset.config().unet.num_classes != 0 {
                 assert_eq!(found.public.unwrap().name, preset.name);
             }
@@ -111,7 +111,7 @@ fn consistency_models_are_known_by_their_attention_and_name() {
         let file = header(&config);
         let found = infer(&format!("models/{}.pt", preset.name), &file, &Flags::default()).unwrap();
         assert_eq!((&found.config, found.public), (&config, Some(preset)));
-        // Tensors do not tell EDM's files from consistency models.
+        // Tensors do not distinguish EDM's files from consistency models.
         let text = message(infer("renamed.pt", &file, &Flags::default()));
         assert!(text.contains("--process edm or --process consistency"), "{text}");
         for process in [ProcessKind::Edm, ProcessKind::Consistency] {

@@ -1,5 +1,5 @@
 //! Whole public architectures with synthetic weights against the reference (float32 here): hundreds of millions of parameters and
-//! minutes on a software adapter, so this target runs on request alone:
+//! minutes on a software adapter, so this target runs only on request:
 //!
 //!     scripts/test-native.sh --test golden_full
 

@@ -61,7 +61,7 @@ fn without_a_scale_or_outside_the_interval_nothing_is_guided() {
         zero.data(),
         "outside the interval no scale matters"
     );
-    // Everywhere is no interval; half of the steps is neither.
+    // The whole process is the same as no interval; half of the steps differs from both.
     let whole = sample(&mut session, options(&case));
     assert_eq!(sample(&mut session, with(scale, Some([0, 999]))).data(), whole.data(), "everywhere");
     let half = sample(&mut session, with(scale, Some([0, 499])));

@@ -1,6 +1,6 @@
 //! .pt files: both of PyTorch's formats give the same tensors bit for bit, and hostile files are refused.
 //!
-//! tests/fixtures/make_pt.py wrote the honest ones; the hostile ones are made here.
+//! tests/fixtures/make_pt.py wrote the valid ones; the hostile ones are made here.
 
 mod common;
 
@@ -100,7 +100,7 @@ fn both_formats_give_the_same_bits() {
 }
 
 #[test]
-fn honest_files_that_are_no_state_dict_say_so() {
+fn valid_files_that_hold_no_state_dict_say_so() {
     for (name, words) in [
         ("integers.pt", "elements of type int64"),
         ("double.pt", "elements of type float64"),
@@ -282,7 +282,7 @@ fn pickles_that_exhaust_are_refused() {
     let list = [b"](X\x01\0\0\0aN\x86q\x01".to_vec(), b"h\x01".repeat(400_000), b"eq\x02".to_vec()].concat();
     let call = b"ccollections\nOrderedDict\nh\x02\x85R";
     let calls = |n: usize| with_pickle(&[&list[..], &call.repeat(n), b"."].concat());
-    assert!(!refusal(calls(2)).contains("copies"), "an honest pickle may copy");
+    assert!(!refusal(calls(2)).contains("copies"), "a valid pickle may copy");
     let text = refusal(calls(20_000));
     assert!(text.contains("copies more than"), "{text}");
     // Nor do tensors of as many dimensions.

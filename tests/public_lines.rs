@@ -120,7 +120,7 @@ fn upsampling_lines() -> Vec<Line> {
     ]
 }
 
-/// The public files, as safetensors headers before holes: what a file is, its first bytes tell, not its name.
+/// The public files, as safetensors headers before holes: its first bytes decide what a file is, not its name.
 fn public_files(folder: &Folder) {
     std::fs::create_dir(folder.join("models")).unwrap();
     for preset in &PRESETS {

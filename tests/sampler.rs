@@ -304,7 +304,7 @@ fn lose(name: &str, steps: usize) -> Error {
 #[test]
 fn a_lost_device_is_a_typed_error() {
     let names = adapters();
-    // Before, between and after the steps; a device each, whose kernels are compiled anew.
+    // Before, between and after the steps; on a new device each time, whose kernels are compiled again.
     let each = names.iter().map(|name| (name, 2));
     for (name, steps) in each.chain([(&names[0], 0), (&names[0], 4)]) {
         let error = lose(name, steps);

@@ -208,7 +208,7 @@ fn hlsl(module: &Module, info: &ModuleInfo, checked: bool, kernel: &Kernel) -> R
     if text.contains("[numthreads(") { Ok(()) } else { Err("HLSL: no kernel".into()) }
 }
 
-/// Cooperative matrices in MSL and HLSL. Metal has those of 8 x 8 alone; naga writes others too, by names that do not exist,
+/// Cooperative matrices in MSL and HLSL. Metal has only those of 8 x 8; naga writes others too, by names that do not exist,
 /// so that such a kernel must not be legal there. HLSL has none, and naga's writer panics at them.
 fn cooperative(size: i64, msl: &str) -> Result<(), String> {
     let types = ["half", "float"].map(|scalar| format!("simdgroup_{scalar}{size}x{size}"));

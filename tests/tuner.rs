@@ -34,7 +34,7 @@ fn kernels(plan: &Plan) -> Vec<Kernel> {
 
 /// A clock that ticks a second a look: all candidates take equally long, and nothing depends on the machine.
 ///
-/// Each thread has its own, since adapters are tested side by side and one's looks are no time of another's.
+/// Each thread has its own, since adapters are tested side by side, and the readings of one must not pass as time of another.
 fn ticks() -> f64 {
     thread_local!(static LOOKS: Cell<f64> = const { Cell::new(0.0) });
     LOOKS.replace(LOOKS.get() + 1.0)
@@ -171,7 +171,7 @@ fn what_a_folder_remembers_is_for_its_device_alone() {
     let folder = Folder::new("cache");
     let cache = Cache::new(folder.join("not/yet/there"));
     let gpu = open(&adapters()[0]);
-    assert_eq!(cache.tuning(&gpu).unwrap(), TuningCache::default(), "nothing is no error");
+    assert_eq!(cache.tuning(&gpu).unwrap(), TuningCache::default(), "no file is not an error");
     cache.load_pipelines(&gpu).unwrap();
     let (tuning, _) = last_variants(gpu.caps());
     cache.store_tuning(&gpu, &tuning).unwrap();

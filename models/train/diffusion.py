@@ -49,7 +49,7 @@ class Diffusion:
         return self.at(np.sqrt(self.abar), i) * x0 + self.at(np.sqrt(1 - self.abar), i) * noise
 
     def loss(self, out, x0, xt, i, noise, goal=None):
-        """Improved diffusion's hybrid: a weighted MSE and, for the variance alone, the variational bound.
+        """Improved diffusion's hybrid: a weighted MSE and, only for the variance, the variational bound.
 
         The weight is the signal-to-noise ratio clipped to [1, 5] where x_0 is predicted, and
         min(1 / abar, 5) for noise: both keep a few steps from ruling the rest.  A goal takes x_0's place in the first.

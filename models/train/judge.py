@@ -8,7 +8,7 @@ code point are too alike for a fair test among themselves.
 
 Tests ask it whether generated images are what was asked for, so it is kept simple enough to be
 evaluated by a few lines of any language: 3x3 convolutions with bias, ReLU, 2x2 max pooling and
-one linear layer.  Batch normalization serves training alone and is folded into the convolutions.
+one linear layer.  Batch normalization is for training only and is folded into the convolutions.
 
 The file's metadata holds, as JSON under the key `judge`, the layers in order:
 

@@ -1,4 +1,4 @@
-// What kernels multiply, by the define F16: 0 and 1 are float32, 2 is float16. It is the products alone: values are read,
+// What kernels multiply, by the define F16: 0 and 1 are float32, 2 is float16. Only the products: values are read,
 // summed and stored as float32.
 #if F16 == 2
 alias Factor = f16;

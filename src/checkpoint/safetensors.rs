@@ -1,4 +1,4 @@
-//! The header of a safetensors file, from the file's first bytes alone, so that a browser can stream the rest.
+//! The header of a safetensors file, from only the file's first bytes, so that a browser can stream the rest.
 //!
 //! The `safetensors` crate does the format's own checks (offsets without holes or overlaps, sizes that equal
 //! shapes); what it leaves open is checked here: the header's length, the file's length, the element types.

@@ -1,6 +1,6 @@
 //! A safetensors file that arrives in pieces of any size: its header, then a tensor at a time.
 //!
-//! It does no input itself: whoever has bytes pushes them, and takes what has become complete. So a browser feeds the
+//! It reads nothing itself: its caller pushes bytes and takes what has become complete. So a browser feeds the
 //! GPU from the network while memory holds no more than the largest tensor.
 
 use super::decode::Decoder;

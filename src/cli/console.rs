@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use crate::{Error, Result};
 
-/// Writes to standard output. A reader that has gone away, such as `head`, is no error.
+/// Writes to standard output. A reader that has gone away, such as `head`, is not an error.
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

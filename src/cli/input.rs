@@ -61,7 +61,7 @@ pub fn noise(path: &Path, shape: [usize; 4]) -> Result<Vec<f32>> {
 /// The first dimension of a noise file: how many images it is for.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Options`] where it is no such file.
+/// [`Error::Io`] or [`Error::Options`] where it is not such a file.
 pub fn noise_count(path: &Path) -> Result<usize> {
     let header = Header::read(&mut open(path)?).map_err(|e| refuse(path, e))?;
     match header.shape[..] {

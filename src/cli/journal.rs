@@ -6,7 +6,7 @@
 //! there is; a last line without its end was not finished and does not count. The journal is locked while a process writes
 //! to it, and the operating system ends the lock with the process, however that ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{File, Metadata, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::differences::differences;
 use crate::checkpoint::writer::{check_parent, is_at};
 use crate::{Error, Result};
 
@@ -22,8 +23,6 @@ use crate::{Error, Result};
 const VERSION: u32 = 1;
 /// How a journal's name begins in a folder of pictures.
 const PREFIX: &str = ".partial-";
-/// Differences between two runs that an error lists.
-const MOST_DIFFERENCES: usize = 4;
 /// Bytes of a journal at most: 100 bytes per batch, and 2^22 batches.
 const MAX_BYTES: u64 = 400 << 20;
 
@@ -167,7 +166,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if self.done {
-            // What cannot be removed costs disk space alone. The lock ends after this, with the file.
+            // What cannot be removed only costs disk space. The lock ends after this, with the file.
             for spool in &self.stages {
                 let _ = std::fs::remove_file(&spool.path);
             }
@@ -285,43 +284,6 @@ fn read(file: &mut File, path: &Path) -> Result<Option<Found>> {
     Ok(Some(Found { run: head.run, finished, end: bytes.len() as u64 }))
 }
 
-/// What differs between two runs, by name: "seed 0, here 1".
-pub fn differences(there: &Value, here: &Value) -> String {
-    let (mut of_there, mut of_here) = (BTreeMap::new(), BTreeMap::new());
-    leaves("", there, &mut of_there);
-    leaves("", here, &mut of_here);
-    let names: BTreeSet<&String> = of_there.keys().chain(of_here.keys()).collect();
-    let text = |value: Option<&&Value>| value.map_or("none".into(), |value| shortened(&value.to_string()));
-    let differing = names.into_iter().filter(|name| of_there.get(*name) != of_here.get(*name));
-    let mut all: Vec<String> = differing
-        .map(|name| format!("{name} {}, here {}", text(of_there.get(name)), text(of_here.get(name))))
-        .collect();
-    let more = all.len().saturating_sub(MOST_DIFFERENCES);
-    all.truncate(MOST_DIFFERENCES);
-    if more > 0 {
-        all.push(format!("and {more} more"));
-    }
-    all.join("; ")
-}
-
-/// A value's parts that have no names in them, by their whole name.
-fn leaves<'a>(name: &str, value: &'a Value, into: &mut BTreeMap<String, &'a Value>) {
-    match value {
-        Value::Object(parts) => {
-            for (part, value) in parts {
-                let name = if name.is_empty() { part.clone() } else { format!("{name} {part}") };
-                leaves(&name, value, into);
-            }
-        }
-        _ => drop(into.insert(name.to_owned(), value)),
-    }
-}
-
-/// As much of a user's text as a line holds.
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= 40 { text.into() } else { text.chars().take(39).chain(['…']).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,6 +365,6 @@ mod tests {
         let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
         assert!(text.contains("not a journal of this version"), "{text}");
         std::fs::write(place.join("journal"), "no end of line").expect("written");
-        assert_eq!(Journal::open(place, &run, &[1], false).expect("begun anew").finished(0), 0);
+        assert_eq!(Journal::open(place, &run, &[1], false).expect("started over").finished(0), 0);
     }
 }

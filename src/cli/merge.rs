@@ -14,8 +14,8 @@ use zip::ZipArchive;
 
 use super::args::MergeArgs;
 use super::console::{print, print_json};
+use super::differences::differences;
 use super::input::{self, refuse};
-use super::journal::differences;
 use super::npy::{Dtype, Header};
 use super::output::{Format, write_npz};
 use crate::checkpoint::writer::{AtomicFile, remove_orphans};

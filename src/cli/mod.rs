@@ -7,6 +7,7 @@ pub mod classes;
 mod console;
 mod convert;
 mod device;
+mod differences;
 pub mod imagenet;
 mod info;
 pub mod input;

@@ -309,7 +309,7 @@ fn grid_size(layout: &Layout) -> Result<[usize; 2]> {
 }
 
 /// Warns where pictures of another run would lie among those of this one. Parts of one run share a folder, so that it
-/// is no error.
+/// is not an error.
 fn warn_of_pictures(folder: &Path) {
     let is_picture = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "png");
     let count = std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count());
@@ -321,7 +321,7 @@ fn warn_of_pictures(folder: &Path) {
     }
 }
 
-/// The image's index, and its class for whoever looks into the folder.
+/// The image's index, and its class for people who look into the folder.
 fn file_name(record: &Record) -> String {
     let words: Vec<String> = record
         .class

@@ -218,7 +218,7 @@ impl Job<'_> {
         let last = request.stages.len() - 1;
         let mut steps = 0;
         for (k, stage) in request.stages.iter().enumerate() {
-            // Whole batches alone, so that each image is made among the same others whenever a run was killed.
+            // Only whole batches count, so that an image's batch is the same whenever a run was killed.
             let batch = request.batch(stage) as usize;
             let finished = outputs.finished(k == last);
             outputs.keep(k == last, if finished == total { total } else { finished / batch * batch })?;

@@ -30,7 +30,7 @@ pub async fn run(args: &TuneArgs) -> Result<()> {
     let options = SessionOptions { batch, plan, ..SessionOptions::default() };
     let how = TuneOptions { budget: args.device.tune_budget, settle: false, ..TuneOptions::default() };
     let start = Instant::now();
-    // Measured anew: what was measured in a hurry or beside other work is replaced. What the budget does not reach now
+    // Measured again: what was measured in a hurry or beside other work is replaced. What the budget does not reach now
     // stays as it was.
     let mut tuning = TuningCache::default();
     let report = Session::tune(&device.gpu, &config, None, &options, &mut tuning, &how).await?;

@@ -126,7 +126,7 @@ pub const FAMILIES: &[Preset] = &[
     },
     Preset { name: "lsun_uncond_100M_1200K_bs128", ..IMPROVED_LSUN },
     Preset { name: "lsun_uncond_100M_2400K_bs64", ..IMPROVED_LSUN },
-    // P2-weighting, ILVR and whoever uses their files.
+    // P2-weighting, ILVR and projects that use their files.
     Preset { name: "ffhq_10m", ..FFHQ },
     Preset { name: "afhq_dog_4m", ..FFHQ },
     Preset { name: "ffhq_p2", ..FFHQ },

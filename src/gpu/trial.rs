@@ -42,7 +42,7 @@ impl Trial {
         Ok(Self { graph, operands })
     }
 
-    /// A probe's op alone.
+    /// The graph of a probe's op.
     ///
     /// # Errors
     /// Operands that the op's shape rule refuses, which is a defect of the probe.

@@ -156,7 +156,7 @@ impl Graph {
         TensorId(self.nodes.len() - 1)
     }
 
-    /// A graph of `node` alone, its operands as inputs, its result named `out`.
+    /// A graph of only `node`, its operands as inputs, its result named `out`.
     ///
     /// # Errors
     /// None for a node of this graph.

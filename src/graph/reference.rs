@@ -1,4 +1,4 @@
-//! Evaluates a graph on the CPU, op by op, in plain loops: slow, for tests and the self-test alone.
+//! Evaluates a graph on the CPU, op by op, in plain loops: slow, only for tests and the self-test.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param};

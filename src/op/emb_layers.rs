@@ -1,7 +1,7 @@
 //! The linear layers that read one vector per sample, in one dispatch: emb_layers.1 of every residual block, which project
 //! the embedding of the timestep (and class).
 //!
-//! There is one per residual block, and each alone is too small to keep a device busy.
+//! There is one per residual block, and each by itself is too small to keep a device busy.
 
 use super::conv2d::Conv2d;
 use super::dispatch::DispatchBuilder;

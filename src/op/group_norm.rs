@@ -27,7 +27,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// The op of its affine map alone.
+    /// The op that only computes its affine map.
     pub fn affine(&self) -> GroupNormAffine {
         GroupNormAffine { two_sources: false, scale_shift: self.scale_shift }
     }
@@ -153,7 +153,7 @@ pub(crate) struct Statistics {
     pub chunks: usize,
     /// Pixels per chunk.
     chunk: usize,
-    /// The input, with the channels of its first source alone.
+    /// The input, with only the channels of its first source.
     first: Shape,
     /// Channels of both sources.
     channels: usize,

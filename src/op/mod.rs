@@ -1,5 +1,5 @@
 //! The operations of the network. One file per op, or per few that belong together: its parameters, its shape rule (which validates), the kernels it
-//! lowers to, a plain CPU reference used by tests and the self-test alone, and the self-test's small problem.
+//! lowers to, a plain CPU reference used only by tests and the self-test, and the self-test's small problem.
 //!
 //! Primitive ops are what the model files and the gradient rules speak; `graph::fuse` turns chains of them into the
 //! fused forms (`Conv2d` with a prologue and an epilogue, `GroupNormAffine`, `Modulate`). All of them lower to kernels:

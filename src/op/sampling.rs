@@ -157,7 +157,7 @@ impl Operator for SamplerStep {
         lowering.emit(dispatch)
     }
 
-    /// x' alone; what a row keeps shows in the next rows' x'.
+    /// Only x'; what a row keeps shows in the next rows' x'.
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {
         let row = Row::of(inputs[4]);
         let [.., low, high] = row.head;

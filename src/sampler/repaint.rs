@@ -1,5 +1,5 @@
 //! RePaint (Lugmayr et al. 2022, arXiv 2201.09865): ancestral steps along a walk that goes back up now and then; before
-//! each step but the first the known part is drawn anew from q(x_i | known), and a step up is one of the forward process.
+//! each step but the first the known part is drawn again from q(x_i | known), and a step up is one of the forward process.
 
 use super::ancestral::ancestral_row;
 use super::process::{Process, jumps};

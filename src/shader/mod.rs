@@ -13,7 +13,7 @@ use std::fmt;
 pub use sources::{KERNELS, SHARED};
 pub use template::{Access, Binding};
 
-/// The value of the define F16 for kernels that compute in float16: 0 is float32, 1 is float16 storage alone
+/// The value of the define F16 for kernels that compute in float16: 0 is float32, 1 is float16 storage
 /// (shaders/shared/factors.wgsl).
 const ENABLE_F16: i64 = 2;
 

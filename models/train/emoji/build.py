@@ -192,7 +192,7 @@ def main():
     for name in SETS:
         for key, tone, icon, drawing in drawings(name, table, index):
             kind = class_of(key, table[key]) if key in table else None
-            # Skin tones are pictures of their own for hands alone: they would make two in three of the people.
+            # Only hands have pictures of their own per skin tone: they would make two in three of the people.
             if not kind or (tone and (kind != "hand" or "-" in tone)) or (name, key, tone) in seen:
                 continue
             if name == "fluent-emoji" and ("fluent-3d", key, tone) in seen:  # the same drawing

@@ -13,7 +13,7 @@ use crate::{Golden, model_config, op_runs, sizes};
 
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16Weights, Precision::F16];
 
-/// A device that is large enough for every model and has float16: what it refuses is no concern here.
+/// A device that is large enough for every model and has float16: what smaller devices refuse does not matter here.
 pub fn ample() -> Caps {
     let (most, defaults) = (1 << 40, Caps::webgpu_defaults());
     Caps { max_buffer_size: most, max_binding_size: most, max_workgroups: 65_535, shader_f16: true, ..defaults }

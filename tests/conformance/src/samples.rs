@@ -38,7 +38,7 @@ pub async fn session(gpu: &Arc<Gpu>, case: &Value) -> Result<Session> {
 /// The case's run.
 ///
 /// # Panics
-/// It is no case of a sampler.
+/// It is not a case of a sampler.
 pub fn options(case: &Value) -> SampleOptions {
     let (seed, shape) = (case["seed"].as_u64().unwrap(), sizes(&case["x"]));
     let count = shape[0];

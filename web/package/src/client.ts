@@ -1,4 +1,4 @@
-/** The main thread's end of the worker: calls are promises, events go to whoever made the call. */
+/** The main thread's end of the worker: calls are promises, events go to the caller. */
 import { aborted, checked, GuidedDiffusionError } from './errors.js';
 import type { CallName, Calls, Event, RawError, Reply, Request } from './protocol.js';
 

@@ -141,7 +141,7 @@ export class GuidedDiffusion {
 
 function whyNoWebGpu(): string {
   if (typeof Worker === 'undefined') return 'this is not a browser page; create the engine in one';
-  if (!isSecureContext) return 'browsers offer WebGPU to secure pages alone: serve this one by https, or from localhost';
+  if (!isSecureContext) return 'browsers offer WebGPU only to secure pages: serve this one by https, or from localhost';
   const names = browsers.map(({ name, version }) => `${name} ${version}`).join(', ');
   return `this browser has no WebGPU; these have it, in these versions or newer: ${names}`;
 }

@@ -111,7 +111,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         Layer::new("residual", conv(3, plain.clone(), add(false, Some(None))), &[s(2, 7, 5, 20)], 36),
         Layer::new("residual 2x upsampled", conv(3, plain.clone(), add(false, Some(Some(Up)))), &[s(2, 6, 10, 8)], 20),
         Layer::new("residual 2x2 pooled", conv(3, plain.clone(), add(false, Some(Some(Down)))), &[s(2, 5, 7, 8)], 20),
-        // No network adds to a count of channels that is no multiple of 4, but a kernel must not be wrong if one does.
+        // No network adds to a count of channels that is not a multiple of 4, but a kernel must not be wrong if one does.
         Layer::new(
             "embedding and residual, to 10",
             conv(3, plain.clone(), add(true, Some(None))),

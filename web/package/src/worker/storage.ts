@@ -192,7 +192,7 @@ export class Writer {
     return this.#file?.read(piece, { at }) ?? 0;
   }
 
-  /** Begins anew. `validator`: how the rest can be asked for, should the download break off. */
+  /** Starts over. `validator`: how the rest can be asked for, should the download break off. */
   async begin(validator: string | null): Promise<void> {
     await this.#try(async (file) => {
       file.truncate(0);

@@ -1,4 +1,4 @@
-/** One after the other: a device's errors belong to what runs alone on it. */
+/** Makes work on the device take turns, so that an error of the device belongs to the work that runs. */
 export class Turns {
   #last: Promise<unknown> = Promise.resolve();
 
