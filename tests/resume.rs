@@ -1,4 +1,4 @@
-//! Runs that are killed and go on, runs in parts, and what is refused of both: on tiny synthetic models, with the bytes of
+//! Runs that are killed and continue, runs in parts, and what is refused of both: on tiny synthetic models, with the bytes of
 //! an undisturbed run. On the adapter that wgpu finds first, or the first of `TEST_ADAPTERS`.
 #![cfg(feature = "cli")]
 
