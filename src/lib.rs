@@ -31,6 +31,7 @@ pub mod sampler;
 pub mod session;
 pub mod shader;
 pub mod tensor;
+pub mod time_grid;
 #[cfg(test)]
 mod typescript;
 

@@ -254,6 +254,14 @@ impl<'a> Run<'a> {
         self.rows.iter().filter(|row| row.calls()).count()
     }
 
+    /// The first x, before any row.
+    pub(crate) async fn first(&mut self) -> Result<Vec<f32>> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.start().await?;
+        }
+        self.session.program.read(ports::X).await
+    }
+
     /// Applies one row outside the run's own; `draw` numbers its noise.
     pub(crate) async fn apply(&mut self, row: &Row, draw: Option<u32>) -> Result<()> {
         if !std::mem::replace(&mut self.started, true) {

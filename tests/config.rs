@@ -39,16 +39,7 @@ fn public_files_have_the_published_parameters() {
             case["diffusion"]["noise_schedule"].as_str().unwrap().parse().unwrap()
         );
         assert_eq!(config.diffusion.learn_sigma, case["diffusion"]["learn_sigma"].as_bool().unwrap());
-
-        let list = parameters(&config).unwrap();
-        assert_eq!(list.len() as u64, case["tensors"].as_u64().unwrap(), "{name}");
-        let count: usize = list.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-        assert_eq!(count as u64, case["parameters"].as_u64().unwrap(), "{name}");
-        let mut lines: Vec<_> = list.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
-        lines.sort();
-        let digest = Sha256::digest(lines.join("\n"));
-        let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, case["sha256"].as_str().unwrap(), "{name}");
+        common::check_parameters(&config, &case);
     }
 }
 

@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig, descends};
 use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
-use guided_diffusion::sampler::{Edit, Sampler, Settings};
+use guided_diffusion::sampler::{Edit, Facts, Sampler, Settings};
+use guided_diffusion::time_grid::Teacher;
 use guided_diffusion::{Checkpoint, Error, Gpu, Images, Session, SessionOptions};
 use pollster::block_on;
 
@@ -40,6 +42,7 @@ fn small(role: Role) -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        grids: TimeGrids::new(),
     }
 }
 
@@ -242,6 +245,7 @@ fn impossible_edits_are_refused() {
         (Settings { grid: Some(vec![10.0, 500.0]), ..named("dpm++2m") }, None, "descend"),
         (Settings { grid: Some(vec![1000.0, 500.0]), ..named("dpm++2m") }, None, "not a timestep"),
         (Settings { steps: Some("ddim10".parse().unwrap()), ..named("dpm++2m") }, None, "takes a count"),
+        (Settings { steps: Some("1000".parse().unwrap()), ..named("dpm++2m") }, None, "at most 999"),
     ] {
         let message = refusal(&mut session, SampleOptions { settings, edit, ..options(0, 2) });
         assert!(message.contains(said), "{message} does not say {said}");
@@ -252,6 +256,52 @@ fn impossible_edits_are_refused() {
     };
     assert!(sized([7, 8]).unwrap_err().to_string().contains("multiples of 2"));
     sized([6, 10]).unwrap();
+}
+
+#[test]
+fn a_searched_grid_comes_nearer_to_the_teacher_and_is_the_default() {
+    let gpu = &gpus()[0];
+    let config = small(Role::Diffusion);
+    let mut session = load(gpu, &config, 2);
+    let mut evaluations = Vec::new();
+    let teacher = block_on(Teacher::new(&mut session, 3, 5, |done, total| {
+        evaluations.push((done, total));
+        ControlFlow::Continue(())
+    }))
+    .unwrap();
+    assert_eq!(evaluations, (1..=120).map(|done| (done, 120)).collect::<Vec<_>>());
+    let found = block_on(teacher.grid(&mut session, 5)).unwrap();
+    assert!(found.distance <= found.own_distance && found.own_distance < 1.0, "{found:?}");
+    assert!((found.grid.len(), found.grid[0]) == (5, 999.0) && descends(&found.grid), "{found:?}");
+    for steps in [1, 31] {
+        let message = block_on(teacher.grid(&mut session, steps)).unwrap_err().to_string();
+        assert!(message.contains("give 2 to 30"), "{message}");
+    }
+    let stopped = block_on(Teacher::new(&mut session, 3, 5, |_, _| ControlFlow::Break(()))).unwrap_err();
+    assert!(matches!(stopped, Error::Io { .. }), "{stopped}");
+
+    // As a file with this grid has it.
+    let config = ModelConfig { grids: [(5, found.grid.clone())].into(), ..config };
+    let settle = |settings: Settings, guided| settings.resolve(&Facts::new(&config, guided)).unwrap();
+    let named = |name: &str, steps: &str| Settings {
+        sampler: Some(name.parse().unwrap()),
+        steps: Some(steps.parse().unwrap()),
+        ..Settings::default()
+    };
+    for settings in [named("dpm++2m", "5"), named("dpm++3m", "5"), named("ipndm", "5"), named("heun", "5")] {
+        let settled = settle(settings, false);
+        assert_eq!((settled.grid.as_ref(), settled.steps), (Some(&found.grid), Some("5".parse().unwrap())));
+    }
+    for settings in [named("dpm++2m", "6"), named("ddim", "5"), named("ancestral", "5")] {
+        assert_eq!(settle(settings, false).grid, None);
+    }
+    // A grid that is given comes before it.
+    assert_eq!(settle(Settings { grid: Some(vec![9.0]), ..named("dpm++2m", "5") }, false).grid, Some(vec![9.0]));
+    for wrong in [vec![5.0, 9.0], vec![1000.0, 5.0], vec![9.5, 5.0], vec![9.0]] {
+        let config = ModelConfig { grids: [(2, wrong)].into(), ..config.clone() };
+        let message = ModelConfig::from_metadata(&config.to_metadata().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("2 timesteps of its process, descending"), "{message}");
+    }
 }
 
 #[test]

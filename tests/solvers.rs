@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::golden;
 use common::gpu::conform;
+use common::{check_parameters, golden, unet_config};
 use conformance::sizes;
 use conformance::solvers::{config, edits, settings, whole};
-use guided_diffusion::config::ProcessKind;
+use guided_diffusion::config::{ProcessKind, presets};
 use guided_diffusion::sampler::Settings;
 use guided_diffusion::sampler::dpm_solver::dpm_indices;
 use guided_diffusion::sampler::process::{Process, jumps};
@@ -88,6 +88,28 @@ fn walks_and_indices_equal_the_reference() {
     for (_, case) in cases("dpm_indices") {
         let [steps, n] = ["steps", "n"].map(|key| case[key].as_u64().unwrap() as usize);
         assert_eq!(dpm_indices(steps, n), sizes(&case["indices"]), "{}", case["name"]);
+    }
+}
+
+/// Tensors cannot tell EDM from consistency models, so that the file's name decides.
+#[test]
+fn public_consistency_files_are_the_references() {
+    for (_, case) in cases("preset") {
+        let name = case["name"].as_str().unwrap();
+        let config = presets::by_name(name).unwrap().config();
+        assert_eq!(config.unet, unet_config(&case["config"]), "{name}");
+        let kind = if case["consistency"] == true { ProcessKind::Consistency } else { ProcessKind::Edm };
+        assert_eq!(config.diffusion.process, kind, "{name}");
+        check_parameters(&config, case);
+    }
+}
+
+/// Each case is of a kind that some test here compares.
+#[test]
+fn no_case_is_left_out() {
+    let compared = ["sampler", "denoise", "walk", "dpm_indices", "preset", "unet", "bits", "projection"];
+    for case in golden().solvers.cases() {
+        assert!(compared.iter().any(|kind| case["kind"] == *kind), "{case}");
     }
 }
 

@@ -31,6 +31,7 @@ Examples:
   guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
   guided-diffusion merge part*.npz --out all.npz
   guided-diffusion convert 64x64_diffusion.pt --dtype f16
+  guided-diffusion grid 64x64_diffusion.safetensors --steps 6
   guided-diffusion info 64x64_diffusion.safetensors
   guided-diffusion bench --json
   guided-diffusion tune --arch 64x64_diffusion --batch 4
@@ -51,6 +52,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Turn a .pt file into a .safetensors file that carries its configuration
     Convert(ConvertArgs),
+    /// Search a time grid for few steps, and keep it in the file
+    Grid(GridArgs),
     /// Show what a checkpoint holds
     Info(InfoArgs),
     /// List the GPU adapters
@@ -254,6 +257,35 @@ pub struct MergeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
     /// Report as one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `grid`'s arguments.
+#[derive(Debug, Args)]
+pub struct GridArgs {
+    /// A converted checkpoint (.safetensors with its configuration)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Steps to search grids for, in a list
+    #[arg(long, value_name = "N,...", required = true, value_delimiter = ',')]
+    pub steps: Vec<usize>,
+    /// Images whose trajectories are followed, in 60 steps each
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub images: u32,
+    /// Images at a time [default: as many as fit a 64x64 batch of four]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: Option<u32>,
+    /// Seed of their noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// The file to write [default: FILE itself]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The device and its precision.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -8,6 +8,7 @@ mod console;
 mod convert;
 mod device;
 mod differences;
+mod grid;
 pub mod imagenet;
 mod info;
 pub mod input;
@@ -77,6 +78,7 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
         args::Command::Sample(args) => return Ok(code(sample::sample(args, stop_on_interrupt(KEPT)).await?)),
         args::Command::Upsample(args) => return Ok(code(sample::upsample(args, stop_on_interrupt(KEPT)).await?)),
         args::Command::Convert(args) => return Ok(code(convert::run(args, stop_on_interrupt(NOTHING))?)),
+        args::Command::Grid(args) => return Ok(code(grid::run(args, stop_on_interrupt(NOTHING)).await?)),
         args::Command::Merge(args) => merge::run(args)?,
         args::Command::Info(args) => info::run(args)?,
         args::Command::Adapters(args) => adapters::run(args).await?,

@@ -2,6 +2,7 @@
 
 use super::models::Opened;
 use super::values::{file_name, index};
+use crate::config::ModelConfig;
 use crate::recipe::StageRecipe;
 use crate::sampler::{Facts, Settings};
 use crate::{Error, Result};
@@ -28,6 +29,12 @@ pub struct Stage {
     pub low_size: usize,
 }
 
+/// Images at a time where none are asked for.
+pub fn usual_batch(config: &ModelConfig) -> u32 {
+    let size = config.unet.image_size.max(1);
+    (BATCH_PIXELS / size.saturating_mul(size)).clamp(1, 16) as u32
+}
+
 impl Stage {
     /// Settles a stage of `model`, guided by `classifier`, `batch` images at a time or as many as keep a GPU busy.
     ///
@@ -38,8 +45,7 @@ impl Stage {
         let public = model.found.public.map(|file| file.name);
         let facts = Facts { config, guided: classifier.is_some(), built_in: model.built_in, public };
         let settings = settings.resolve(&facts)?;
-        let size = config.unet.image_size.max(1);
-        let usual = (BATCH_PIXELS / size.saturating_mul(size)).clamp(1, 16) as u32;
+        let usual = usual_batch(config);
         let batch = match batch {
             None => usual,
             Some(n) => index(n, "a batch").and_then(|n| match n {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::console::{print, print_json};
 use crate::checkpoint::synthetic;
-use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
+use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig};
 use crate::device::Precision;
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
@@ -51,6 +51,7 @@ pub fn small() -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        grids: TimeGrids::new(),
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{ModelConfig, check, metadata, parameters};
+use serde_json::{Map, Value};
+
+use super::{ModelConfig, TimeGrids, check, metadata, parameters};
 use crate::checkpoint::writer::{self, TensorSpec};
 use crate::checkpoint::{Checkpoint, DType, TensorInfo, decode_f32, encode};
 use crate::error::{Error, Result};
@@ -58,6 +60,47 @@ pub fn convert(
             }
         }
         Ok(())
+    })
+}
+
+/// The metadata of a converted file with these time grids added to its configuration.
+///
+/// # Errors
+/// [`Error::Config`] for a file without `adm` metadata, or grids that do not fit its process.
+pub fn with_grids(checkpoint: &Checkpoint, grids: &TimeGrids) -> Result<BTreeMap<String, String>> {
+    let named = |message: String| Error::Config(format!("{}: {message}", checkpoint.name()));
+    let mut metadata = checkpoint.header().metadata.clone();
+    let adm = metadata.get_mut(metadata::KEY).ok_or_else(|| {
+        named("it has no configuration to keep a grid in; convert it first: guided-diffusion convert FILE".into())
+    })?;
+    let unreadable = |e| named(format!("its adm metadata: {e}"));
+    // As JSON, so that fields that are not ours stay.
+    let mut json: Map<String, Value> = serde_json::from_str(adm).map_err(unreadable)?;
+    let mut all = ModelConfig::from_metadata(adm)?.grids;
+    all.extend(grids.iter().map(|(steps, grid)| (*steps, grid.clone())));
+    if !all.is_empty() {
+        json.insert("grids".into(), serde_json::to_value(all).map_err(unreadable)?);
+    }
+    *adm = Value::Object(json).to_string();
+    ModelConfig::from_metadata(adm)?;
+    Ok(metadata)
+}
+
+/// Writes a converted file anew to `out`, which may be its own path, with these time grids in its configuration; all else is
+/// copied. The file appears when it is complete, or not at all.
+///
+/// # Errors
+/// As [`with_grids`]; [`Error::Io`].
+pub fn add_grids(checkpoint: &Checkpoint, grids: &TimeGrids, out: impl AsRef<Path>) -> Result<()> {
+    let metadata = with_grids(checkpoint, grids)?;
+    let spec = |(name, info): (&String, &TensorInfo)| TensorSpec {
+        name: name.clone(),
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+    };
+    let specs = checkpoint.header().tensors.iter().map(spec).collect();
+    writer::write(&out, specs, &metadata, |spec, sink| {
+        sink.write_all(&checkpoint.bytes(&spec.name)?).map_err(|e| Error::io(out.as_ref(), e))
     })
 }
 

@@ -1,10 +1,10 @@
 //! The configuration as the `adm` JSON of a file's metadata, in both directions: one object with the fields of [`UNetConfig`]
-//! and [`DiffusionConfig`], the kind and the class names.
+//! and [`DiffusionConfig`], the kind, the class names and the searched time grids.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{DiffusionConfig, ModelConfig, Role, UNetConfig};
+use super::{DiffusionConfig, ModelConfig, Role, TimeGrids, UNetConfig};
 use crate::error::{Error, Result};
 
 /// The metadata key under which files carry their configuration.
@@ -16,6 +16,8 @@ struct Head {
     kind: Role,
     #[serde(default)]
     class_names: Vec<String>,
+    #[serde(default)]
+    grids: TimeGrids,
 }
 
 #[derive(Serialize)]
@@ -27,6 +29,8 @@ struct Adm<'a> {
     diffusion: &'a DiffusionConfig,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     class_names: &'a [String],
+    #[serde(skip_serializing_if = "TimeGrids::is_empty")]
+    grids: &'a TimeGrids,
 }
 
 impl ModelConfig {
@@ -36,16 +40,16 @@ impl ModelConfig {
         fn part<T: DeserializeOwned>(json: &str) -> Result<T> {
             serde_json::from_str(json).map_err(|e| Error::Config(format!("the file's adm metadata: {e}")))
         }
-        let Head { kind: role, class_names } = part(json)?;
-        let config = Self { role, unet: part(json)?, diffusion: part(json)?, class_names };
+        let Head { kind: role, class_names, grids } = part(json)?;
+        let config = Self { role, unet: part(json)?, diffusion: part(json)?, class_names, grids };
         config.validate()?;
         Ok(config)
     }
 
     /// The configuration as `adm` JSON, for a file's metadata.
     pub fn to_metadata(&self) -> Result<String> {
-        let Self { role: kind, unet, diffusion, class_names } = self;
-        serde_json::to_string(&Adm { kind: *kind, unet, diffusion, class_names })
+        let Self { role: kind, unet, diffusion, class_names, grids } = self;
+        serde_json::to_string(&Adm { kind: *kind, unet, diffusion, class_names, grids })
             .map_err(|e| Error::Config(format!("it cannot be written as JSON: {e}")))
     }
 }

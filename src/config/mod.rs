@@ -13,14 +13,16 @@ pub mod presets;
 mod shapes;
 mod validate;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use self::convert::convert;
+pub use self::convert::{add_grids, convert, with_grids};
 pub use self::flags::Flags;
 pub use self::infer::{Inferred, Origin, infer, infer_classifier};
 pub use self::parameters::{check, parameters};
-pub use self::validate::schedule as check_schedule;
+pub use self::validate::{descends, schedule as check_schedule};
 
 /// More steps of a full process than this are taken for a corrupt file: published ones have 1,000 or 4,000.
 pub const MAX_STEPS: usize = 100_000;
@@ -189,7 +191,12 @@ pub struct ModelConfig {
     pub diffusion: DiffusionConfig,
     /// Names of the classes, or empty.
     pub class_names: Vec<String>,
+    /// Time grids that were searched for this file, by their number of steps, as the settings have them.
+    pub grids: TimeGrids,
 }
+
+/// Time grids by their number of steps.
+pub type TimeGrids = BTreeMap<usize, Vec<f64>>;
 
 impl DiffusionConfig {
     /// A process as most public files have it: the network predicts the noise and interpolates the variance; timesteps are

@@ -3,7 +3,7 @@
 //! A row is the flags that the public README gives for the file; what its code fixes (channel multipliers by image
 //! size, the classifiers' heads) is filled in by [`Preset::config`].
 
-use super::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, ProcessKind, Role, UNetConfig};
+use super::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, ProcessKind, Role, TimeGrids, UNetConfig};
 use crate::checkpoint::Header;
 
 use NoiseSchedule::{Cosine, Linear};
@@ -258,6 +258,7 @@ impl Preset {
             },
             diffusion,
             class_names: Vec::new(),
+            grids: TimeGrids::new(),
         }
     }
 }

@@ -32,6 +32,7 @@ impl ModelConfig {
         if names != 0 && names != classes {
             return fail(format!("class_names holds {names} names, but the model has {classes} classes"));
         }
+        self.grids.iter().try_for_each(|(steps, grid)| time_grid(*steps, grid, &self.diffusion))?;
         self.attention_heads()?;
         let count = super::parameters::count(self);
         if count > MAX_PARAMETERS {
@@ -196,6 +197,22 @@ pub fn schedule(schedule: NoiseSchedule, steps: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Checks a searched time grid.
+fn time_grid(steps: usize, grid: &[f64], diffusion: &DiffusionConfig) -> Result<()> {
+    let discrete = diffusion.process == ProcessKind::Discrete;
+    let is_timestep = |t: &f64| t.fract() == 0.0 && *t < diffusion.diffusion_steps as f64;
+    if steps == grid.len() && descends(grid) && (!discrete || grid.iter().all(is_timestep)) {
+        return Ok(());
+    }
+    let values = if discrete { "timesteps of its process" } else { "noise levels" };
+    fail(format!("grids: that of {steps} steps must be {steps} {values}, descending"))
+}
+
+/// Whether a time grid goes from noisy to clean.
+pub fn descends(grid: &[f64]) -> bool {
+    !grid.is_empty() && grid.iter().all(|t| t.is_finite() && *t >= 0.0) && grid.is_sorted_by(|a, b| a > b)
 }
 
 fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {

@@ -28,6 +28,7 @@ pub(super) static ENTRY: Entry = Entry {
     // The public scripts' choice.
     steps: Steps::Respacing("250"),
     options: &["strength"],
+    eta: 0.0,
     rows,
 };
 

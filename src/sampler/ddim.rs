@@ -21,6 +21,7 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("ddim25"),
     options: &["strength", "eta"],
+    eta: 0.0,
     rows,
 };
 

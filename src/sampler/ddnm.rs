@@ -20,16 +20,17 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("100"),
     options: &["edit", "colourise", "upscale", "eta", "sigma_y", "jump_length", "jump_repeats"],
+    eta: ETA,
     rows,
 };
 
 /// The published randomness.
-pub(super) const ETA: f64 = 0.85;
+const ETA: f64 = 0.85;
 
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {
     let Process::Discrete(schedule) = task.process else { return Err(task.wrong_process()) };
     let settings = task.settings;
-    let (eta, sigma_y) = (settings.eta.unwrap_or(ETA), settings.sigma_y.unwrap_or(0.0));
+    let (eta, sigma_y) = (settings.eta.unwrap_or(ENTRY.eta), settings.sigma_y.unwrap_or(0.0));
     let repeats = settings.jump_repeats.unwrap_or(1);
     let walk = jumps(schedule.len(), settings.jump_length.unwrap_or(1), repeats);
     let mut rows = Vec::new();

@@ -5,7 +5,8 @@
 //! x' = x + (y - x0(y))/m (sigma' - sigma)
 //! ```
 
-use super::registry::{Entry, Kind, Steps, Task};
+use super::euler;
+use super::registry::{Entry, Task};
 use super::row::{H1, Row, X};
 use super::sigma::{Builder, onto, slope};
 use crate::error::Result;
@@ -13,10 +14,8 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "dpm",
     summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint",
-    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
-    steps: Steps::Sigma(18),
-    options: &["strength", "churn"],
     rows,
+    ..euler::ENTRY
 };
 
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {

@@ -17,14 +17,15 @@
 use super::process::{Process, tail};
 use super::registry::{Entry, Kind, Steps, Task};
 use super::row::{Combination, H1, H2, Row, X, X0};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) static SECOND: Entry = Entry {
     name: "dpm++2m",
     summary: "DPM-Solver++ multistep of order 2: one evaluation per step",
     kinds: &[Kind::Discrete],
-    steps: Steps::Count(10),
+    steps: Steps::Count(20),
     options: &["strength"],
+    eta: 0.0,
     rows: |task| rows(task, 2),
 };
 
@@ -39,7 +40,15 @@ fn rows(task: &Task<'_>, order: usize) -> Result<Vec<Row>> {
     let Process::Discrete(schedule) = task.process else { return Err(task.wrong_process()) };
     let indices: Vec<Option<usize>> = match task.grid_indices(schedule)? {
         Some(given) => given.into_iter().map(Some).chain([None]).collect(),
-        None => dpm_indices(schedule.len(), task.count()?).into_iter().map(Some).chain([None]).collect(),
+        None => {
+            let (most, count) = (schedule.len().saturating_sub(1), task.count()?);
+            if count > most {
+                return Err(Error::Options(format!(
+                    "steps {count}: give at most {most}, this process's steps but for its last"
+                )));
+            }
+            dpm_indices(schedule.len(), count).into_iter().map(Some).chain([None]).collect()
+        }
     };
     let strength = task.settings.strength;
     let n = indices.len() - 1;

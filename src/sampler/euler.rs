@@ -15,6 +15,7 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(18),
     options: &["strength", "churn"],
+    eta: 0.0,
     rows,
 };
 

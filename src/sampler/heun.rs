@@ -6,7 +6,8 @@
 //! x' = x + (d + d')/2 (sigma' - sigma)              x' = y where sigma' is 0
 //! ```
 
-use super::registry::{Entry, Kind, Steps, Task};
+use super::euler;
+use super::registry::{Entry, Task};
 use super::row::{H1, Row, X};
 use super::sigma::{Builder, onto, slope};
 use crate::error::Result;
@@ -14,10 +15,8 @@ use crate::error::Result;
 pub(super) static ENTRY: Entry = Entry {
     name: "heun",
     summary: "EDM's second-order steps in sigma-space: two evaluations per step",
-    kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
-    steps: Steps::Sigma(18),
-    options: &["strength", "churn"],
     rows,
+    ..euler::ENTRY
 };
 
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {

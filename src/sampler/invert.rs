@@ -12,6 +12,7 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("ddim50"),
     options: &["whole"],
+    eta: 0.0,
     rows,
 };
 

@@ -19,6 +19,7 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete, Kind::Edm, Kind::Consistency],
     steps: Steps::Sigma(10),
     options: &["strength", "analytic_start", "denoise"],
+    eta: 0.0,
     rows,
 };
 

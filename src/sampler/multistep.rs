@@ -17,6 +17,7 @@ pub(super) static ONESTEP: Entry = Entry {
     kinds: &[Kind::Consistency],
     steps: Steps::Sigma(40),
     options: &["optional_edit", "colourise", "upscale"],
+    eta: 0.0,
     rows: |task| {
         let last = task.count()?.saturating_sub(1);
         rows(task, &[0, last])

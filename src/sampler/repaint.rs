@@ -13,6 +13,7 @@ pub(super) static ENTRY: Entry = Entry {
     kinds: &[Kind::Discrete],
     steps: Steps::Respacing("250"),
     options: &["edit", "jump_length", "jump_repeats"],
+    eta: 0.0,
     rows,
 };
 

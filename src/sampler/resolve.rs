@@ -1,6 +1,5 @@
 //! The defaults and checks of the settings, for a model; and the step table that they ask for.
 
-use super::ddnm;
 use super::edit::Degradation;
 use super::process::{Karras, Process};
 use super::registry::{Kind, Sampler, Steps, Task};
@@ -8,7 +7,7 @@ use super::respace::Respacing;
 use super::row::Row;
 use super::schedule::Schedule;
 use super::settings::Settings;
-use crate::config::{ModelConfig, ProcessKind, presets};
+use crate::config::{ModelConfig, ProcessKind, descends, presets};
 use crate::model::sampling::check_size;
 use crate::{Error, Result};
 
@@ -35,6 +34,16 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// The grid that was searched for the file: of samplers that count their steps; those that respace the process keep to that.
+fn searched(sampler: Sampler, steps: &Respacing, facts: &Facts<'_>) -> Option<Vec<f64>> {
+    match (sampler.entry().steps, steps) {
+        (Steps::Count(_) | Steps::Sigma(_), Respacing::Sections(counts)) if counts.len() == 1 => {
+            facts.config.grids.get(&counts[0]).cloned()
+        }
+        _ => None,
+    }
+}
+
 impl Settings {
     /// The same with every default filled in; settings that were resolved stay as they are.
     ///
@@ -56,13 +65,12 @@ impl Settings {
             check_size(facts.config, facts.guided, [height, width])?;
         }
         self.check_edit(sampler, facts.config)?;
-        let eta = match sampler.takes("eta") {
-            true => Some(self.eta.unwrap_or(if sampler.name() == "ddnm" { ddnm::ETA } else { 0.0 })),
-            false => None,
-        };
+        let eta = sampler.takes("eta").then(|| self.eta.unwrap_or(sampler.entry().eta));
+        let steps = self.resolve_steps(sampler, facts)?;
         let mut resolved = Self {
             sampler: Some(sampler),
-            steps: Some(self.resolve_steps(sampler, facts)?),
+            grid: self.grid.clone().or_else(|| searched(sampler, &steps, facts)),
+            steps: Some(steps),
             eta,
             clip_denoised: Some(self.clips()),
             ..self.clone()
@@ -93,7 +101,10 @@ impl Settings {
                 Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
                 stride => stride,
             }),
-            (None, None, Steps::Count(n) | Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n])),
+            (None, None, Steps::Count(n) | Steps::Sigma(n)) => {
+                let searched = facts.config.grids.keys().next_back().copied();
+                Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
+            }
         }
     }
 
@@ -182,9 +193,6 @@ impl Settings {
                 return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
             }
         }
-        let descends = |grid: &Vec<f64>| {
-            !grid.is_empty() && grid.iter().all(|t| t.is_finite() && *t >= 0.0) && grid.is_sorted_by(|a, b| a > b)
-        };
         if self.grid.as_ref().is_some_and(|grid| !descends(grid)) {
             return Err(Error::Options("grid: it must descend, from the noisiest step to the cleanest".into()));
         }

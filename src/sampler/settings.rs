@@ -115,6 +115,8 @@ pub struct Entry {
     /// The settings that only some samplers have and that this one takes, by their names in [`Settings`]; `edit`: it needs the
     /// picture of an edit, `optional_edit`: it takes one, `whole`: it needs a picture of which all is known.
     pub options: &'static [&'static str],
+    /// The usual eta of one that takes it.
+    pub eta: f64,
     /// Its step table.
     pub(super) rows: fn(&Task<'_>) -> Result<Vec<Row>>,
 }

@@ -1,66 +1,85 @@
 //! An independent classifier of real Fashion-MNIST images (models/train/judge.py made it), which says what a generated
-//! image shows. A few plain layers, evaluated on the CPU through the ops' own references.
+//! image shows. A few plain layers, evaluated on the CPU.
 
 use guided_diffusion::checkpoint::Checkpoint;
-use guided_diffusion::op::{Conv2d, Op, Operator, Unary};
-use guided_diffusion::tensor::{Shape, Tensor};
 use serde_json::Value;
 
 use super::fixture;
 
-/// The judge's file and its layers.
-pub struct Judge {
-    weights: Checkpoint,
-    layers: Vec<Value>,
+/// Side of the images.
+const SIDE: usize = 32;
+
+/// The judge's layers.
+pub struct Judge(Vec<Layer>);
+
+enum Layer {
+    /// 3x3, stride 1, zeros around the image, then ReLU: weights [out, in, 3, 3] and biases.
+    Conv(Vec<f32>, Vec<f32>),
+    /// 2x2, stride 2.
+    MaxPool,
+    /// Weights [out, in] and biases.
+    Linear(Vec<f32>, Vec<f32>),
 }
 
 impl Judge {
     pub fn open() -> Self {
-        let weights = Checkpoint::open(fixture("judge.safetensors")).unwrap();
-        let described: Value = serde_json::from_str(&weights.header().metadata["judge"]).unwrap();
-        Self { layers: described["layers"].as_array().unwrap().clone(), weights }
+        let file = Checkpoint::open(fixture("judge.safetensors")).unwrap();
+        let described: Value = serde_json::from_str(&file.header().metadata["judge"]).unwrap();
+        let layer = |layer: &Value| {
+            let named = |part| file.tensor_f32(&format!("{}.{part}", layer["name"].as_str().unwrap())).unwrap();
+            match layer["op"].as_str().unwrap() {
+                "conv" => Layer::Conv(named("weight"), named("bias")),
+                "max_pool" => Layer::MaxPool,
+                "linear" => Layer::Linear(named("weight"), named("bias")),
+                other => panic!("the judge has a layer {other}"),
+            }
+        };
+        Self(described["layers"].as_array().unwrap().iter().map(layer).collect())
     }
 
     /// The class that one 32x32 image (values in [-1, 1]) shows, and the features that the last layer reads.
     pub fn read(&self, image: &[f32]) -> (usize, Vec<f32>) {
-        let mut features = Vec::new();
-        let mut x = Tensor { shape: Shape::new(1, 32, 32, 1), data: image.to_vec() };
-        for layer in &self.layers {
-            let named = |part: &str| {
-                let name = format!("{}.{part}", layer["name"].as_str().unwrap());
-                (self.weights.tensor_f32(&name).unwrap(), self.weights.info(&name).unwrap().shape.clone())
-            };
-            x = match layer["op"].as_str().unwrap() {
-                "conv" => {
-                    let ((weight, shape), (bias, _)) = (named("weight"), named("bias"));
-                    let output = x.shape.with_channels(shape[0]);
-                    let h = Op::from(Conv2d::new(3, 1)).operator().reference(&[&x], &[&weight, &bias], output);
-                    Unary::RELU.reference(&[&h], &[], output)
+        // One channel after the other.
+        let (mut x, mut side, mut features) = (image.to_vec(), SIDE, Vec::new());
+        for layer in &self.0 {
+            match layer {
+                Layer::Conv(weight, bias) => x = conv(&x, side, weight, bias),
+                Layer::MaxPool => {
+                    side /= 2;
+                    let at = |k: usize| (k / side * 2) * side * 2 + k % side * 2;
+                    let most =
+                        |k| [0, 1, 2 * side, 2 * side + 1].map(|by| x[at(k) + by]).into_iter().fold(f32::MIN, f32::max);
+                    x = (0..x.len() / 4).map(most).collect();
                 }
-                "max_pool" => {
-                    let s = Shape { h: x.shape.h / 2, w: x.shape.w / 2, ..x.shape };
-                    Tensor::from_fn(s, |n, y, column, c| {
-                        let at = |dy, dx| x.at(n, 2 * y + dy, 2 * column + dx, c);
-                        at(0, 0).max(at(0, 1)).max(at(1, 0).max(at(1, 1)))
-                    })
+                Layer::Linear(weight, bias) => {
+                    let dot = |row: &[f32]| row.iter().zip(&x).map(|(w, v)| w * v).sum::<f32>();
+                    let logits = weight.chunks_exact(x.len()).zip(bias).map(|(row, bias)| dot(row) + bias).collect();
+                    features = std::mem::replace(&mut x, logits);
                 }
-                "linear" => {
-                    features.clone_from(&x.data);
-                    let ((weight, shape), (bias, _)) = (named("weight"), named("bias"));
-                    // The features are flattened channel by channel.
-                    let s = x.shape;
-                    let at = |i: usize| f64::from(x.at(0, i / s.w % s.h, i % s.w, i / s.pixels()));
-                    let logit = |o: usize| {
-                        let row = &weight[o * shape[1]..][..shape[1]];
-                        let sum: f64 = row.iter().enumerate().map(|(i, w)| f64::from(*w) * at(i)).sum();
-                        sum as f32 + bias[o]
-                    };
-                    Tensor { shape: Shape::vector(1, shape[0]), data: (0..shape[0]).map(logit).collect() }
-                }
-                other => panic!("the judge has a layer {other}"),
-            };
+            }
         }
-        let best = x.data.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let best = x.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         (best.unwrap().0, features)
     }
+}
+
+fn conv(x: &[f32], side: usize, weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let area = side * side;
+    let mut out = Vec::with_capacity(bias.len() * area);
+    for (bias, taps) in bias.iter().zip(weight.chunks_exact(weight.len() / bias.len())) {
+        let mut sums = vec![*bias; area];
+        for (channel, taps) in x.chunks_exact(area).zip(taps.chunks_exact(9)) {
+            for (k, tap) in taps.iter().enumerate() {
+                let (down, right) = (k / 3, k % 3);
+                // Where the tap lies within the image.
+                for y in 1usize.saturating_sub(down)..side.min(side + 1 - down) {
+                    let (from, to) = (1usize.saturating_sub(right), side.min(side + 1 - right));
+                    let source = &channel[(y + down - 1) * side + from + right - 1..][..to - from];
+                    sums[y * side + from..y * side + to].iter_mut().zip(source).for_each(|(sum, v)| *sum += tap * v);
+                }
+            }
+        }
+        out.extend(sums.iter().map(|sum| sum.max(0.0)));
+    }
+    out
 }

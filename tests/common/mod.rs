@@ -19,8 +19,10 @@ use std::sync::OnceLock;
 use conformance::Golden;
 use conformance::solvers::Solvers;
 pub use conformance::{model_config, sampler_config, sizes, unet_config};
-use guided_diffusion::Checkpoint;
+use guided_diffusion::config::parameters;
+use guided_diffusion::{Checkpoint, ModelConfig};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// A file of tests/fixtures.
 pub fn fixture(name: &str) -> PathBuf {
@@ -43,6 +45,22 @@ fn solvers() -> Solvers {
     let folder = std::env::var_os("SOLVER_FIXTURES").map_or_else(|| fixture(""), PathBuf::from);
     let text = std::fs::read_to_string(folder.join("solvers.json")).unwrap();
     Solvers::new(&text, Checkpoint::open(folder.join("solvers.safetensors")).unwrap())
+}
+
+/// Compares a public file's parameters with its case of kind `preset`: their number, the elements, and the SHA-256 of the
+/// sorted lines "name [shape]".
+pub fn check_parameters(config: &ModelConfig, case: &Value) {
+    let list = parameters(config).unwrap();
+    let elements: usize = list.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let mut lines: Vec<_> = list.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    lines.sort();
+    let hash: String = Sha256::digest(lines.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        (case["tensors"].as_u64(), case["parameters"].as_u64(), case["sha256"].as_str()),
+        (Some(list.len() as u64), Some(elements as u64), Some(hash.as_str())),
+        "{}",
+        case["name"]
+    );
 }
 
 /// The golden cases of one kind: unet, classifier, sampler, schedule or preset.

@@ -1,6 +1,6 @@
 //! The configurations of golden cases, read from their JSON.
 
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, ProcessKind, Role, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, ProcessKind, Role, TimeGrids, UNetConfig};
 use serde_json::Value;
 
 /// A list of sizes.
@@ -50,7 +50,7 @@ pub fn model_config(config: &Value) -> ModelConfig {
         learn_sigma: unet.out_channels == 2 * image,
         ..DiffusionConfig::new(1000, NoiseSchedule::Linear)
     };
-    ModelConfig { role, unet, diffusion, class_names: Vec::new() }
+    ModelConfig { role, unet, diffusion, class_names: Vec::new(), grids: TimeGrids::new() }
 }
 
 /// The model of a golden `sampler` case, with its diffusion process.

@@ -1,6 +1,6 @@
 //! The smallest models that have everything: for tests of what surrounds the networks.
 
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, Role, TimeGrids, UNetConfig};
 
 /// 8x8 images of ten classes, or an upsampler from them to 16x16, or a classifier of them.
 pub fn tiny(role: Role) -> ModelConfig {
@@ -30,5 +30,6 @@ pub fn tiny(role: Role) -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        grids: TimeGrids::new(),
     }
 }

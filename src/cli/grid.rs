@@ -1,0 +1,83 @@
+//! `grid`: searches time grids for few steps, and keeps them in the file.
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::args::GridArgs;
+use super::console::{note, print, print_json};
+use super::device::Device;
+use super::models::open_model;
+use super::progress::Progress;
+use super::stage::usual_batch;
+use super::values::Ended;
+use crate::config::{Flags, Role, TimeGrids, add_grids, with_grids};
+use crate::plan::PlanOptions;
+use crate::session::{Session, SessionOptions};
+use crate::time_grid::{TEACHER_STEPS, Teacher};
+use crate::{Error, Result};
+
+/// Runs the command. `stop` ends it within a moment, leaving the file as it was.
+///
+/// # Errors
+/// [`Error::Options`] for a model of another role or process; what opening, sampling and writing give.
+pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
+    let (checkpoint, found) = open_model(Some(&args.file), &Flags::default())?;
+    let (name, config) = (checkpoint.name().to_string(), found.config);
+    if config.role != Role::Diffusion {
+        return Err(Error::Options(format!(
+            "{name} is {} {}; grids are searched for models that make images from noise alone",
+            if config.role == Role::Upsampler { "an" } else { "a" },
+            config.role
+        )));
+    }
+    let out = args.out.as_ref().unwrap_or(&args.file);
+    // A file that cannot keep grids is refused before the search.
+    with_grids(&checkpoint, &TimeGrids::new())?;
+    let device = Device::open(&args.device).await?;
+    let images = args.images as usize;
+    let batch = args.batch.unwrap_or_else(|| usual_batch(&config)).min(args.images) as usize;
+    let plan = PlanOptions { precision: args.device.precision.unwrap_or_default(), ..PlanOptions::default() };
+    let mut options = SessionOptions { batch, plan, ..SessionOptions::default() };
+    options.tuning = device.tuning(&config, None, &options, images.div_ceil(batch) * TEACHER_STEPS).await?;
+    let mut session = Session::load(&device.gpu, &checkpoint, &config, &options).await?;
+    device.remember_pipelines();
+    session.warnings().iter().for_each(|warning| note(warning));
+    let progress = Progress::new((images.div_ceil(batch) * TEACHER_STEPS) as u64, images);
+    let teacher = Teacher::new(&mut session, images, args.seed, |_, _| {
+        progress.step();
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let teacher = match teacher.await {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => {
+            note(&format!("stopped: {} was not written", out.display()));
+            return Ok(Ended::Interrupted);
+        }
+        other => other?,
+    };
+    progress.end();
+    let (mut grids, mut reports, mut text) = (TimeGrids::new(), Vec::new(), String::new());
+    for steps in &args.steps {
+        let found = teacher.grid(&mut session, *steps).await?;
+        let values: Vec<String> = found.grid.iter().map(f64::to_string).collect();
+        text += &format!(
+            "{steps} steps: {}\n  {:.4} from the images of {TEACHER_STEPS} steps (root mean square of values in [-1, 1]), the \
+             sampler's own steps {:.4}\n",
+            values.join(","),
+            found.distance,
+            found.own_distance
+        );
+        reports.push(json!({ "steps": steps, "found": found }));
+        grids.insert(*steps, found.grid);
+    }
+    add_grids(&checkpoint, &grids, out)?;
+    if args.json {
+        let output = out.display().to_string();
+        print_json(&json!({ "file": name, "output": output, "images": images, "grids": reports }))?;
+    } else {
+        print(&format!("{text}{}: kept in its configuration\n", out.display()))?;
+    }
+    Ok(Ended::Done)
+}
