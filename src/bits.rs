@@ -35,6 +35,17 @@ pub struct Bits {
     pub mse: Vec<Vec<f64>>,
 }
 
+impl Bits {
+    /// Adds those of another batch.
+    pub fn append(&mut self, other: Self) {
+        self.total.extend(other.total);
+        self.prior.extend(other.prior);
+        self.vb.extend(other.vb);
+        self.xstart_mse.extend(other.xstart_mse);
+        self.mse.extend(other.mse);
+    }
+}
+
 /// Bits per dimension of the images in `options.edit`, at the steps of an ancestral run of `options`. Draws count down to 1,
 /// for the cleanest step.
 ///

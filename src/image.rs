@@ -187,6 +187,18 @@ impl Images {
         self.data.iter().position(|v| !v.is_finite()).map(|at| at / self.size().max(1))
     }
 
+    /// Per image: how far it is from that of `other`, in levels of 255, on average and at most.
+    pub fn distances(&self, other: &Self) -> Vec<[f64; 2]> {
+        let levels = |x: f32| f64::from(x.clamp(-1.0, 1.0)) * 127.5;
+        let of = |k: usize| {
+            let pairs = self.image(k).iter().zip(other.image(k));
+            let apart = pairs.map(|(a, b)| (levels(*a) - levels(*b)).abs());
+            let (sum, most) = apart.fold((0.0, 0.0), |(sum, most): (f64, f64), d| (sum + d, most.max(d)));
+            [sum / self.size().max(1) as f64, most]
+        };
+        (0..self.count.min(other.count)).map(of).collect()
+    }
+
     /// 8-bit values in the same order, by the public scripts' rule: `((x + 1) * 127.5).clamp(0, 255)`, truncated.
     pub fn to_u8(&self) -> Vec<u8> {
         self.data.iter().map(|&x| to_u8(x)).collect()

@@ -14,6 +14,18 @@ const MAX_TEXT: usize = 1 << 20;
 
 /// Writes a gray or RGB picture. Texts outside Latin-1 go into international text chunks.
 pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Result<(), String> {
+    write_frames(to, std::slice::from_ref(picture), (0, 0), texts)
+}
+
+/// Writes pictures of one size as an animation, a single one as a plain picture; `delays` are the hundredths of a second that
+/// each is shown, and the last.
+pub fn write_frames(
+    to: impl Write,
+    pictures: &[Pixels],
+    delays: (u16, u16),
+    texts: &[(String, String)],
+) -> Result<(), String> {
+    let picture = pictures.first().ok_or("there is no picture to write")?;
     let color = match picture.channels {
         1 => png::ColorType::Grayscale,
         3 => png::ColorType::Rgb,
@@ -23,6 +35,13 @@ pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Re
     let mut encoder = png::Encoder::new(to, side(picture.width)?, side(picture.height)?);
     encoder.set_color(color);
     encoder.set_depth(png::BitDepth::Eight);
+    if pictures.len() > 1 {
+        let frames = u32::try_from(pictures.len()).map_err(|_| "too many frames")?;
+        encoder
+            .set_animated(frames, 0)
+            .and_then(|()| encoder.set_frame_delay(delays.0, 100))
+            .map_err(|e| e.to_string())?;
+    }
     for (keyword, text) in texts {
         let latin = text.chars().all(|c| (' '..='~').contains(&c) || ('\u{a1}'..='\u{ff}').contains(&c));
         let added = if latin {
@@ -33,11 +52,16 @@ pub fn write(to: impl Write, picture: &Pixels, texts: &[(String, String)]) -> Re
         added.map_err(|e| e.to_string())?;
     }
     let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
-    writer.write_image_data(&picture.bytes).map_err(|e| e.to_string())?;
+    for (k, frame) in pictures.iter().enumerate() {
+        if k > 0 && k + 1 == pictures.len() {
+            writer.set_frame_delay(delays.1, 100).map_err(|e| e.to_string())?;
+        }
+        writer.write_image_data(&frame.bytes).map_err(|e| e.to_string())?;
+    }
     writer.finish().map_err(|e| e.to_string())
 }
 
-/// Reads any PNG as 8-bit gray or RGB (transparency is dropped), with its texts.
+/// Reads any PNG without transparent pixels as 8-bit gray or RGB, with its texts.
 pub fn read(mut from: impl BufRead + Seek) -> Result<(Pixels, Vec<(String, String)>), String> {
     let length = from.seek(SeekFrom::End(0)).and_then(|end| from.rewind().map(|()| end)).map_err(|e| e.to_string())?;
     let mut decoder = png::Decoder::new_with_limits(from, png::Limits { bytes: MAX_BYTES });
@@ -65,6 +89,11 @@ pub fn read(mut from: impl BufRead + Seek) -> Result<(Pixels, Vec<(String, Strin
         png::ColorType::Indexed => return Err("an unexpanded palette".into()),
     };
     if stored != channels {
+        if bytes.chunks_exact(stored).any(|pixel| pixel[channels] != 255) {
+            return Err(
+                "it has transparent pixels; draw it onto a background first (a mask says what an edit makes)".into()
+            );
+        }
         bytes = bytes.chunks_exact(stored).flat_map(|pixel| pixel[..channels].iter().copied()).collect();
     }
     let info = reader.info();

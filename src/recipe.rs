@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::arguments;
+use crate::arguments::{self, command};
 use crate::device::Precision;
 use crate::interpolate::Interpolation;
+use crate::resize::Fit;
 use crate::sampler::Settings;
 use crate::shader::fnv1a;
 
@@ -31,11 +32,16 @@ pub struct StageRecipe {
 pub struct GivenFile {
     /// Its name.
     pub name: String,
-    /// A hash of the values in it, in hexadecimal digits: of equal values, whatever the form of the file.
+    /// A hash of the values in it, in hexadecimal digits, whatever the form of the file; empty where they came without one.
     pub hash: String,
 }
 
 impl GivenFile {
+    /// Values that a program gave.
+    pub fn unnamed(name: &str) -> Self {
+        Self { name: name.into(), hash: String::new() }
+    }
+
     /// A file of that name with these values.
     pub fn new(name: &str, values: &[f32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -50,10 +56,10 @@ pub struct Recipe {
     pub stages: Vec<StageRecipe>,
     /// How weights are stored.
     pub precision: Precision,
-    /// The name of a file of images to enlarge.
-    pub input: Option<String>,
-    /// The name of a file of noise.
-    pub noise: Option<String>,
+    /// Images to enlarge.
+    pub input: Option<GivenFile>,
+    /// The first draws.
+    pub noise: Option<GivenFile>,
     /// Its first draws lie between those of two seeds.
     #[serde(default)]
     pub interpolate: Option<Interpolation>,
@@ -63,6 +69,9 @@ pub struct Recipe {
     /// Its mask.
     #[serde(default)]
     pub mask: Option<GivenFile>,
+    /// How given pictures were brought to the model's size.
+    #[serde(default)]
+    pub fit: Option<Fit>,
     /// The flags that the models' configurations need.
     pub flags: Vec<String>,
 }
@@ -92,14 +101,14 @@ impl StageRecipe {
         out
     }
 
-    /// Its arguments, named with `prefix` ("" or "upsampler-") but for the model.
-    fn arguments(&self, prefix: &str) -> Vec<String> {
+    /// Its arguments of `command`, named with `prefix` ("" or "upsampler-") but for the model.
+    fn arguments(&self, command: u8, prefix: &str) -> Vec<String> {
         let mut out = match (self.built_in, prefix.trim_end_matches('-')) {
             (true, _) => Vec::new(),
             (false, "") => vec!["--model".into(), self.model.clone()],
             (false, stage) => vec![format!("--{stage}"), self.model.clone()],
         };
-        out.extend(arguments::of(&self.settings, prefix));
+        out.extend(arguments::of(&self.settings, command, prefix));
         if let Some(classifier) = &self.classifier {
             out.extend(["--classifier".into(), classifier.clone()]);
         }
@@ -144,20 +153,17 @@ impl Recipe {
                 (_, own) => out["upsampler"] = own,
             }
         }
-        if let Some(input) = &self.input {
-            out["input"] = json!(input);
-        }
-        if let Some(noise) = &self.noise {
-            out["noise"] = json!(noise);
-        }
         if let Some(interpolate) = &self.interpolate {
             out["interpolate"] = json!(interpolate);
         }
-        for (name, file) in [("init", &self.init), ("mask", &self.mask)] {
-            if let Some(file) = file {
-                out[name] = json!(file.name);
-                out[format!("{name}_hash")] = json!(file.hash);
+        for (name, GivenFile { name: file, hash }) in self.files() {
+            out[name] = json!(file);
+            if !hash.is_empty() {
+                out[format!("{name}_hash")] = json!(hash);
             }
+        }
+        if let Some(fit) = self.fit {
+            out["fit"] = json!(fit);
         }
         out
     }
@@ -175,22 +181,46 @@ impl Recipe {
         out
     }
 
+    /// The files that are given, by what they are.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &GivenFile)> {
+        let all = [("input", &self.input), ("init", &self.init), ("mask", &self.mask), ("noise", &self.noise)];
+        all.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?)))
+    }
+
+    /// The command that makes these images: its name and its bit of [`command`].
+    fn verb(&self) -> (&'static str, u8) {
+        let settings = self.stages.first().map(|stage| &stage.settings);
+        match settings {
+            _ if self.input.is_some() => ("upsample", command::UPSAMPLE),
+            Some(settings) if self.init.is_some() && settings.edit.is_some() => ("edit", command::EDIT),
+            Some(settings) if self.init.is_some() && settings.strength.is_none() => ("invert", command::INVERT),
+            _ => ("sample", command::SAMPLE),
+        }
+    }
+
     /// Arguments that make these images again, but for the ones that choose images and outputs.
     pub fn command(&self) -> Vec<String> {
         let mut out: Vec<String> = vec!["guided-diffusion".into()];
-        out.push(if self.input.is_some() { "upsample" } else { "sample" }.into());
-        for (stage, prefix) in self.stages.iter().zip(["", "upsampler-"]) {
-            out.extend(stage.arguments(prefix));
+        let (verb, first) = self.verb();
+        out.push(verb.into());
+        for (stage, (command, prefix)) in self.stages.iter().zip([(first, ""), (command::SECOND, "upsampler-")]) {
+            out.extend(stage.arguments(command, prefix));
         }
         let mut add = |name: &str, value: &str| out.extend([name.to_string(), value.to_string()]);
-        if let Some(input) = &self.input {
-            add("--input", input);
+        let mut expected = Vec::new();
+        for (name, GivenFile { name: file, hash }) in self.files() {
+            let name = if name == "init" && first != command::SAMPLE { "input" } else { name };
+            add(&format!("--{name}"), file);
+            expected.extend((!hash.is_empty()).then(|| format!("{name}={hash}")));
+        }
+        if !expected.is_empty() {
+            add("--expect", &expected.join(","));
+        }
+        if let Some(fit) = self.fit {
+            add("--fit", fit.as_str());
         }
         if self.precision != Precision::F32 {
             add("--precision", self.precision.as_str());
-        }
-        if let Some(noise) = &self.noise {
-            add("--noise", noise);
         }
         if let Some(interpolate) = &self.interpolate {
             add("--interpolate", &interpolate.to_string());
@@ -280,8 +310,9 @@ mod tests {
             input: None,
             noise: None,
             interpolate: None,
-            init: None,
-            mask: None,
+            init: Some(GivenFile::new("it's me.png", &[0.5])),
+            mask: Some(GivenFile::unnamed("mask")),
+            fit: Some(Fit::Pad),
             flags: Vec::new(),
         };
         let text = serde_json::to_string(&recipe).expect("JSON");

@@ -15,6 +15,16 @@ pub enum Fit {
     Pad,
 }
 
+impl Fit {
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crop => "crop",
+            Self::Pad => "pad",
+        }
+    }
+}
+
 /// A part of a line of pixels that becomes `size` pixels.
 #[derive(Debug, Clone, Copy)]
 struct Span {

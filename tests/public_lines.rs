@@ -173,7 +173,7 @@ fn sampling_lines_mean_what_they_say() {
         let Command::Sample(args) = parse("sample", &placed(&line.words, &folder.0)) else { panic!("not sample") };
         let models = Models::of_sample(&args).unwrap_or_else(|e| panic!("{}: {e}", line.model));
         assert_eq!(models.first.found.public.map(|p| p.name), Some(line.model));
-        let request = Request::sample(&args, &models).unwrap_or_else(|e| panic!("{}: {e}", line.model));
+        let request = Request::sample(&args, &models, None).unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let stage = &request.stages[0];
         assert_eq!(
             (request.count, request.batch(stage), stage.evaluations),
@@ -237,7 +237,7 @@ fn published_scales_are_the_default() {
         );
         let words: Vec<String> = text.split_whitespace().map(String::from).collect();
         let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
-        let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
+        let request = Request::sample(&args, &Models::of_sample(&args).unwrap(), None).unwrap();
         assert_eq!(request.stages[0].recipe.settings.guidance, Some(scale), "{model} {more}");
         assert_eq!((request.labels.as_slice(), request.class(1).as_str()), (&[1][..], "goldfish, Carassius auratus"));
     }
@@ -299,10 +299,10 @@ fn a_stack_of_public_files_settles() {
                 models/64_256_upsampler.pt --class goldfish,n02099601 --upsampler-steps ddim25 --seed 4 --count 6";
     let words: Vec<String> = text.split_whitespace().map(String::from).collect();
     let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
-    let request = Request::sample(&args, &Models::of_sample(&args).unwrap()).unwrap();
+    let request = Request::sample(&args, &Models::of_sample(&args).unwrap(), None).unwrap();
     let [first, second] = &request.stages[..] else { panic!("two stages") };
-    assert_eq!((first.evaluations, first.recipe.settings.seed, first.size), (250, 4, 64));
-    assert_eq!((second.evaluations, second.recipe.settings.seed, second.size, second.low_size), (25, 5, 256, 64));
+    assert_eq!((first.evaluations, first.recipe.settings.seed, first.width), (250, 4, 64));
+    assert_eq!((second.evaluations, second.recipe.settings.seed, second.width, second.low_size), (25, 5, 256, 64));
     assert!(
         first.recipe.settings.guidance.is_some() && second.recipe.settings.guidance.is_none(),
         "only the small images are guided"
@@ -315,7 +315,7 @@ fn a_stack_of_public_files_settles() {
     // The wrong upsampler.
     let wrong: Vec<String> = text.replace("64_256_up", "128_512_up").split_whitespace().map(String::from).collect();
     let Command::Sample(args) = parse("sample", &placed(&wrong, &folder.0)) else { panic!("not sample") };
-    let error = Request::sample(&args, &Models::of_sample(&args).unwrap()).expect_err("sizes differ").to_string();
+    let error = Request::sample(&args, &Models::of_sample(&args).unwrap(), None).expect_err("sizes differ").to_string();
     assert!(error.contains("enlarges 128x128"), "{error}");
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 fn request(line: &str) -> Result<Request> {
     let words = ["guided-diffusion", "sample"].into_iter().chain(line.split_whitespace());
     let Command::Sample(args) = Cli::try_parse_from(words).expect(line).command else { panic!("{line}") };
-    Request::sample(&args, &Models::of_sample(&args)?)
+    Request::sample(&args, &Models::of_sample(&args)?, None)
 }
 
 fn message(line: &str) -> String {

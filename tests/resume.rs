@@ -43,6 +43,29 @@ fn killed_after(folder: &Folder, arguments: &[&str], journal: &str, lines: usize
     true
 }
 
+/// An edit's settings and the values of its files belong to the run.
+#[test]
+fn a_killed_edit_goes_on_and_another_does_not() {
+    let folder = models("resume-edit");
+    folder.ok(&words(BASE, "--count 1 --out x.png"));
+    folder.ok(&words(BASE, "--count 1 --seed 12 --out y.png"));
+    let edit = |more| words("edit --model base.safetensors --colourise --steps 2 --count 90 --batch 2 --class 3", more);
+    folder.ok(&edit("--input x.png --out whole.npz"));
+    let arguments = edit("--input x.png --out killed.npz");
+    assert!(killed_after(&folder, &arguments, "killed.npz.partial/journal", 3));
+    for (other, said) in [
+        (edit("--input x.png --out killed.npz --upscale 1 --sigma-y 0.5"), "do not divide"),
+        (edit("--input x.png --out killed.npz --sigma-y 0.5"), "sigma_y"),
+        (edit("--input x.png --out killed.npz --colourise=luma"), "colourise"),
+        (edit("--input y.png --out killed.npz"), "init_hash"),
+    ] {
+        let text = folder.refused(2, &other);
+        assert!(text.contains(said), "{text}");
+    }
+    folder.ok(&arguments);
+    assert_eq!(bytes(&folder, "killed.npz"), bytes(&folder, "whole.npz"));
+}
+
 #[test]
 fn a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one() {
     let folder = models("resume");

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::settings::{SampleSettings, UPSAMPLER, UpsampleSettings, UpsamplerSettings};
-use super::values::Shard;
+use super::settings::{
+    EditSettings, InvertSettings, NllSettings, SampleSettings, UPSAMPLER, UpsampleSettings, UpsamplerSettings,
+};
+use super::values::{Expected, Shard};
 use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
@@ -29,6 +31,10 @@ Examples:
   guided-diffusion sample --class boot,bag --count 8 --seed 7 --out clothes.png
   guided-diffusion sample --model 64x64_diffusion.pt --classifier 64x64_classifier.pt --upsampler 64_256_upsampler.pt
   guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
+  guided-diffusion sample --init boot.png --strength 0.5 --class boot --count 8
+  guided-diffusion edit --input boot.png --mask left-half.png --count 8
+  guided-diffusion edit --model 256x256_diffusion_uncond.pt --input small.png --upscale 4 --colourise
+  guided-diffusion invert --input boot.png --class boot --out noise.npy
   guided-diffusion merge part*.npz --out all.npz
   guided-diffusion convert 64x64_diffusion.pt --dtype f16
   guided-diffusion grid 64x64_diffusion.safetensors --steps 6
@@ -48,6 +54,12 @@ pub enum Command {
     Sample(Box<SampleArgs>),
     /// Enlarge images with an upsampler
     Upsample(Box<UpsampleArgs>),
+    /// Complete, colour or enlarge pictures with a model that was not trained for it
+    Edit(Box<EditArgs>),
+    /// Find the noise that ddim makes pictures from, a .npy file for `sample --noise`
+    Invert(Box<InvertArgs>),
+    /// Bits per dimension of images: the bound on their negative log likelihood
+    Nll(Box<NllArgs>),
     /// Put the parts of a run (--shard) together
     Merge(MergeArgs),
     /// Turn a .pt file into a .safetensors file that carries its configuration
@@ -79,6 +91,13 @@ pub struct SampleArgs {
     /// Images between those of two seeds: their first draws by spherical interpolation (of one class: add --class)
     #[arg(long, value_name = "SEED_A,SEED_B,N", conflicts_with = "noise")]
     pub interpolate: Option<Interpolation>,
+    /// Pictures to vary, image to image, with --strength: .png, .jpg, .npz, .npy or a folder; image K is made from picture K
+    /// modulo their number
+    #[arg(long, value_name = "PATH", requires = "strength")]
+    pub init: Option<PathBuf>,
+    /// Bring pictures of another size to the model's
+    #[arg(long, value_enum, value_name = "HOW", requires = "init")]
+    pub fit: Option<Fit>,
     /// Guidance by a noisy-image classifier: its checkpoint
     #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
     pub classifier: Option<PathBuf>,
@@ -95,18 +114,6 @@ pub struct SampleArgs {
     /// Keep the small images as well, in any form that --out has
     #[arg(long, value_name = "PATH", requires = "upsampler", help_heading = UPSAMPLER)]
     pub small_out: Option<PathBuf>,
-}
-
-impl SampleArgs {
-    /// The checkpoint, under either name; None for the built-in model.
-    pub fn model(&self) -> Option<&Path> {
-        self.model.as_deref().or(self.run.flags.model_path.as_deref())
-    }
-
-    /// The classifier's checkpoint, under either name.
-    pub fn classifier(&self) -> Option<&Path> {
-        self.classifier.as_deref().or(self.run.flags.classifier_path.as_deref())
-    }
 }
 
 /// `upsample`'s arguments.
@@ -130,18 +137,94 @@ pub struct UpsampleArgs {
 }
 
 impl UpsampleArgs {
-    /// The checkpoint, under either name.
-    pub fn model(&self) -> Option<&Path> {
-        self.model.as_deref().or(self.run.flags.model_path.as_deref())
-    }
-
     /// The images, under either name.
     pub fn input(&self) -> Option<&Path> {
         self.input.as_deref().or(self.run.flags.base_samples.as_deref())
     }
 }
 
-/// What `sample` and `upsample` share.
+/// `edit`'s arguments.
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
+    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
+    pub model: Option<PathBuf>,
+    /// Pictures to edit: .png, .jpg, .npz, .npy or a folder; image K is made from picture K modulo their number
+    #[arg(long, value_name = "PATH")]
+    pub input: PathBuf,
+    /// The pixels that are kept, exactly (white), and those that are made (black), in the picture's size or the model's
+    #[arg(long, value_name = "FILE")]
+    pub mask: Option<PathBuf>,
+    /// Bring pictures of another size to the model's; what pad adds is made (outpainting)
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<Fit>,
+    /// How to sample.
+    #[command(flatten)]
+    pub settings: EditSettings,
+    /// Guidance by a noisy-image classifier: its checkpoint
+    #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
+    pub classifier: Option<PathBuf>,
+    /// What `sample` has as well.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `invert`'s arguments.
+#[derive(Debug, Args)]
+pub struct InvertArgs {
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
+    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
+    pub model: Option<PathBuf>,
+    /// Pictures to take to noise: .png, .jpg, .npz, .npy or a folder
+    #[arg(long, value_name = "PATH")]
+    pub input: PathBuf,
+    /// Bring pictures of another size to the model's
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<Fit>,
+    /// How to step.
+    #[command(flatten)]
+    pub settings: InvertSettings,
+    /// What `sample` has as well.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `nll`'s arguments.
+#[derive(Debug, Args)]
+pub struct NllArgs {
+    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
+    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
+    pub model: Option<PathBuf>,
+    /// Images: .png, .jpg, .npz, .npy or a folder
+    #[arg(long, value_name = "PATH")]
+    pub input: PathBuf,
+    /// Bring images of another size to the model's
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<Fit>,
+    /// Classes of the images in turn [default: the images' own]
+    #[arg(long, value_name = "CLASS,...")]
+    pub class: Vec<String>,
+    /// How to step.
+    #[command(flatten)]
+    pub settings: NllSettings,
+    /// Images at a time [default: as many as fit a 64x64 batch of four]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), conflicts_with = "batch_size")]
+    pub batch: Option<u32>,
+    /// Do not clip the predicted image to the range of pixels at each step
+    #[arg(long)]
+    pub no_clip: bool,
+    /// The device and its precision.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Report as one JSON object on standard output, with every step's terms
+    #[arg(long)]
+    pub json: bool,
+    /// The public scripts' flags.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What the commands that make images share.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Classes to take in turn: names, parts of names, indices, synset ids, lists of them, or all
@@ -170,8 +253,15 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_clip: bool,
     /// Output: a .png grid, a folder of PNGs, .npz (arr_0 uint8 N,H,W,C, arr_1 labels) or .npy (float32 N,C,H,W)
-    #[arg(long, short, value_name = "PATH", default_value = "samples.png")]
-    pub out: PathBuf,
+    /// [default: samples.png, of `invert` noise.npy]
+    #[arg(long, short, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// The predicted image at each step as well: a .png with a row per image and a column per step, or an animated .apng
+    #[arg(long, value_name = "FILE")]
+    pub trajectory: Option<PathBuf>,
+    /// Refuse given files with other values than those of a recipe: hashes, as pictures' recipes have them
+    #[arg(long, value_name = "FILE=HASH,...", value_delimiter = ',')]
+    pub expect: Vec<Expected>,
     /// Start over, though an earlier run to the same output was stopped; without it, that run is continued
     #[arg(long)]
     pub restart: bool,
@@ -184,6 +274,13 @@ pub struct RunArgs {
     /// The public scripts' flags.
     #[command(flatten)]
     pub flags: Flags,
+}
+
+impl RunArgs {
+    /// The output of a command that makes pictures.
+    pub fn out(&self) -> &Path {
+        self.out.as_deref().unwrap_or(Path::new("samples.png"))
+    }
 }
 
 /// Which adapter, and how it computes.

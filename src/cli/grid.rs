@@ -38,7 +38,7 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
     with_grids(&checkpoint, &TimeGrids::new())?;
     let device = Device::open(&args.device).await?;
     let images = args.images as usize;
-    let batch = args.batch.unwrap_or_else(|| usual_batch(&config)).min(args.images) as usize;
+    let batch = args.batch.unwrap_or_else(|| usual_batch([config.unet.image_size; 2])).min(args.images) as usize;
     let plan = PlanOptions { precision: args.device.precision.unwrap_or_default(), ..PlanOptions::default() };
     let mut options = SessionOptions { batch, plan, ..SessionOptions::default() };
     options.tuning = device.tuning(&config, None, &options, images.div_ceil(batch) * TEACHER_STEPS).await?;

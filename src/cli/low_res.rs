@@ -19,7 +19,7 @@ pub enum LowRes {
         /// Index of the first one.
         first: u32,
         /// Height and width.
-        size: usize,
+        size: [usize; 2],
         /// Values per pixel.
         channels: usize,
         /// All pixels.
@@ -30,7 +30,7 @@ pub enum LowRes {
 impl LowRes {
     /// The images of `stage`, the first one being number `first` of the run.
     pub fn made(stage: &Stage, first: u32, pixels: File) -> Self {
-        Self::Made { first, size: stage.size, channels: stage.channels, pixels }
+        Self::Made { first, size: [stage.height, stage.width], channels: stage.channels, pixels }
     }
 
     /// What the images `indices` of the run are made from, in the range -1 to 1.
@@ -45,13 +45,14 @@ impl LowRes {
                 Images::new(indices.len(), images.height(), images.width(), images.channels(), data)
             }
             Self::Made { first, size, channels, pixels } => {
-                let values = size * size * channels;
+                let [height, width] = *size;
+                let values = height * width * channels;
                 let at = u64::from(indices.start.saturating_sub(*first)) * values as u64;
                 let mut own = vec![0; indices.len() * values];
                 let mut pixels = pixels;
                 let read = pixels.seek(SeekFrom::Start(at)).and_then(|_| pixels.read_exact(&mut own));
                 read.map_err(|e| Error::io("the first stage's images", e))?;
-                Images::from_u8(indices.len(), *size, *size, *channels, &own)
+                Images::from_u8(indices.len(), height, width, *channels, &own)
             }
         }
     }
@@ -73,7 +74,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("guided-diffusion-low-{}", std::process::id()));
         let made = Images::new(3, 1, 1, 1, vec![-2.0, 0.0, 0.999]).expect("three pixels");
         std::fs::write(&path, made.to_u8()).expect("written");
-        let low = LowRes::Made { first: 5, size: 1, channels: 1, pixels: File::open(&path).expect("there") };
+        let low = LowRes::Made { first: 5, size: [1, 1], channels: 1, pixels: File::open(&path).expect("there") };
         let rows = low.rows(6..8).expect("two");
         assert_eq!(rows.data(), [127.0 / 127.5 - 1.0, 254.0 / 127.5 - 1.0], "rounded as a file rounds");
         assert!(low.rows(7..9).is_err());

@@ -8,6 +8,7 @@ mod console;
 mod convert;
 mod device;
 mod differences;
+pub mod given;
 mod grid;
 pub mod imagenet;
 mod info;
@@ -16,6 +17,7 @@ mod journal;
 mod low_res;
 mod merge;
 pub mod models;
+mod nll;
 pub mod npy;
 pub mod output;
 pub mod progress;
@@ -23,6 +25,7 @@ pub mod request;
 mod sample;
 pub mod settings;
 pub mod stage;
+mod trajectory;
 mod tune;
 pub mod values;
 mod workloads;
@@ -77,6 +80,9 @@ async fn run(cli: &args::Cli) -> Result<ExitCode> {
     match &cli.command {
         args::Command::Sample(args) => return Ok(code(sample::sample(args, stop_on_interrupt(KEPT)).await?)),
         args::Command::Upsample(args) => return Ok(code(sample::upsample(args, stop_on_interrupt(KEPT)).await?)),
+        args::Command::Edit(args) => return Ok(code(sample::edit(args, stop_on_interrupt(KEPT)).await?)),
+        args::Command::Invert(args) => return Ok(code(sample::invert(args, stop_on_interrupt(KEPT)).await?)),
+        args::Command::Nll(args) => return Ok(code(nll::run(args, stop_on_interrupt(STOPPED)).await?)),
         args::Command::Convert(args) => return Ok(code(convert::run(args, stop_on_interrupt(NOTHING))?)),
         args::Command::Grid(args) => return Ok(code(grid::run(args, stop_on_interrupt(NOTHING)).await?)),
         args::Command::Merge(args) => merge::run(args)?,
@@ -97,6 +103,7 @@ fn code(outcome: Ended) -> ExitCode {
 
 const KEPT: &str =
     "stopping after this step; finished images are kept, and the same command continues (Ctrl-C again: stop at once)";
+const STOPPED: &str = "stopping after this batch; nothing is kept (Ctrl-C again: stop at once)";
 const NOTHING: &str = "stopping; the unfinished file is removed";
 
 /// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.

@@ -115,15 +115,25 @@ impl Models {
     /// The models of `sample`.
     ///
     /// # Errors
-    /// What opening them gives; [`Error::Options`] for files of other roles.
+    /// As [`Models::open`].
     pub fn of_sample(args: &SampleArgs) -> Result<Self> {
-        let flags = &args.run.flags;
-        let first = Opened::open(args.model(), flags)?.expect(Role::Diffusion)?;
-        let classifier = match args.classifier() {
+        let files = [&args.model, &args.classifier, &args.upsampler].map(Option::as_deref);
+        Self::open(files, &args.run.flags)
+    }
+
+    /// The models of a run that begins with noise: the diffusion model's file (None for the built-in one), the classifier's
+    /// and the upsampler's; the first two may be among the public scripts' flags instead.
+    ///
+    /// # Errors
+    /// What opening them gives; [`Error::Options`] for files of other roles.
+    pub fn open(files: [Option<&Path>; 3], flags: &Flags) -> Result<Self> {
+        let [model, guide, upsampler] = files;
+        let first = Opened::open(model.or(flags.model_path.as_deref()), flags)?.expect(Role::Diffusion)?;
+        let classifier = match guide.or(flags.classifier_path.as_deref()) {
             None => None,
             Some(path) => Some(classifier(path, flags, first.config())?),
         };
-        let upsampler = match &args.upsampler {
+        let upsampler = match upsampler {
             None => None,
             Some(path) => {
                 // The network's flags are those of the first model, as in the public scripts.
@@ -139,10 +149,11 @@ impl Models {
     /// # Errors
     /// What opening it gives; [`Error::Options`] for a file of another role.
     pub fn of_upsample(args: &UpsampleArgs) -> Result<Self> {
-        let Some(path) = args.model() else {
+        let flags = &args.run.flags;
+        let Some(path) = args.model.as_deref().or(flags.model_path.as_deref()) else {
             return Err(Error::Options("give the upsampler's file as --model".into()));
         };
-        let first = Opened::open(Some(path), &args.run.flags)?.expect(Role::Upsampler)?;
+        let first = Opened::open(Some(path), flags)?.expect(Role::Upsampler)?;
         Ok(Self { first, classifier: None, upsampler: None })
     }
 

@@ -1,23 +1,25 @@
 //! What a sampling command means: arguments, the models' configurations and the defaults, settled before any GPU work.
 
 use std::ops::Range;
+use std::path::Path;
 
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
 use super::classes::Classes;
+use super::given::Pictures;
 use super::input::Labeled;
 use super::models::Models;
 use super::output::Record;
 use super::settings::UpsamplerSettings;
 use super::stage::Stage;
-use super::values::{file_name, index};
+use super::values::{file_name, given, index};
 use super::{imagenet, input};
 use crate::device::Precision;
 use crate::image::Grid;
 use crate::interpolate::Interpolation;
-use crate::recipe::{self, Recipe, Subject};
+use crate::recipe::{self, GivenFile, Recipe, Subject};
+use crate::resize::Fit;
 use crate::sampler::{Sampler, Settings};
 use crate::{Error, Result};
 
@@ -29,8 +31,8 @@ const MAX_ROWS: usize = 64;
 /// Images to enlarge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The file's name.
-    pub name: String,
+    /// The file.
+    pub file: GivenFile,
     /// How many it holds; image k of the run is made from number k modulo this.
     pub count: u32,
 }
@@ -50,12 +52,17 @@ pub struct Request {
     pub first: u32,
     /// Images of the whole run.
     pub count: u32,
-    /// The noise file's name, where there is one.
-    pub noise: Option<String>,
+    /// The noise file, where there is one; its hash is known once it was read.
+    pub noise: Option<GivenFile>,
     /// The first draws lie between those of two seeds.
     pub interpolate: Option<Interpolation>,
     /// Images that `upsample` starts from.
     pub input: Option<Input>,
+    /// The pictures that are varied, edited or inverted, and their mask.
+    init: Option<GivenFile>,
+    mask: Option<GivenFile>,
+    /// How given pictures were brought to the model's size.
+    fit: Option<Fit>,
     class_names: Vec<String>,
     /// `--class` of the whole run's command, where it is not what the command would take anyway.
     class_words: Option<String>,
@@ -64,13 +71,16 @@ pub struct Request {
 }
 
 impl Request {
-    /// Settles the arguments of `sample`.
+    /// Settles the arguments of `sample`, which varies `pictures` where they are given.
     ///
     /// # Errors
     /// [`Error::Options`] for what these models cannot do.
-    pub fn sample(args: &SampleArgs, models: &Models) -> Result<Self> {
+    pub fn sample(args: &SampleArgs, models: &Models, pictures: Option<&Pictures>) -> Result<Self> {
         let run = &args.run;
         let settings = settings(run, &args.settings.settings)?;
+        if settings.strength.is_some() && pictures.is_none() {
+            return Err(Error::Options("--strength needs a picture to begin with; give it as --init".into()));
+        }
         if models.classifier.is_none() && (settings.guidance.is_some() || settings.guidance_interval.is_some()) {
             return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
         }
@@ -78,22 +88,29 @@ impl Request {
         if let Some(upsampler) = &models.upsampler {
             let UpsamplerSettings { settings: own, seed_given } = &args.upsampler_settings;
             let seed = if *seed_given { own.seed } else { settings.seed.wrapping_add(1) };
-            let own = Settings { seed, clip_denoised: settings.clip_denoised, ..own.clone() };
+            let first = models.first.config().unet.image_size;
+            let low_size = upsampler.low_size(run.flags.small_size, [first, first, stages[0].channels])?;
+            // Images of another size are enlarged by the same factor.
+            let scale = upsampler.config().unet.image_size / low_size.max(1);
+            let size = settings.size.map(|size| size.map(|side| side.saturating_mul(scale)));
+            let own = Settings { seed, size, clip_denoised: settings.clip_denoised, ..own.clone() };
             let most = args.upsampler_batch.map(|n| n as usize).or(batch(run));
-            let mut stage = Stage::new(upsampler, None, &own, most)?;
-            let given = [stages[0].size, stages[0].size, stages[0].channels];
-            stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
-            stages.push(stage);
+            stages.push(Stage { low_size, ..Stage::new(upsampler, None, &own, most)? });
         }
         let (classes, class_names) = models.classes()?;
-        let labels = classes_of(classes, &class_names).select(&run.class)?;
+        let labels = match pictures {
+            Some(pictures) => labels_of(&run.class, models, &pictures.init.name, pictures.labels.as_ref())?,
+            None => classes_of(classes, &class_names).select(&run.class)?,
+        };
         let usual = match &run.noise {
+            None if pictures.is_some() => index(pictures.map_or(0, Pictures::count), "pictures")?,
             None if args.interpolate.is_some() => args.interpolate.map_or(0, |interpolation| interpolation.count),
             Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None if models.first.built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
             None => stages[0].batch,
         };
         let request = Self { stages, labels, class_names, interpolate: args.interpolate, ..Self::of_run(run, usual)? };
+        let request = request.with_pictures(pictures);
         if let Some(wanted) = args.interpolate.filter(|interpolation| interpolation.count != request.count) {
             let (count, n) = (request.count, wanted.count);
             return Err(Error::Options(format!(
@@ -103,6 +120,31 @@ impl Request {
         Ok(request.with_class_words(classes))
     }
 
+    /// Settles the arguments of `edit` and `invert`, whose settings are `own`.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for what these models cannot do.
+    pub fn of_pictures(run: &RunArgs, own: &Settings, models: &Models, pictures: &Pictures) -> Result<Self> {
+        let stage = Stage::new(&models.first, models.classifier.as_ref(), &settings(run, own)?, batch(run))?;
+        let (classes, class_names) = models.classes()?;
+        let labels = labels_of(&run.class, models, &pictures.init.name, pictures.labels.as_ref())?;
+        let usual = match &run.noise {
+            Some(file) => index(input::noise_count(file)?, "a noise file")?,
+            None => index(pictures.count(), "pictures")?,
+        };
+        let request = Self { stages: vec![stage], labels, class_names, ..Self::of_run(run, usual)? };
+        Ok(request.with_pictures(Some(pictures)).with_class_words(classes))
+    }
+
+    fn with_pictures(self, pictures: Option<&Pictures>) -> Self {
+        match pictures {
+            None => self,
+            Some(Pictures { init, mask, fit, .. }) => {
+                Self { init: Some(init.clone()), mask: mask.clone(), fit: *fit, ..self }
+            }
+        }
+    }
+
     /// Settles the arguments of `upsample` for the images in `input`.
     ///
     /// # Errors
@@ -110,38 +152,16 @@ impl Request {
     pub fn upsample(args: &UpsampleArgs, models: &Models, input: &Labeled) -> Result<Self> {
         let (run, upsampler, images) = (&args.run, &models.first, &input.images);
         let mut stage = Stage::new(upsampler, None, &settings(run, &args.settings.settings)?, batch(run))?;
-        let given = [images.height(), images.width(), images.channels()];
-        stage.low_size = upsampler.low_size(run.flags.small_size, given)?;
-        let name = args.input().map(file_name).unwrap_or_default();
+        let shape = [images.height(), images.width(), images.channels()];
+        stage.low_size = upsampler.low_size(run.flags.small_size, shape)?;
+        let file = given(&run.expect, "input", args.input().unwrap_or(Path::new("")), images.data())?;
         let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;
-        let labels = match &input.labels {
-            _ if !run.class.is_empty() => classes_of(classes, &class_names).select(&run.class)?,
-            // They travel on to the output, though this model does not look at them.
-            Some(labels) if classes == 0 => labels.clone(),
-            Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
-                None => labels.clone(),
-                Some(label) => {
-                    return Err(Error::Options(format!(
-                        "{name}: class {label}; this model has classes 0 to {}",
-                        classes - 1
-                    )));
-                }
-            },
-            None if classes == 0 => Vec::new(),
-            None => {
-                return Err(Error::Options(format!(
-                    "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
-                )));
-            }
-        };
+        let labels = labels_of(&run.class, models, &file.name, input.labels.as_ref())?;
         let rest = count.saturating_sub(run.first);
         let request = Self::of_run(run, if rest == 0 { count } else { rest })?;
-        let input = Some(Input { name, count });
-        let mut request = Self { stages: vec![stage], labels, class_names, input, ..request };
-        if let Some(fit) = args.fit.and_then(|fit| fit.to_possible_value()) {
-            request.flags.extend(["--fit".into(), fit.get_name().into()]);
-        }
+        let input = Some(Input { file, count });
+        let request = Self { stages: vec![stage], labels, class_names, input, fit: args.fit, ..request };
         Ok(if run.class.is_empty() { request } else { request.with_class_words(classes) })
     }
 
@@ -179,9 +199,12 @@ impl Request {
             indices,
             first: run.first,
             count,
-            noise: run.noise.as_deref().map(file_name),
+            noise: run.noise.as_deref().map(|path| GivenFile::unnamed(&file_name(path))),
             interpolate: None,
             input: None,
+            init: None,
+            mask: None,
+            fit: None,
             class_names: Vec::new(),
             class_words: None,
             flags: flags.arguments().into_iter().chain(tensor_cores).collect(),
@@ -193,7 +216,8 @@ impl Request {
         let all = self.labels.len() == classes && self.labels.iter().zip(0..).all(|(a, b)| *a == b);
         let words: Vec<String> = self.labels.iter().map(u32::to_string).collect();
         // Upsampling takes the input's own classes where none are given.
-        self.class_words = (!words.is_empty() && (!all || self.input.is_some())).then(|| words.join(","));
+        self.class_words =
+            (!words.is_empty() && (!all || self.input.is_some() || self.init.is_some())).then(|| words.join(","));
         self
     }
 
@@ -212,11 +236,12 @@ impl Request {
         Recipe {
             stages: self.stages.iter().map(|stage| stage.recipe.clone()).collect(),
             precision: self.precision,
-            input: self.input.as_ref().map(|input| input.name.clone()),
+            input: self.input.as_ref().map(|input| input.file.clone()),
             noise: self.noise.clone(),
             interpolate: self.interpolate,
-            init: None,
-            mask: None,
+            init: self.init.clone(),
+            mask: self.mask.clone(),
+            fit: self.fit,
             flags: self.flags.clone(),
         }
     }
@@ -277,7 +302,7 @@ impl Request {
     /// One row per class where that gives a full grid, else nearly a square.
     pub fn grid(&self) -> Grid {
         // An input has one label per image, not one per row.
-        let classes = if self.input.is_none() { self.labels.len() } else { 0 };
+        let classes = if self.input.is_none() && self.init.is_none() { self.labels.len() } else { 0 };
         let (count, gap) = (self.indices.len(), 2);
         if (2..=MAX_ROWS).contains(&classes) && count.is_multiple_of(classes) {
             return Grid { rows: classes, columns: count / classes, by_column: true, gap };
@@ -302,6 +327,30 @@ fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
         guidance: own.guidance.or(flags.classifier_scale),
         ..own.clone()
     })
+}
+
+/// The classes of given images, in turn: those that `--class` names (`words`), else the images' own.
+///
+/// # Errors
+/// [`Error::Options`] for classes that the models do not know, or where they need some and the images in `name` say none.
+pub fn labels_of(words: &[String], models: &Models, name: &str, own: Option<&Vec<u32>>) -> Result<Vec<u32>> {
+    let (classes, class_names) = models.classes()?;
+    match own {
+        _ if !words.is_empty() => classes_of(classes, &class_names).select(words),
+        // They travel on to the output, though this model does not look at them.
+        Some(labels) if classes == 0 => Ok(labels.clone()),
+        Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
+            None => Ok(labels.clone()),
+            Some(label) => Err(Error::Options(format!(
+                "{name}: class {label}; this model has classes 0 to {}; give others as --class",
+                classes - 1
+            ))),
+        },
+        None if classes == 0 => Ok(Vec::new()),
+        None => Err(Error::Options(format!(
+            "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
+        ))),
+    }
 }
 
 /// Images at a time that were asked for.

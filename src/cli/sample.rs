@@ -1,4 +1,4 @@
-//! `sample` and `upsample`: batches of images through one model or two, one after the other, into an output.
+//! `sample`, `upsample`, `edit` and `invert`: batches of images through one model or two, one after the other, into an output.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,22 +8,27 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::args::{RunArgs, SampleArgs, UpsampleArgs};
+use super::args::{EditArgs, InvertArgs, RunArgs, SampleArgs, UpsampleArgs};
 use super::console::{note, print, print_json};
 use super::device::Device;
+use super::given::{Files, Pictures};
 use super::input;
 use super::low_res::LowRes;
 use super::models::{Models, Opened};
-use super::output::{Layout, Output};
+use super::output::{Format, Layout, Output};
 use super::progress::Progress;
 use super::request::Request;
 use super::stage::Stage;
-use super::values::Ended;
+use super::trajectory::Trajectory;
+use super::values::{Ended, given};
 use crate::image::Images;
 use crate::plan::PlanOptions;
+use crate::resize::Fit;
 use crate::run::{Noise, SampleOptions};
+use crate::sampler::{Sampler, Settings};
 use crate::session::{Session, SessionOptions};
 use crate::shader::fnv1a;
+use crate::tensor::Shape;
 use crate::{Error, Result};
 
 /// Runs `sample`. `stop` ends it after the current step.
@@ -31,12 +36,54 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Options`] for what cannot be asked for, before any work; later the device's errors.
 pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Ended> {
-    if args.small_out.as_ref() == Some(&args.run.out) {
+    let (run, small_out) = (&args.run, args.small_out.as_deref());
+    if small_out == Some(run.out()) {
         return Err(Error::Options("--out and --small-out name the same place".into()));
     }
     let models = Models::of_sample(args)?;
-    let request = Request::sample(args, &models)?;
-    Job { run: &args.run, small_out: args.small_out.as_deref(), request, stop }.work(models, None).await
+    let files = |path| Files { path, name: "init", mask: None, fit: args.fit, expected: &run.expect };
+    let pictures = args.init.as_deref().map(|path| Pictures::read(&files(path))).transpose()?;
+    let request = Request::sample(args, &models, pictures.as_ref())?;
+    Job { small_out, pictures, ..Job::new(run, request, stop) }.work(models, None).await
+}
+
+/// Runs `edit`. `stop` ends it after the current step.
+///
+/// # Errors
+/// As [`sample`]; files that hold no pictures.
+pub async fn edit(args: &EditArgs, stop: &AtomicBool) -> Result<Ended> {
+    let run = &args.run;
+    let models = Models::open([args.model.as_deref(), args.classifier.as_deref(), None], &run.flags)?;
+    let (path, mask) = (&*args.input, args.mask.as_deref());
+    let pictures = Pictures::read(&Files { path, name: "input", mask, fit: args.fit, expected: &run.expect })?;
+    let mut settings = args.settings.settings.clone();
+    // What is padded is made, as what a mask leaves out.
+    let degradation = settings.edit.get_or_insert_default();
+    degradation.mask = mask.is_some() || args.fit == Some(Fit::Pad);
+    let request = Request::of_pictures(run, &settings, &models, &pictures)?;
+    Job { pictures: Some(pictures), ..Job::new(run, request, stop) }.work(models, None).await
+}
+
+/// Runs `invert`. `stop` ends it after the current step.
+///
+/// # Errors
+/// As [`edit`].
+pub async fn invert(args: &InvertArgs, stop: &AtomicBool) -> Result<Ended> {
+    const NOISE: &str = "noise.npy";
+    let run = &args.run;
+    let out = run.out.as_deref().unwrap_or(Path::new(NOISE));
+    if Format::of(out)? != Format::Npy {
+        return Err(Error::Options(format!("{}: noise is no picture; give --out a .npy file", out.display())));
+    }
+    if run.noise.is_some() {
+        return Err(Error::Options("--noise: an inversion begins with the picture; leave it out".into()));
+    }
+    let models = Models::open([args.model.as_deref(), None, None], &run.flags)?;
+    let pictures =
+        Pictures::read(&Files { path: &args.input, name: "input", mask: None, fit: args.fit, expected: &run.expect })?;
+    let settings = Settings { sampler: Some(Sampler::invert()), ..args.settings.settings.clone() };
+    let request = Request::of_pictures(run, &settings, &models, &pictures)?;
+    Job { out, pictures: Some(pictures), ..Job::new(run, request, stop) }.work(models, None).await
 }
 
 /// Runs `upsample`. `stop` ends it after the current step.
@@ -51,7 +98,14 @@ pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Ended> {
     let wanted = args.fit.map(|fit| (models.first.usual_low_size(args.run.flags.small_size), fit));
     let labeled = input::images_in(path, wanted)?;
     let request = Request::upsample(args, &models, &labeled)?;
-    Job { run: &args.run, small_out: None, request, stop }.work(models, Some(LowRes::Input(labeled.images))).await
+    Job::new(&args.run, request, stop).work(models, Some(LowRes::Input(labeled.images))).await
+}
+
+/// What one batch starts from.
+struct Batch {
+    indices: Range<u32>,
+    low_res: Option<Images>,
+    noise: Option<Vec<f32>>,
 }
 
 /// What a run starts from.
@@ -64,6 +118,8 @@ struct Work<'a> {
 /// A settled run with what it writes to.
 struct Job<'a> {
     run: &'a RunArgs,
+    out: &'a Path,
+    pictures: Option<Pictures>,
     small_out: Option<&'a Path>,
     request: Request,
     stop: &'a AtomicBool,
@@ -79,6 +135,9 @@ struct Done {
     sampling: Duration,
     first_step: Option<Duration>,
     adapter: Option<String>,
+    /// Of an inversion, per image: how far the picture that comes back is from the given one, in levels of 255: on average and
+    /// at most.
+    errors: Vec<[f64; 2]>,
 }
 
 /// What a run writes to.
@@ -112,22 +171,40 @@ impl Outputs<'_> {
     }
 }
 
-impl Job<'_> {
-    async fn work(&self, models: Models, input: Option<LowRes>) -> Result<Ended> {
+impl<'a> Job<'a> {
+    fn new(run: &'a RunArgs, request: Request, stop: &'a AtomicBool) -> Self {
+        Self { run, out: run.out(), pictures: None, small_out: None, request, stop }
+    }
+
+    async fn work(mut self, models: Models, input: Option<LowRes>) -> Result<Ended> {
         let noise = self.noise()?;
-        let Some(mut outputs) = self.open(&models, noise.as_deref(), input.as_ref())? else { return Ok(Ended::Done) };
+        if let (Some(path), Some(values)) = (&self.run.noise, &noise) {
+            self.request.noise = Some(given(&self.run.expect, "noise", path, values)?);
+        }
+        // Pictures that do not fit are refused before any GPU work.
+        if let (Some(pictures), Some(stage)) = (&self.pictures, self.request.stages.first()) {
+            pictures.rows(&stage.recipe.settings, stage.shape(), 0..pictures.count() as u32)?;
+        }
+        let mut trajectory = self.trajectory()?;
+        let Some(mut outputs) = self.open(&models)? else { return Ok(Ended::Done) };
         let before = outputs.out.written();
         let mut done = Done { before, ..Done::default() };
         let started = Instant::now();
         let mut interrupted = false;
         if !outputs.out.is_complete() {
+            if before > 0 && trajectory.is_some() {
+                return Err(Error::Options(format!(
+                    "{before} images are finished already, and their steps were not kept; --restart makes them again, or leave \
+                     --trajectory out"
+                )));
+            }
             if before > 0 {
                 note(&format!("{before} of {} images are finished already", self.request.indices.len()));
             }
             let mut lost = None;
             loop {
                 let work = Work { noise: noise.as_deref(), input: input.as_ref(), started };
-                match self.stages(&models, &work, &mut outputs, &mut done).await {
+                match self.stages(&models, &work, &mut outputs, &mut trajectory, &mut done).await {
                     // What is finished is on disk, so that a new device can go on. A second loss has a lasting cause.
                     Err(Error::DeviceLost(reason)) if lost.is_none() => {
                         note(&format!("note: the GPU device was lost ({reason}); opening it again"));
@@ -148,25 +225,37 @@ impl Job<'_> {
                 note(&format!("{}: {count} small images", path.display()));
             }
         }
+        if let Some(trajectory) = trajectory
+            && let Some(path) = trajectory.finish(&self.request.texts())?
+            && !self.run.json
+        {
+            note(&format!("{}: the predicted images of each step", path.display()));
+        }
         self.report(path.is_some(), &done)?;
         Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
+    fn trajectory(&self) -> Result<Option<Trajectory>> {
+        let (Some(path), Some(stage)) = (&self.run.trajectory, self.request.stages.last()) else { return Ok(None) };
+        let Shape { h, w, c, .. } = stage.shape();
+        Trajectory::new(path, self.request.grid(), self.request.indices.len(), stage.steps, [h, w, c]).map(Some)
+    }
+
     /// Opens what the run writes to; None for a run without stages.
-    fn open(&self, models: &Models, noise: Option<&[f32]>, input: Option<&LowRes>) -> Result<Option<Outputs<'_>>> {
+    fn open(&self, models: &Models) -> Result<Option<Outputs<'_>>> {
         let request = &self.request;
         let (Some(first), Some(last)) = (request.stages.first(), request.stages.last()) else { return Ok(None) };
-        let run = Self::identity(request, models, noise, input)?;
+        let run = Self::identity(request, models)?;
         let is_stack = request.stages.len() > 1;
-        let low_bytes = if is_stack { first.size * first.size * first.channels } else { 0 };
+        let low_bytes = if is_stack { first.height * first.width * first.channels } else { 0 };
         let whole = Layout { low_bytes, ..layout(request, last, run) };
         let restart = self.run.restart;
-        let out = Output::open(&self.run.out, whole, restart, |index| request.record(index))?;
+        let out = Output::open(self.out, whole, restart, |index| request.record(index))?;
         let small = match self.small_out {
             None => None,
             Some(path) => {
                 let alone = request.first_stage();
-                let part = layout(&alone, first, Self::identity(&alone, models, noise, input)?);
+                let part = layout(&alone, first, Self::identity(&alone, models)?);
                 Some((Output::open(path, part, restart, |index| alone.record(index))?, path))
             }
         };
@@ -174,7 +263,7 @@ impl Job<'_> {
     }
 
     /// What makes the images: all that decides them but the device, whose sums may differ in their last digits.
-    fn identity(request: &Request, models: &Models, noise: Option<&[f32]>, input: Option<&LowRes>) -> Result<Value> {
+    fn identity(request: &Request, models: &Models) -> Result<Value> {
         let hash = |bytes: Vec<u8>| format!("{:016x}", fnv1a([bytes.as_slice()]));
         let mut run = json!({
             "recipe": request.parameters(),
@@ -187,12 +276,6 @@ impl Job<'_> {
         if !request.labels.is_empty() {
             run["classes"] = json!(hash(request.labels.iter().flat_map(|label| label.to_le_bytes()).collect()));
         }
-        if let Some(values) = noise {
-            run["noise values"] = json!(hash(values.iter().flat_map(|value| value.to_le_bytes()).collect()));
-        }
-        if let Some(LowRes::Input(images)) = input {
-            run["input values"] = json!(hash(images.data().iter().flat_map(|value| value.to_le_bytes()).collect()));
-        }
         Ok(run)
     }
 
@@ -202,6 +285,7 @@ impl Job<'_> {
         models: &Models,
         work: &Work<'_>,
         outputs: &mut Outputs<'_>,
+        trajectory: &mut Option<Trajectory>,
         done: &mut Done,
     ) -> Result<Ended> {
         let request = &self.request;
@@ -251,9 +335,9 @@ impl Job<'_> {
                 let indices = start..request.indices.end.min(start.saturating_add(batch));
                 let enlarged = low.map(|low| low.rows(indices.clone())).transpose()?;
                 let rows = work.noise.filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
-                let Some((images, first)) =
-                    self.batch(&mut session, stage, indices.clone(), enlarged, rows, &progress).await?
-                else {
+                let given = Batch { indices: indices.clone(), low_res: enlarged, noise: rows };
+                let kept = trajectory.as_mut().filter(|_| is_last);
+                let Some((images, first)) = self.batch(&mut session, stage, given, kept, &progress, done).await? else {
                     interrupted = true;
                     break;
                 };
@@ -293,10 +377,10 @@ impl Job<'_> {
     fn noise(&self) -> Result<Option<Vec<f32>>> {
         let Some(stage) = self.request.stages.first() else { return Ok(None) };
         if let Some(between) = self.request.interpolate {
-            return between.noise(self.request.first, stage.size, stage.size, stage.channels).map(Some);
+            return between.noise(self.request.first, stage.height, stage.width, stage.channels).map(Some);
         }
         let Some(path) = &self.run.noise else { return Ok(None) };
-        input::noise(path, [self.request.count as usize, stage.channels, stage.size, stage.size]).map(Some)
+        input::noise(path, [self.request.count as usize, stage.channels, stage.height, stage.width]).map(Some)
     }
 
     fn options(&self, stage: &Stage) -> SessionOptions {
@@ -304,6 +388,7 @@ impl Job<'_> {
         SessionOptions {
             batch: self.request.batch(stage) as usize,
             low_size: stage.low_size,
+            size: Some([stage.height, stage.width]),
             plan,
             ..SessionOptions::default()
         }
@@ -314,30 +399,40 @@ impl Job<'_> {
         &self,
         session: &mut Session,
         stage: &Stage,
-        indices: Range<u32>,
-        low_res: Option<Images>,
-        noise: Option<Vec<f32>>,
+        Batch { indices, low_res, noise }: Batch,
+        mut trajectory: Option<&mut Trajectory>,
         progress: &Progress,
+        done: &mut Done,
     ) -> Result<Option<(Images, Instant)>> {
         let gpu = Arc::clone(session.program().gpu());
         let recipe = &stage.recipe;
         let labels = indices.clone().filter_map(|index| self.request.label(index));
+        let labels: Vec<u32> = labels.filter(|_| stage.conditional).collect();
+        // Pictures are the first stage's.
+        let pictures = self.pictures.as_ref().filter(|_| low_res.is_none());
+        let rows = |pictures: &Pictures| pictures.rows(&recipe.settings, stage.shape(), indices.clone());
+        let edit = pictures.map(rows).transpose()?;
+        let (count, first_index) = (indices.len(), indices.start);
         let mut run = session.sample(SampleOptions {
-            count: indices.len(),
-            labels: labels.filter(|_| stage.conditional).collect(),
+            count,
+            labels: labels.clone(),
             settings: recipe.settings.clone(),
-            first_index: indices.start,
+            first_index,
             noise: noise.map_or(Noise::Philox, Noise::Start),
             low_res,
-            edit: None,
+            edit: edit.clone(),
         })?;
         let mut first = None;
         loop {
             if self.stop.load(Ordering::Relaxed) {
+                trajectory.map_or(Ok(()), |trajectory| trajectory.end_batch(true))?;
                 return Ok(None);
             }
             if run.step().await?.is_none() {
                 break;
+            }
+            if let Some(trajectory) = &mut trajectory {
+                trajectory.push(run.preview().await?);
             }
             if first.is_none() {
                 // A step is only submitted so far; its time is known once the device has done it.
@@ -346,7 +441,18 @@ impl Job<'_> {
             }
             progress.step();
         }
-        let images = run.finish().await?;
+        let mut images = run.finish().await?;
+        trajectory.map_or(Ok(()), |trajectory| trajectory.end_batch(false))?;
+        if let Some(edit) = edit {
+            edit.restore(&mut images);
+            if recipe.settings.sampler == Some(Sampler::invert()) {
+                let noise = Noise::Start(images.to_nchw());
+                let settings = Settings { sampler: Some(Sampler::ddim()), ..recipe.settings.clone() };
+                let options = SampleOptions { settings, count, labels, noise, first_index, ..SampleOptions::default() };
+                let back = session.sample(options)?.finish().await?;
+                done.errors.extend(back.distances(&edit.known));
+            }
+        }
         Ok(Some((images, first.unwrap_or_else(Instant::now))))
     }
 
@@ -356,7 +462,12 @@ impl Job<'_> {
         let (wanted, seconds) = (request.indices.len(), done.sampling.as_secs_f64());
         let made = written.saturating_sub(before);
         let rate = made as f64 / seconds.max(1e-9);
-        let out = self.run.out.display().to_string();
+        let out = self.out.display().to_string();
+        // Of the images that this process made.
+        let errors = (!done.errors.is_empty()).then(|| {
+            let mean = done.errors.iter().map(|[mean, _]| mean).sum::<f64>() / done.errors.len() as f64;
+            (mean, done.errors.iter().map(|[_, most]| *most).fold(0.0, f64::max))
+        });
         if self.run.json {
             let mut object = request.parameters();
             object["output"] = if exists { json!(out) } else { json!(null) };
@@ -370,6 +481,9 @@ impl Job<'_> {
             object["images_per_second"] = json!(rate);
             object["first_step_seconds"] = json!(first_step.map(|t| t.as_secs_f64()));
             object["interrupted"] = json!(written < wanted);
+            if let Some((mean, most)) = errors {
+                object["error_levels"] = json!({ "mean": mean, "max": most });
+            }
             // Evaluations of the network per image.
             for (k, stage) in request.stages.iter().enumerate() {
                 let part = if k == 0 { &mut object } else { &mut object["upsampler"] };
@@ -392,6 +506,12 @@ impl Job<'_> {
         let plural = if written == 1 { "" } else { "s" };
         let on = done.adapter.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
         let made = if before > 0 { format!(", {made} of them") } else { String::new() };
+        if let Some((mean, most)) = errors {
+            note(&format!(
+                "sampled from it by ddim with as many steps, the pictures come back with an error of {mean:.2} of 255 levels on \
+                 average, {most:.0} at most"
+            ));
+        }
         print(&format!("{out}: {written} image{plural}{made} in {seconds:.1} s ({rate:.2} per second){on}{first}\n"))
     }
 }
@@ -408,8 +528,8 @@ fn pairs<'a>(
 fn layout(request: &Request, stage: &Stage, run: Value) -> Layout {
     let indices = request.indices.clone();
     Layout {
-        height: stage.size,
-        width: stage.size,
+        height: stage.height,
+        width: stage.width,
         channels: stage.channels,
         grid: request.grid(),
         // A single image carries its own parameters, a grid those of the run.

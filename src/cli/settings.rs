@@ -4,15 +4,13 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::arguments::{ARGUMENTS, Argument};
+use crate::arguments::{ARGUMENTS, Argument, command};
 use crate::sampler::{Sampler, Settings};
 
 /// Which arguments a stage has.
 struct Form {
-    /// The names are the upsampler's.
-    upsampler: bool,
-    /// A classifier may be given.
-    guided: bool,
+    /// Its command, of [`command`].
+    command: u8,
     /// The seed where none is given, and how the help says so.
     seed: (u64, &'static str),
 }
@@ -57,42 +55,52 @@ macro_rules! stages {
 
 stages! {
     /// Of `sample`.
-    SampleSettings: Form { upsampler: false, guided: true, seed: (0, "[default: 0]") };
+    SampleSettings: Form { command: command::SAMPLE, seed: (0, "[default: 0]") };
     /// Of `upsample`. Seed 1: then `sample` and `upsample` make what `sample --upsampler` makes.
     UpsampleSettings: Form {
-        upsampler: false,
-        guided: false,
+        command: command::UPSAMPLE,
         seed: (1, "[default: 1, so that `sample` and `upsample` make what `sample --upsampler` makes]"),
     };
     /// Of the second stage of `sample`.
     UpsamplerSettings: Form {
-        upsampler: true,
-        guided: false,
+        command: command::SECOND,
         seed: (0, "[default: the next after --seed]"),
     };
+    /// Of `edit`.
+    EditSettings: Form { command: command::EDIT, seed: (0, "[default: 0]") };
+    /// Of `invert`.
+    InvertSettings: Form { command: command::INVERT, seed: (0, "[default: 0]") };
+    /// Of `nll`.
+    NllSettings: Form { command: command::NLL, seed: (0, "[default: 0]") };
 }
 
 impl Form {
     /// Its arguments under their names.
     fn own(&self) -> impl Iterator<Item = (&'static Argument, &'static str)> + use<> {
-        let (upsampler, guided) = (self.upsampler, self.guided);
-        let own = ARGUMENTS.iter().filter(move |argument| guided || !argument.guides);
+        let (command, upsampler) = (self.command, self.is_second());
+        let own = ARGUMENTS.iter().filter(move |argument| argument.commands & command != 0);
         own.map(move |argument| (argument, if upsampler { argument.upsampler } else { argument.name }))
+    }
+
+    fn is_second(&self) -> bool {
+        self.command == command::SECOND
     }
 
     fn arguments(&self) -> Vec<Arg> {
         let arg = |(argument, name): (&'static Argument, _)| {
             let help = match argument.name {
                 "seed" => format!("{} {}", argument.help, self.seed.1),
-                own if self.upsampler => format!("The upsampler's --{own}"),
+                own if self.is_second() => format!("The upsampler's --{own}"),
                 _ => argument.help.into(),
             };
-            let parser = parser(argument);
-            let value = argument.value;
-            let arg =
-                Arg::new(name).long(name).value_name(value).help(help).value_parser(parser).allow_hyphen_values(true);
+            let parser = parser(argument, self.command);
+            let arg = Arg::new(name).long(name).value_name(argument.value).help(help).value_parser(parser);
+            let arg = match argument.missing {
+                Some(value) => arg.num_args(0..=1).require_equals(true).default_missing_value(value),
+                None => arg.allow_hyphen_values(true),
+            };
             match argument.public {
-                _ if self.upsampler => arg.help_heading(UPSAMPLER).requires("upsampler"),
+                _ if self.is_second() => arg.help_heading(UPSAMPLER).requires("upsampler"),
                 Some(flag) => arg.conflicts_with(flag),
                 None => arg,
             }
@@ -110,15 +118,21 @@ impl Form {
                 seed_given |= argument.name == "seed";
             }
         }
+        if settings.grid.is_some() && settings.steps.is_some() {
+            let why = "--grid is given in place of --steps; leave one of them out\n";
+            return Err(Error::raw(clap::error::ErrorKind::ArgumentConflict, why));
+        }
         Ok((settings, seed_given))
     }
 }
 
 /// Checks a value as the settings do; samplers are listed with what they are.
-fn parser(argument: &'static Argument) -> ValueParser {
+fn parser(argument: &'static Argument, command: u8) -> ValueParser {
     let check = |text: String| argument.set(&mut Settings::default(), &text).map(|()| text);
     if argument.name == "sampler" {
-        let names = Sampler::all().filter(|sampler| sampler.is_free()).map(Sampler::entry);
+        let edits = |sampler: &Sampler| sampler.takes("edit") || sampler.takes("optional_edit");
+        let own = |sampler: &Sampler| if command == command::EDIT { edits(sampler) } else { sampler.is_free() };
+        let names = Sampler::all().filter(own).map(Sampler::entry);
         let names = names.map(|entry| PossibleValue::new(entry.name).help(entry.summary));
         return PossibleValuesParser::new(names).try_map(check).into();
     }

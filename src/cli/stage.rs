@@ -2,9 +2,9 @@
 
 use super::models::Opened;
 use super::values::{file_name, index};
-use crate::config::ModelConfig;
 use crate::recipe::StageRecipe;
-use crate::sampler::{Facts, Settings};
+use crate::sampler::{Facts, Sampler, Settings};
+use crate::tensor::Shape;
 use crate::{Error, Result};
 
 /// Images at a time that keep a GPU busy: sixteen of 32x32, or as many pixels of another size.
@@ -15,14 +15,18 @@ const BATCH_PIXELS: usize = 16 * 32 * 32;
 pub struct Stage {
     /// What it does.
     pub recipe: StageRecipe,
-    /// Evaluations of its network per batch.
+    /// Steps of a batch that evaluate the network.
+    pub steps: usize,
+    /// Evaluations of its network per image.
     pub evaluations: usize,
     /// Images at a time, at most.
     pub batch: u32,
     /// Classes decide its images.
     pub conditional: bool,
-    /// Height and width of its images.
-    pub size: usize,
+    /// Height of its images.
+    pub height: usize,
+    /// Width of its images.
+    pub width: usize,
     /// Values per pixel of its images.
     pub channels: usize,
     /// An upsampler's input size, or 0.
@@ -30,9 +34,8 @@ pub struct Stage {
 }
 
 /// Images at a time where none are asked for.
-pub fn usual_batch(config: &ModelConfig) -> u32 {
-    let size = config.unet.image_size.max(1);
-    (BATCH_PIXELS / size.saturating_mul(size)).clamp(1, 16) as u32
+pub fn usual_batch(size: [usize; 2]) -> u32 {
+    (BATCH_PIXELS / size.into_iter().fold(1, usize::saturating_mul).max(1)).clamp(1, 16) as u32
 }
 
 impl Stage {
@@ -45,7 +48,8 @@ impl Stage {
         let public = model.found.public.map(|file| file.name);
         let facts = Facts { config, guided: classifier.is_some(), built_in: model.built_in, public };
         let settings = settings.resolve(&facts)?;
-        let usual = usual_batch(config);
+        let [width, height] = settings.size.unwrap_or([config.unet.image_size; 2]);
+        let usual = usual_batch([width, height]);
         let batch = match batch {
             None => usual,
             Some(n) => index(n, "a batch").and_then(|n| match n {
@@ -53,10 +57,14 @@ impl Stage {
                 _ => Err(Error::Options(format!("a batch of {n} images; give 1 to 4096"))),
             })?,
         };
-        let rows = settings.table(&settings.process(config)?, false)?;
+        let rows = settings.table(&settings.process(config)?, settings.edit.is_some())?;
         let name = model.checkpoint.name();
+        let steps = rows.iter().filter(|row| row.calls()).count();
+        // An inversion is followed by a run that brings the picture back.
+        let runs = if settings.sampler == Some(Sampler::invert()) { 2 } else { 1 };
         Ok(Self {
-            evaluations: rows.iter().filter(|row| row.calls()).count(),
+            steps,
+            evaluations: runs * steps,
             recipe: StageRecipe {
                 model: if model.built_in { name.into() } else { file_name(name.as_ref()) },
                 built_in: model.built_in,
@@ -65,9 +73,15 @@ impl Stage {
             },
             batch,
             conditional: config.classes() > 0 || classifier.is_some(),
-            size: config.unet.image_size,
+            height,
+            width,
             channels: config.image_channels(),
             low_size: 0,
         })
+    }
+
+    /// The shape of one of its images.
+    pub fn shape(&self) -> Shape {
+        Shape { n: 1, h: self.height, w: self.width, c: self.channels }
     }
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use crate::device::Precision;
+use crate::recipe::GivenFile;
 use crate::resize::Fit;
 use crate::{Error, Result};
 
@@ -42,10 +43,10 @@ impl ValueEnum for Fit {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Crop => PossibleValue::new("crop").help("The largest middle part of that shape"),
-            Self::Pad => PossibleValue::new("pad").help("The whole image, with black at two sides"),
-        })
+        Some(PossibleValue::new(self.as_str()).help(match self {
+            Self::Crop => "The largest middle part of that shape",
+            Self::Pad => "The whole image, with black at two sides",
+        }))
     }
 }
 
@@ -76,6 +77,49 @@ impl Shard {
         // A part of count never exceeds it, so the casts lose nothing.
         let start = |i: u32| (u64::from(count) * u64::from(i) / u64::from(self.of.max(1))) as u32;
         start(self.index)..start(self.index + 1)
+    }
+}
+
+/// `--expect`: the hash of a given file's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Which file: input, init, mask or noise.
+    pub file: String,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl FromStr for Expected {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let files = ["input", "init", "mask", "noise"];
+        match text.split_once('=') {
+            Some((file, hash)) if files.contains(&file) && hash.len() == 16 => {
+                Ok(Self { file: file.into(), hash: hash.to_ascii_lowercase() })
+            }
+            _ => Err(format!(
+                "write FILE=HASH, with FILE one of {} and HASH as a picture's recipe has it",
+                files.join(", ")
+            )),
+        }
+    }
+}
+
+/// A given file that `--expect` may name.
+///
+/// # Errors
+/// [`Error::Options`] where it holds other values.
+pub fn given(expected: &[Expected], what: &str, path: &Path, values: &[f32]) -> Result<GivenFile> {
+    let file = GivenFile::new(&file_name(path), values);
+    match expected.iter().find(|expected| expected.file == what && expected.hash != file.hash) {
+        None => Ok(file),
+        Some(Expected { hash, .. }) => Err(Error::Options(format!(
+            "{}: its values have the hash {}, and --expect says {hash}: this is not the {what} that the recipe's images were \
+             made from; give that one, or leave --expect out to make others",
+            path.display(),
+            file.hash
+        ))),
     }
 }
 

@@ -1,5 +1,8 @@
 //! The known image of an edit, what is known of it, and how a user's picture becomes it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -16,6 +19,27 @@ pub enum Colour {
     Grey,
     /// The weights of the consistency models' colourisation, 0.2989, 0.5870, 0.1140.
     Luma,
+}
+
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Grey => "grey",
+            Self::Luma => "luma",
+        })
+    }
+}
+
+impl FromStr for Colour {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "grey" => Ok(Self::Grey),
+            "luma" => Ok(Self::Luma),
+            _ => Err(Error::Options("write grey or luma".into())),
+        }
+    }
 }
 
 /// What is known of a picture that a run edits: all of it where every field is left out.
@@ -102,6 +126,13 @@ impl Edit {
             }
             None => return Err(Error::Options("the edit names a mask, but none is given".into())),
         };
+        let all = mask.as_ref().is_some_and(|mask| mask.data().iter().all(|v| *v == 1.0));
+        if all && colourise.is_none() && pool == 1 {
+            return Err(Error::Options(
+                "every pixel of the picture is known, so that nothing is left to make; black in the mask is made"
+                    .into(),
+            ));
+        }
         let rows = |images: &Images| -> Result<Images> {
             let at = |n: usize| images.image((first as usize + n) % images.count().max(1));
             let data = (0..shape.n).flat_map(|n| at(n).iter().copied()).collect();
@@ -317,6 +348,7 @@ mod tests {
                 "takes one of 2x2, which is enlarged 2 times",
             ),
             (Given { pictures: &two, ..plain }, known, "2 channels"),
+            (plain, known, "every pixel of the picture is known"),
             (Given { mask: Some(&mask(3, 4, |_| true)), ..plain }, known, "the mask is 3x4; it must be as large"),
             (Given { mask: Some(&mask(4, 4, |_| false)), ..plain }, known, "no known pixel"),
             (Given { mask: Some(&picture(4, 4, 1)), ..plain }, known, "grey pixels"),

@@ -36,6 +36,11 @@ impl Sampler {
         Self(&ddim::ENTRY)
     }
 
+    /// DDIM's inversion.
+    pub fn invert() -> Self {
+        Self(&invert::ENTRY)
+    }
+
     /// Refuses a model that it cannot sample from.
     ///
     /// # Errors
@@ -44,7 +49,10 @@ impl Sampler {
         if self.0.kinds.contains(&kind) {
             return Ok(());
         }
-        let able: Vec<&str> = Self::all().filter(|s| s.0.kinds.contains(&kind)).map(Self::name).collect();
+        let able: Vec<&str> = Self::all()
+            .filter(|s| s.is_free() == self.is_free() && s.0.kinds.contains(&kind))
+            .map(Self::name)
+            .collect();
         Err(Error::Options(format!(
             "sampler {self} cannot sample from {kind}, which this model has; use one of {}",
             able.join(", ")

@@ -77,8 +77,13 @@ fn sections(steps: usize, counts: &[usize]) -> Result<Vec<usize>> {
             } else {
                 format!(
                     "respacing: {count} steps asked of section {} of {parts}, which has only {size} of the process's \
-                     {steps}; give at most {size} there",
-                    i + 1
+                     {steps}; give at most {size} there{}",
+                    i + 1,
+                    if counts.is_sorted_by(|a, b| a > b) {
+                        ", or a grid (--grid) of these timesteps themselves"
+                    } else {
+                        ""
+                    }
                 )
             }));
         }

@@ -24,8 +24,9 @@ impl Folder {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_guided-diffusion"));
         command.env("GUIDED_DIFFUSION_CACHE", "").args(arguments).current_dir(&self.0).stdin(Stdio::null());
-        let computes =
-            arguments.first().is_some_and(|name| ["sample", "upsample", "grid", "bench", "tune"].contains(name));
+        let computes = arguments.first().is_some_and(|name| {
+            ["sample", "upsample", "edit", "invert", "nll", "grid", "bench", "tune"].contains(name)
+        });
         if computes && std::env::var_os("TEST_ADAPTERS").is_some() {
             command.args(["--adapter", &super::gpu::adapters()[0]]);
         }

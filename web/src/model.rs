@@ -192,17 +192,18 @@ impl About {
             edit: edit.clone(),
         };
         let enlarges = options.low_res.is_some();
-        let given = matches!(options.noise, Noise::Start(_)).then(|| "noise".into());
+        let given = matches!(options.noise, Noise::Start(_)).then(|| GivenFile::unnamed("noise"));
         let recipe = match request.input.as_deref().map(request::parse::<Recipe>).transpose().map_err(js)? {
             Some(first) => Recipe { stages: first.stages.into_iter().take(1).chain([stage]).collect(), ..first },
             None => Recipe {
                 stages: vec![stage],
                 precision: self.options.plan.precision,
-                input: enlarges.then(|| "input".into()),
+                input: enlarges.then(|| GivenFile::unnamed("input")),
                 noise: given,
                 interpolate: None,
                 init: init.map(|images| GivenFile::new("init", images.data())),
                 mask: mask.map(|images| GivenFile::new("mask", images.data())),
+                fit: request.fit,
                 flags: self.flags.clone(),
             },
         };

@@ -1,0 +1,113 @@
+//! `nll`: bits per dimension of images, as the public scripts' image_nll.py reports them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::args::NllArgs;
+use super::console::{print, print_json};
+use super::device::Device;
+use super::given::{Files, Pictures};
+use super::models::Models;
+use super::request::labels_of;
+use super::stage::Stage;
+use super::values::Ended;
+use crate::bits::{Bits, bits_per_dimension};
+use crate::plan::PlanOptions;
+use crate::run::SampleOptions;
+use crate::sampler::{Respacing, Sampler, Settings};
+use crate::session::{Session, SessionOptions};
+use crate::{Error, Result};
+
+/// Runs `nll`. `stop` ends it after the current batch.
+///
+/// # Errors
+/// [`Error::Options`] for images or settings that the model does not take; the device's errors.
+pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
+    let models = Models::open([args.model.as_deref(), None, None], &args.flags)?;
+    let files = Files { path: &args.input, name: "input", mask: None, fit: args.fit, expected: &[] };
+    let pictures = Pictures::read(&files)?;
+    let config = models.first.config();
+    let all = Respacing::Sections(vec![config.diffusion.diffusion_steps]);
+    let own = &args.settings.settings;
+    let steps = args.flags.timestep_respacing.as_deref().map(str::parse).transpose()?.or(own.steps.clone());
+    let settings = Settings {
+        sampler: Some(Sampler::ancestral()),
+        steps: steps.or(Some(all)),
+        clip_denoised: Some(!args.no_clip && args.flags.clip_denoised != Some(false)),
+        ..own.clone()
+    };
+    let batch = args.batch.map(|n| n as usize).or(args.flags.batch_size);
+    let stage = Stage::new(&models.first, None, &settings, batch)?;
+    let labels = labels_of(&args.class, &models, &pictures.init.name, pictures.labels.as_ref())?;
+    let total = u32::try_from(pictures.count()).map_err(|_| Error::Options("too many images".into()))?;
+    pictures.rows(&settings, stage.shape(), 0..total)?;
+
+    let device = Device::open(&args.device).await?;
+    let precision = args.device.precision.unwrap_or_default();
+    let batch = stage.batch.min(total);
+    let mut options = SessionOptions {
+        batch: batch as usize,
+        size: Some([stage.height, stage.width]),
+        plan: PlanOptions { precision, ..PlanOptions::default() },
+        ..SessionOptions::default()
+    };
+    let evaluations = total.div_ceil(batch) as usize * stage.steps;
+    options.tuning = device.tuning(config, None, &options, evaluations).await?;
+    let mut session = Session::load_guided(&device.gpu, models.first.source(), None, &options).await?;
+    device.remember_pipelines();
+    let mut bits = Bits::default();
+    for start in (0..total).step_by(batch as usize) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Ended::Interrupted);
+        }
+        let indices = start..total.min(start + batch);
+        let of = |index: u32| labels.get((index as usize).checked_rem(labels.len())?).copied();
+        let sampled = SampleOptions {
+            settings: stage.recipe.settings.clone(),
+            count: indices.len(),
+            labels: indices.clone().filter_map(of).filter(|_| stage.conditional).collect(),
+            first_index: start,
+            edit: Some(pictures.rows(&settings, stage.shape(), indices)?),
+            ..SampleOptions::default()
+        };
+        bits.append(bits_per_dimension(&mut session, sampled).await?);
+    }
+    report(args, &stage, &bits, &device.gpu.summary().name)?;
+    Ok(Ended::Done)
+}
+
+fn report(args: &NllArgs, stage: &Stage, bits: &Bits, adapter: &str) -> Result<()> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    // The public script's files have the mean over images of each step.
+    let by_step = |rows: &[Vec<f64>]| -> Vec<f64> {
+        let steps = rows.first().map_or(0, Vec::len);
+        (0..steps).map(|step| mean(&rows.iter().filter_map(|row| row.get(step).copied()).collect::<Vec<_>>())).collect()
+    };
+    let (total, prior) = (mean(&bits.total), mean(&bits.prior));
+    let [vb, xstart_mse, mse] = [&bits.vb, &bits.xstart_mse, &bits.mse].map(|rows| by_step(rows));
+    if args.json {
+        return print_json(&json!({
+            "adapter": adapter,
+            "model": stage.recipe.model,
+            "settings": stage.recipe.settings,
+            "images": bits.total.len(),
+            "evaluations": stage.evaluations,
+            "total": total,
+            "prior": prior,
+            "vb": vb,
+            "xstart_mse": xstart_mse,
+            "mse": mse,
+            "total_by_image": bits.total,
+        }));
+    }
+    print(&format!(
+        "{} images, {} steps: {total:.4} bits per dimension (prior {prior:.6}, vb {:.4}); mean squared errors of x_0 {:.5}, of \
+         the noise {:.5}\n",
+        bits.total.len(),
+        stage.steps,
+        vb.iter().sum::<f64>(),
+        mean(&xstart_mse),
+        mean(&mse)
+    ))
+}
