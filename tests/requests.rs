@@ -100,7 +100,7 @@ fn the_public_scripts_flags_mean_the_same() {
 
 #[test]
 fn impossible_requests() {
-    assert!(message("--eta 0.5 --sampler ancestral").contains("--sampler ddim"));
+    assert!(message("--eta 0.5 --sampler ancestral").contains("choose sampler ddim"));
     assert!(message("--eta 2").contains("between 0"));
     assert!(message("--steps 1001").contains("at most 1000"));
     assert!(message("--steps ddim60").contains("ddim59"));
