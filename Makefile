@@ -8,7 +8,8 @@ export NODEVICE_SELECT := 1
 # Where `make web` serves the page.
 PORT := 8000
 
-.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers fuzz differential
+.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers gpu-report gpu-check fuzz \
+	differential
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
@@ -21,6 +22,8 @@ help:
 	@echo 'make drill        lost devices, full disks, kills and other faults on purpose, as root'
 	@echo 'make bench        time the built-in model on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
+	@echo 'make gpu-report   compile the kernels of GPUs by AMD'"'"'s and Intel'"'"'s compilers, into docs/gpu-report.md'
+	@echo 'make gpu-check    the same, for two files: no spills, no idle GPU, no slower than docs/gpu-report.md'
 	@echo 'make fuzz         fuzz what reads files, a minute per target'
 	@echo 'make differential compare our readers of checkpoints with PyTorch on damaged files'
 
@@ -54,6 +57,13 @@ bench:
 
 bench-peers:
 	scripts/bench-peers.sh
+
+gpu-report:
+	tests/vendor/report.sh
+
+gpu-check:
+	VENDOR_TARGETS='navi21 tgl' VENDOR_PLANS='64x64_diffusion:1:f32 64x64_diffusion:8:f16 128x128_diffusion:1:f32:128x128_classifier' \
+		tests/vendor/report.sh --check
 
 fuzz:
 	scripts/fuzz.sh

@@ -12,3 +12,5 @@ drivers=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
 # display server, and complains where there is none.
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 cargo test --release "$@"
+# What GPUs would run, on a software driver, which is slow at it: networks, guided samples and the built-in model.
+TEST_ADAPTERS=llvmpipe TEST_ASSUME_GPU=1 cargo test --release --test device -- golden:: guided:: builtin::

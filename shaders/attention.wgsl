@@ -82,11 +82,11 @@ fn main(
         s${q}_${b} = select(-3.4e38, s${q}_${b}, first + ${b}u < p.tokens);
         peak${q} = max(peak${q}, s${q}_${b});
 #end
-        let fade${q} = exp4(vec4<f32>(highest${q} - peak${q})).x;
+        let fade${q} = exp_vec4(vec4<f32>(highest${q} - peak${q})).x;
         highest${q} = peak${q};
         total${q} *= fade${q};
 #for c in 0..KEYS / 4
-        let e${q}_${c} = exp4(vec4<f32>(s${q}_${4*c}, s${q}_${4*c+1}, s${q}_${4*c+2}, s${q}_${4*c+3}) - peak${q});
+        let e${q}_${c} = exp_vec4(vec4<f32>(s${q}_${4*c}, s${q}_${4*c+1}, s${q}_${4*c+2}, s${q}_${4*c+3}) - peak${q});
         total${q} += (e${q}_${c}.x + e${q}_${c}.y) + (e${q}_${c}.z + e${q}_${c}.w);
 #end
 #end

@@ -14,7 +14,7 @@ struct Params {
 @auto var<uniform> p: Params;
 @auto var<storage, read> qkv: array<vec4<f32>>;
 @auto var<storage, read> incoming: array<vec4<f32>>;
-@auto var<storage, read> rows: array<vec4<f32>>;
+@auto var<storage, read> softmaxes: array<vec4<f32>>;
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
@@ -29,7 +29,7 @@ fn main(
     let last = p.tokens - 1u;
     let row = group.z * p.tokens;
     let head = group.y * p.head4;
-    let softmaxes = (group.z * p.heads + group.y) * p.tokens;
+    let all = (group.z * p.heads + group.y) * p.tokens;
 #for q in 0..QUERIES
     let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
     let base${q} = (row + min(token${q}, last)) * p.width4 + head;
@@ -43,14 +43,14 @@ fn main(
     for (var first = 0u; first < p.tokens; first += ${KEYS}u) {
 #if SUBGROUP
         let mine = row + min(first + worker, last);
-        let softmax = rows[softmaxes + min(first + worker, last)];
+        let softmax = softmaxes[all + min(first + worker, last)];
 #end
 #for b in 0..KEYS
 #if SUBGROUP
         let softmax${b} = subgroupBroadcast(softmax, ${b}u);
 #else
         let query${b} = row + min(first + ${b}u, last);
-        let softmax${b} = rows[softmaxes + min(first + ${b}u, last)];
+        let softmax${b} = softmaxes[all + min(first + ${b}u, last)];
 #end
 #for q in 0..QUERIES
         var s${q}_${b} = 0.0;
@@ -89,7 +89,7 @@ fn main(
         let score${q}_${b} = s${q}_${b} - softmax${b}.x;
 #end
 #for c in 0..KEYS / 4
-        let e${q}_${c} = exp4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}));
+        let e${q}_${c} = exp_vec4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}));
 #end
 #for b in 0..KEYS
         let w${q}_${b} = select(0.0, e${q}_${b / 4}[${b % 4}] * softmax${b}.y, first + ${b}u < p.tokens);

@@ -16,7 +16,7 @@ struct Params {
 @auto var<storage, read> qkv: array<vec4<f32>>;
 @auto var<storage, read> forward: array<vec4<f32>>;
 @auto var<storage, read> incoming: array<vec4<f32>>;
-@auto var<storage, read_write> rows: array<vec4<f32>>;
+@auto var<storage, read_write> softmaxes: array<vec4<f32>>;
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
@@ -93,11 +93,11 @@ fn main(
         let score${q}_${b} = select(-3.4e38, s${q}_${b}, first + ${b}u < p.tokens);
         peak${q} = max(peak${q}, score${q}_${b});
 #end
-        let fade${q} = exp4(vec4<f32>(highest${q} - peak${q})).x;
+        let fade${q} = exp_vec4(vec4<f32>(highest${q} - peak${q})).x;
         highest${q} = peak${q};
         total${q} *= fade${q};
 #for c in 0..KEYS / 4
-        let e${q}_${c} = exp4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}) - peak${q});
+        let e${q}_${c} = exp_vec4(vec4<f32>(score${q}_${4*c}, score${q}_${4*c+1}, score${q}_${4*c+2}, score${q}_${4*c+3}) - peak${q});
         total${q} += (e${q}_${c}.x + e${q}_${c}.y) + (e${q}_${c}.z + e${q}_${c}.w);
 #end
 #for b in 0..KEYS
@@ -124,7 +124,7 @@ fn main(
     }
 #for q in 0..QUERIES
     if (token${q} < p.tokens) {
-        rows[(group.z * p.heads + group.y) * p.tokens + token${q}] = vec4<f32>(highest${q}, 1.0 / total${q}, correction${q}, 0.0);
+        softmaxes[(group.z * p.heads + group.y) * p.tokens + token${q}] = vec4<f32>(highest${q}, 1.0 / total${q}, correction${q}, 0.0);
 #for d in 0..D4
         out[base${q} + ${d}u] = acc${q}_${d} * (p.scale / total${q});
 #end

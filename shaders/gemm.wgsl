@@ -1,39 +1,35 @@
-// Matrix product: out[z] = a[z] (m x k) * w[z] (k x n), with an epilogue. 1x1 convolutions, linear layers and the
-// Winograd domain run here. Each invocation keeps a TM x 4*TN tile in registers; no workgroup memory. Within a SUBGROUP
-// (which the workgroup then is) all tiles have the same rows: an invocation reads some, the others receive them by
-// broadcast.
-struct Params {
-    m: u32,
-    n: u32,
-    n4: u32,
-    k4: u32, // of a; with two sources, both together
-    k4_first: u32,
-    height: u32,
-    width: u32,
-}
-@auto var<uniform> p: Params;
-@auto var<storage, read> a: array<vec4<f32>>;
-#if SOURCES == 2
-@auto var<storage, read> skip: array<vec4<f32>>;
-#end
+// Matrix product: out[z] = a[z] (m x k) * w[z] (k x n), with an epilogue. Linear layers, 1x1 convolutions and the Winograd
+// domain run here, other convolutions as implicit products (shared/gemm_rows.wgsl). Each invocation keeps a TM x 4*TN tile in
+// registers; no workgroup memory. Within a SUBGROUP (which the workgroup then is) all tiles have the same rows: an
+// invocation reads some, the others receive them by broadcast.
+// Weights are [tap][input channel][output channel / 4].
+#let SPLIT = 0
+#import gemm_rows
 #import weights
 #import epilogue
 #import store
 
 @compute @workgroup_size(${WX}, ${WY})
 #if SUBGROUP
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let column = (id.x * ${WX}u + lane) * ${TN}u;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let column = (group.x * ${WX}u + lane) * ${TN}u;
+    let place = 0u;
 #else
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let column = id.x * ${TN}u;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let column = (group.x * ${WX}u + local.x) * ${TN}u;
+    let place = local.y;
 #end
-    let row = id.y * ${TM}u;
+    let line = line_of(group);
+    if (line >= p.end_line) {
+        return;
+    }
+    let product = line / p.lines;
+    let row = (line % p.lines * ${WY}u + place) * ${TM}u;
 #for r in 0..READS
 #if SUBGROUP
-    let row${r} = min(row + ${WX * r}u + lane, p.m - 1u);
+    let row${r} = row_of(product, min(row + ${WX * r}u + lane, p.m - 1u));
 #else
-    let row${r} = min(row + ${r}u, p.m - 1u);
+    let row${r} = row_of(product, min(row + ${r}u, p.m - 1u));
 #end
 #end
 #for i in 0..TM
@@ -42,27 +38,23 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
 #end
 #for j in 0..TN
-    var at${j} = id.z * 4u * p.k4 * p.n4 + min(column + ${j}u, p.n4 - 1u);
+    var at${j} = product * 4u * p.k4 * p.n4 + min(column + ${j}u, p.n4 - 1u);
 #end
 #for s in 0..SOURCES
-    {
-#if SOURCES == 1
-        let depth = p.k4;
-#elif s == 0
-        let depth = p.k4_first;
+#if IM2COL
+    for (var segment = 0u; segment < ${KERNEL * KERNEL}u; segment++) {
+        let depth = p.c4;
 #else
-        let depth = p.k4 - p.k4_first;
+    {
+        let segment = ${s}u;
+        let depth = depth_of(segment);
 #end
 #for r in 0..READS
-        let base${r} = (id.z * p.m + row${r}) * depth;
+        let start${r} = start_of(row${r}, segment);
 #end
         for (var k = 0u; k < depth; k++) {
 #for r in 0..READS
-#if s == 0
-            let a${r} = a[base${r} + k];
-#else
-            let a${r} = skip[base${r} + k];
-#end
+            let a${r} = read${s}(start${r}, k);
 #end
 #for kk in 0..4
 #for j in 0..TN
@@ -90,7 +82,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #for i in 0..TM
 #for j in 0..TN
     if (row + ${i}u < p.m && column + ${j}u < p.n4) {
-        store(id.z * p.m + row + ${i}u, column + ${j}u, epilogue(acc${i}_${j}, row + ${i}u, column + ${j}u));
+        store(product * p.m + row + ${i}u, column + ${j}u, epilogue(acc${i}_${j}, row + ${i}u, column + ${j}u));
     }
 #end
 #end

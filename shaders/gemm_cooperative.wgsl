@@ -2,20 +2,8 @@
 // float16 factors with float32 sums. A workgroup has WX x WY subgroups of 32; each keeps the sums of TM x TN matrices.
 // Both factors pass through workgroup memory, where rows become float16 and what is beyond an edge is clamped or 0; so do
 // the sums, a row of matrices at a time, for cooperative matrices have no elements that an epilogue could name.
-struct Params {
-    m: u32,
-    n: u32,
-    n4: u32,
-    k4: u32, // of a; with two sources, both together
-    k4_first: u32,
-    height: u32,
-    width: u32,
-}
-@auto var<uniform> p: Params;
-@auto var<storage, read> a: array<vec4<f32>>;
-#if SOURCES == 2
-@auto var<storage, read> skip: array<vec4<f32>>;
-#end
+#let SPLIT = 0
+#import gemm_rows
 #import weights
 #import epilogue
 #import store
@@ -41,7 +29,13 @@ fn main(
     @builtin(local_invocation_index) worker: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    let row = group.y * ${ROWS}u;
+    // Not by line_of: of a call naga does not see that all invocations have the same.
+    let number = p.first_line + group.y + group.z * 65535u;
+    if (number >= p.end_line) {
+        return;
+    }
+    let product = number / p.lines;
+    let row = number % p.lines * ${ROWS}u;
     let column4 = group.x * ${COLUMNS4}u;
     let line = subgroup / ${WX}u; // of subgroups
     let left = subgroup % ${WX}u * ${TN * SIZE}u;
@@ -55,27 +49,23 @@ fn main(
     var acc${i}_${j} = coopLoadT<Sum>(&sums[0], ${SIZE}u);
 #end
 #end
-    var done = group.z * 4u * p.k4; // rows of w
+#for r in 0..ROWS * DEPTH4 / WORKERS
+    let row${r} = row_of(product, min(row + (worker + ${WORKERS * r}u) / ${DEPTH4}u, p.m - 1u));
+#end
+    var done = product * 4u * p.k4; // rows of w
 #for s in 0..SOURCES
     {
-#if SOURCES == 1
-        let depth = p.k4;
-#elif s == 0
-        let depth = p.k4_first;
-#else
-        let depth = p.k4 - p.k4_first;
+        let segment = ${s}u;
+        let depth = depth_of(segment);
+#for r in 0..ROWS * DEPTH4 / WORKERS
+        let start${r} = start_of(row${r}, segment);
 #end
         for (var k = 0u; k < depth; k += ${DEPTH4}u) {
 #for r in 0..ROWS * DEPTH4 / WORKERS
             {
                 let at = worker + ${WORKERS * r}u;
                 let deep = k + at % ${DEPTH4}u;
-                let start = (group.z * p.m + min(row + at / ${DEPTH4}u, p.m - 1u)) * depth;
-#if s == 0
-                let value = a[start + min(deep, depth - 1u)];
-#else
-                let value = skip[start + min(deep, depth - 1u)];
-#end
+                let value = read${s}(start${r}, min(deep, depth - 1u));
                 let factors = Factor4(select(vec4<f32>(0.0), value, deep < depth));
 #for c in 0..4
                 a_tile[4u * at + ${c}u] = factors[${c}];
@@ -123,7 +113,7 @@ fn main(
         let x = column4 + at % ${COLUMNS4}u;
         if (y < p.m && x < p.n4) {
             let sum = vec4<f32>(sums[4u * at], sums[4u * at + 1u], sums[4u * at + 2u], sums[4u * at + 3u]);
-            store(group.z * p.m + y, x, epilogue(sum, y, x));
+            store(product * p.m + y, x, epilogue(sum, y, x));
         }
     }
 #end

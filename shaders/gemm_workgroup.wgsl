@@ -1,20 +1,8 @@
 // Matrix product as gemm.wgsl, for GPUs: a workgroup's rows and columns pass through workgroup memory, DEPTH4 vec4s of the
 // inner dimension at a time. Each invocation keeps a TM x 4*TN tile in registers; its rows are WY apart and its columns
-// WX, so that neighbours read neighbours.
-struct Params {
-    m: u32,
-    n: u32,
-    n4: u32,
-    k4: u32, // of a; with two sources, both together
-    k4_first: u32,
-    height: u32,
-    width: u32,
-}
-@auto var<uniform> p: Params;
-@auto var<storage, read> a: array<vec4<f32>>;
-#if SOURCES == 2
-@auto var<storage, read> skip: array<vec4<f32>>;
-#end
+// WX, so that neighbours read neighbours. With SPLIT each workgroup does a part of the inner dimension, for products of
+// too few tiles to keep a GPU busy; gemm_sum.wgsl adds the parts.
+#import gemm_rows
 #import weights
 #import epilogue
 #import store
@@ -23,50 +11,93 @@ struct Params {
 #let ROWS = TM * WY
 #let COLUMNS = TN * WX
 #let DEPTH4 = 2
-#let A_READS = ROWS * DEPTH4 / WORKERS
-#let W_READS = 4 * DEPTH4 * COLUMNS / WORKERS
-var<workgroup> a_tile: array<Factor4, ${ROWS * DEPTH4}>; // [depth][row]
-var<workgroup> w_tile: array<Factor4, ${4 * DEPTH4 * COLUMNS}>; // [4 depth][column]
+#let A_TILE = ROWS * DEPTH4
+#let W_TILE = 4 * DEPTH4 * COLUMNS
+#let A_READS = (A_TILE + WORKERS - 1) / WORKERS
+#let W_READS = (W_TILE + WORKERS - 1) / WORKERS
+var<workgroup> a_tile: array<Factor4, ${A_TILE}>; // [depth][row]
+var<workgroup> w_tile: array<Factor4, ${W_TILE}>; // [4 depth][column]
 
 @compute @workgroup_size(${WX}, ${WY})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let line = line_of(group);
+    if (line >= p.end_line) {
+        return;
+    }
+    let item = line / p.lines;
+    // Copies: compilers read uniforms anew in each iteration of a loop.
+    let n4 = p.n4;
+    let k4 = p.k4;
+#if SPLIT
+    let product = item / p.parts;
+    let begin = item % p.parts * p.share;
+    let end = min(begin + p.share, k4);
+#else
+    let product = item;
+    let begin = 0u;
+    let end = k4;
+#end
     let worker = local.y * ${WX}u + local.x;
     let column = group.x * ${COLUMNS}u;
-    let row = group.y * ${ROWS}u;
+    let row = line % p.lines * ${ROWS}u;
+#for r in 0..A_READS
+    let a_at${r} = worker + ${WORKERS * r}u;
+    let row${r} = row_of(product, min(row + a_at${r} / ${DEPTH4}u, p.m - 1u));
+    let deep${r} = a_at${r} % ${DEPTH4}u;
+#end
+#for r in 0..W_READS
+    let w_at${r} = worker + ${WORKERS * r}u;
+    let w_row${r} = w_at${r} / ${COLUMNS}u;
+    let w_column${r} = product * 4u * k4 * n4 + min(column + w_at${r} % ${COLUMNS}u, n4 - 1u);
+#end
 #for i in 0..TM
 #for j in 0..TN
     var acc${i}_${j} = vec4<f32>(0.0);
 #end
 #end
-    var done = group.z * 4u * p.k4; // rows of w
+    var offset = 0u; // of the segment in the inner dimension
 #for s in 0..SOURCES
+#if IM2COL
+    let depth = p.c4;
+    offset = begin / depth * depth;
+    while (offset < end) {
+        let segment = offset / depth;
+#else
     {
-#if SOURCES == 1
-        let depth = p.k4;
-#elif s == 0
-        let depth = p.k4_first;
-#else
-        let depth = p.k4 - p.k4_first;
+        let segment = ${s}u;
+        let depth = depth_of(segment);
 #end
-        for (var k = 0u; k < depth; k += ${DEPTH4}u) {
+        let to = clamp(end, offset, offset + depth) - offset;
 #for r in 0..A_READS
-            {
-                let at = worker + ${WORKERS * r}u;
-                let deep = k + at % ${DEPTH4}u;
-                let start = (group.z * p.m + min(row + at / ${DEPTH4}u, p.m - 1u)) * depth;
-#if s == 0
-                let value = a[start + min(deep, depth - 1u)];
-#else
-                let value = skip[start + min(deep, depth - 1u)];
+        let start${r} = start_of(row${r}, segment);
 #end
-                a_tile[at % ${DEPTH4}u * ${ROWS}u + at / ${DEPTH4}u] = Factor4(select(vec4<f32>(0.0), value, deep < depth));
+        for (var k = clamp(begin, offset, offset + depth) - offset; k < to; k += ${DEPTH4}u) {
+#for r in 0..A_READS
+#if A_TILE % WORKERS
+            if (a_at${r} < ${A_TILE}u) {
+#else
+            {
+#end
+#if RAGGED
+                let value = select(vec4<f32>(0.0), read${s}(start${r}, min(k + deep${r}, to - 1u)), k + deep${r} < to);
+#else
+                let value = read${s}(start${r}, k + deep${r});
+#end
+                a_tile[deep${r} * ${ROWS}u + a_at${r} / ${DEPTH4}u] = Factor4(value);
             }
 #end
 #for r in 0..W_READS
+#if W_TILE % WORKERS
+            if (w_at${r} < ${W_TILE}u) {
+#else
             {
-                let at = worker + ${WORKERS * r}u;
-                let deep = min(4u * k + at / ${COLUMNS}u, 4u * depth - 1u);
-                w_tile[at] = weight((done + deep) * p.n4 + min(column + at % ${COLUMNS}u, p.n4 - 1u));
+#end
+#if RAGGED
+                let deep = min(4u * (offset + k) + w_row${r}, 4u * k4 - 1u);
+#else
+                let deep = 4u * (offset + k) + w_row${r};
+#end
+                w_tile[w_at${r}] = weight(w_column${r} + deep * n4);
             }
 #end
             workgroupBarrier();
@@ -91,7 +122,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
             workgroupBarrier();
         }
-        done += 4u * depth;
+        offset += depth;
     }
 #end
 #for i in 0..TM
@@ -99,8 +130,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     {
         let y = row + ${i * WY}u + local.y;
         let x = column + ${j * WX}u + local.x;
-        if (y < p.m && x < p.n4) {
-            store(group.z * p.m + y, x, epilogue(acc${i}_${j}, y, x));
+        if (y < p.m && x < n4) {
+            store(item * p.m + y, x, epilogue(acc${i}_${j}, y, x));
         }
     }
 #end

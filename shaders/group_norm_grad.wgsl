@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
         var g = incoming[at] * factor * deviation;
 #if SILU
-        let s = 1.0 / (1.0 + exp4(vec4<f32>(min(-z, 80.0))).x);
+        let s = 1.0 / (1.0 + exp_vec4(vec4<f32>(min(-z, 80.0))).x);
         g *= s * (1.0 + z * (1.0 - s));
 #end
         out[at] = g;

@@ -46,7 +46,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         var g = incoming[at] * factor * deviation;
 #if SILU
         let z = normalized * factor + shift;
-        let s = 1.0 / (1.0 + exp4(min(-z, vec4<f32>(80.0))));
+        let s = 1.0 / (1.0 + exp_vec4(min(-z, vec4<f32>(80.0))));
         g *= s * (1.0 + z * (1.0 - s));
 #end
         out[at] = g;

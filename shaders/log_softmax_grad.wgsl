@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     var total = 0.0;
     for (var i = worker; i < p.classes; i += ${WORKERS}u) {
-        total += exp4(vec4<f32>(logits[first + i] - peak)).x;
+        total += exp_vec4(vec4<f32>(logits[first + i] - peak)).x;
     }
     partial[worker] = total;
     workgroupBarrier();
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
     }
     for (var i = worker; i < p.classes; i += ${WORKERS}u) {
-        let softmax = exp4(vec4<f32>(logits[first + i] - peak)).x / partial[0];
+        let softmax = exp_vec4(vec4<f32>(logits[first + i] - peak)).x / partial[0];
         out[first + i] = select(0.0, 1.0, labels[group.x] == i) - softmax;
     }
 }

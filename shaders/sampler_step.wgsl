@@ -28,7 +28,7 @@ fn element(i: u32) {
 #if LEARNED
     if (row.log_high != row.log_low) {
         let share = (model[i / p.channels * p.model_channels + p.channels + i % p.channels] + 1.0) / 2.0;
-        // A large output must not leave exp4's range.
+        // A large output must not leave exp_vec4's range.
         log_variance = min(share * row.log_high + (1.0 - share) * row.log_low, 80.0);
     }
 #end
@@ -43,11 +43,11 @@ fn element(i: u32) {
 #end
 #if GUIDED
     if (row.next[6] != 0.0) {
-        sum += row.next[6] * (exp4(vec4<f32>(log_variance)).x * gradient[i]);
+        sum += row.next[6] * (exp_vec4(vec4<f32>(log_variance)).x * gradient[i]);
     }
 #end
     if (row.next[5] != 0.0) {
-        sum += row.next[5] * (exp4(vec4<f32>(0.5 * log_variance)).x * noise[i]);
+        sum += row.next[5] * (exp_vec4(vec4<f32>(0.5 * log_variance)).x * noise[i]);
     }
     if (row.next[7] != 0.0 || row.proj[0] != 0.0 || row.proj[1] != 0.0 || row.proj[5] != 0.0 || row.proj[7] != 0.0) {
         sum += edit[i];

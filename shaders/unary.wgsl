@@ -15,10 +15,10 @@ struct Params {
 fn element(i: u32) {
     let v = x[i];
 #if SILU && ADJOINT
-    let s = 1.0 / (1.0 + exp4(vec4<f32>(min(-v, 80.0))).x);
+    let s = 1.0 / (1.0 + exp_vec4(vec4<f32>(min(-v, 80.0))).x);
     out[i] = incoming[i] * s * (1.0 + v * (1.0 - s));
 #elif SILU
-    out[i] = silu4(vec4<f32>(v)).x;
+    out[i] = silu_vec4(vec4<f32>(v)).x;
 #elif RELU && ADJOINT
     out[i] = select(0.0, incoming[i], v > 0.0);
 #elif RELU

@@ -23,22 +23,24 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #for i in 0..3
     let g${i}_${j} = vec4<f32>(weight(at + ${3*i+j}u * stride));
 #end
-    // Columns first: t = G g.
-#if T == 2
-    let t0_${j} = g0_${j};
-    let t1_${j} = 0.5 * (g0_${j} + g1_${j} + g2_${j});
-    let t2_${j} = 0.5 * (g0_${j} - g1_${j} + g2_${j});
-    let t3_${j} = g2_${j};
-#else
-    let t0_${j} = 0.25 * g0_${j};
-    let t1_${j} = (g0_${j} + g1_${j} + g2_${j}) * (-1.0 / 6.0);
-    let t2_${j} = (g0_${j} - g1_${j} + g2_${j}) * (-1.0 / 6.0);
-    let t3_${j} = (g0_${j} + 2.0 * g1_${j} + 4.0 * g2_${j}) * (1.0 / 24.0);
-    let t4_${j} = (g0_${j} - 2.0 * g1_${j} + 4.0 * g2_${j}) * (1.0 / 24.0);
-    let t5_${j} = g2_${j};
 #end
-#end
+    // A row of t = G g at a time, which takes fewer registers than all of it.
 #for i in 0..S
+#for j in 0..3
+#if i == S - 1
+    let t${i}_${j} = g2_${j};
+#elif T == 2 && i == 0
+    let t${i}_${j} = g0_${j};
+#elif T == 2
+    let t${i}_${j} = 0.5 * (g0_${j} + ${3 - 2*i}.0 * g1_${j} + g2_${j});
+#elif i == 0
+    let t${i}_${j} = 0.25 * g0_${j};
+#elif i < 3
+    let t${i}_${j} = (g0_${j} + ${3 - 2*i}.0 * g1_${j} + g2_${j}) * (-1.0 / 6.0);
+#else
+    let t${i}_${j} = (g0_${j} + ${2 * (7 - 2*i)}.0 * g1_${j} + 4.0 * g2_${j}) * (1.0 / 24.0);
+#end
+#end
 #if T == 2
     out[at + ${4*i}u * stride] = Factor4(t${i}_0);
     out[at + ${4*i+1}u * stride] = Factor4(0.5 * (t${i}_0 + t${i}_1 + t${i}_2));

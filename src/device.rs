@@ -23,6 +23,9 @@ pub struct Caps {
     /// The driver computes on the CPU. Such drivers read memory value by value, so that kernels with much arithmetic per
     /// value are fastest; GPUs need many invocations.
     pub software: bool,
+    /// A GPU whose invocations may have 128 registers and more, so that larger tiles of matrix products fit; Intel's have
+    /// fewer, and of a browser's GPU it is not known.
+    pub wide_registers: bool,
 }
 
 impl Caps {
@@ -38,6 +41,7 @@ impl Caps {
             subgroup: None,
             cooperative: None,
             software: false,
+            wide_registers: false,
         }
     }
 
@@ -67,9 +71,9 @@ pub enum Precision {
     F32,
     /// Matrices as float16, unpacked in the shader; arithmetic in float32.
     F16Weights,
-    /// Matrices as float16; convolutions, linear layers and attention multiply in float16, in groups of four products whose
-    /// sums are added up in float32. Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the
-    /// feature shader-f16.
+    /// Matrices as float16; convolutions and linear layers multiply in float16, in groups of four products whose sums are added
+    /// up in float32 where the device gains by that (Intel's GPUs do not); attention does so on software drivers alone.
+    /// Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the feature shader-f16.
     F16,
 }
 

@@ -296,6 +296,9 @@ pub struct DeviceArgs {
     /// without its guarantee of right results (docs/performance.md)
     #[arg(long)]
     pub tensor_cores: bool,
+    /// Use the kernels of GPUs on a software driver too, where they are slow: for tests
+    #[arg(long)]
+    pub assume_gpu: bool,
     /// Time for measuring which kernels are fastest here, once per device and driver; 0 for none
     /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -43,7 +43,7 @@ impl Device {
         }
         // SAFETY: the flag's help says what is accepted by giving it.
         let tensor_cores = args.tensor_cores.then(|| unsafe { TensorCores::enabled() });
-        let options = OpenOptions { tensor_cores, ..OpenOptions::default() };
+        let options = OpenOptions { tensor_cores, assume_gpu: args.assume_gpu, ..OpenOptions::default() };
         let gpu = Gpu::open_with(&choice, options).await?;
         let cache = folder().map(Cache::new);
         if let Some(cache) = &cache {

@@ -38,6 +38,8 @@ pub struct OpenOptions {
     /// Matrices may be multiplied on tensor cores, at [`crate::device::Precision::F16`]. Experimental: wgpu warns of bugs
     /// that lead to undefined behaviour, and on Vulkan one is known (docs/performance.md).
     pub tensor_cores: Option<TensorCores>,
+    /// Plans as for a GPU, on whatever adapter it is: tests run those plans on software drivers.
+    pub assume_gpu: bool,
 }
 
 /// An adapter in a listing.
@@ -147,7 +149,8 @@ impl Gpu {
         });
         let mut features = device.features();
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
-        let caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
+        let mut caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
+        caps.software &= !options.assume_gpu;
         let pipelines = Pipelines::new(options.checked || cooperative.is_some());
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
         let buffers = AtomicUsize::new(0);
@@ -170,7 +173,9 @@ impl Gpu {
         let (version, kernels) = (env!("CARGO_PKG_VERSION"), crate::shader::fingerprint());
         // More kernels are legal with them.
         let cores = if self.caps.cooperative.is_some() { "; tensor cores" } else { "" };
-        let text = format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}{cores}");
+        let as_gpu = if self.summary.kind == "software" && !self.caps.software { "; as a GPU" } else { "" };
+        let text =
+            format!("{name}; {backend}; {driver}; {vendor:04x}:{device:04x}; {version}; {kernels:016x}{cores}{as_gpu}");
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
@@ -400,5 +405,7 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features
         subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
         cooperative: None,
         software: info.device_type == wgpu::DeviceType::Cpu,
+        // AMD, Apple, NVIDIA.
+        wide_registers: [0x1002, 0x106b, 0x10de].contains(&info.vendor),
     }
 }

@@ -3,6 +3,7 @@
 pub mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cache;
+mod pace;
 mod pipeline;
 pub mod profile;
 pub mod program;

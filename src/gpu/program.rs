@@ -1,9 +1,10 @@
 //! A plan on a device: buffers, pipelines and bind groups built once; a run only encodes and submits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::adapter::Gpu;
+use super::pace::{Clock, Pace, Started};
 use super::pipeline::Pipeline;
 use super::readback::Readback;
 use super::scope;
@@ -13,20 +14,15 @@ use crate::plan::weights::WeightSpec;
 use crate::plan::{Buffer, PARAMETER_ALIGNMENT, Plan, Port};
 use crate::shader::Access;
 
-/// Operations of one submission at most: drivers' watchdogs reset a device after about 2 seconds, and a slow
-/// integrated GPU reaches 50 GFLOP/s.
-const SUBMISSION_FLOPS: u64 = 30_000_000_000;
 /// Repetitions in one submission of [`Program::run_times`] at most.
 const MOST_TIMES: usize = 256;
+/// What submissions are timed by. A browser watches over its device itself, and has its clock elsewhere.
+#[cfg(not(target_arch = "wasm32"))]
+const CLOCK: Option<Clock> = Some(super::tuner::native_clock);
+#[cfg(target_arch = "wasm32")]
+const CLOCK: Option<Clock> = None;
 /// Submissions that may wait for the device.
 const IN_FLIGHT: usize = 3;
-
-/// Dispatches of one segment that are submitted together.
-#[derive(Debug)]
-struct Submission {
-    segment: Segment,
-    steps: Vec<usize>,
-}
 
 /// A plan's resources.
 #[derive(Debug)]
@@ -39,8 +35,10 @@ pub struct Program {
     parameters: wgpu::Buffer,
     pipelines: Vec<Arc<Pipeline>>,
     bind_groups: Vec<wgpu::BindGroup>,
-    submissions: Vec<Submission>,
-    in_flight: VecDeque<InFlight>,
+    /// The dispatches of each segment, in order.
+    segments: Vec<(Segment, Vec<usize>)>,
+    pace: Pace,
+    in_flight: VecDeque<(InFlight, Started)>,
 }
 
 impl Program {
@@ -75,7 +73,8 @@ impl Program {
             parameters,
             pipelines,
             bind_groups: Vec::new(),
-            submissions: submissions(&plan),
+            segments: segments(&plan),
+            pace: Pace::new(CLOCK),
             in_flight: VecDeque::with_capacity(IN_FLIGHT + 1),
             plan,
         };
@@ -244,41 +243,45 @@ impl Program {
     /// # Errors
     /// A lost device.
     pub async fn run_all(&mut self, segments: &[Segment]) -> Result<()> {
-        let (mut joined, mut sum): (Vec<usize>, u64) = (Vec::new(), 0);
-        for segment in segments {
-            for i in 0..self.submissions.len() {
-                if self.submissions[i].segment != *segment {
-                    continue;
-                }
-                let steps = &self.submissions[i].steps;
-                let flops: u64 = steps.iter().map(|step| self.plan.dispatches[*step].flops).sum();
-                if sum + flops > SUBMISSION_FLOPS && !joined.is_empty() {
-                    let commands = self.record(joined.drain(..));
-                    self.submit(commands).await?;
-                    sum = 0;
-                }
-                joined.extend(&self.submissions[i].steps);
-                sum += flops;
+        let steps: Vec<usize> = segments.iter().flat_map(|segment| self.steps(*segment)).copied().collect();
+        let mut rest = steps.as_slice();
+        while !rest.is_empty() {
+            let (count, flops) = self.fitting(rest);
+            let (now, later) = rest.split_at(count);
+            let commands = self.record(now.iter().copied());
+            self.submit(commands, flops).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// A segment's dispatches.
+    fn steps(&self, segment: Segment) -> &[usize] {
+        self.segments.iter().find(|(known, _)| *known == segment).map_or(&[], |(_, steps)| steps)
+    }
+
+    /// How many of `steps` the next submission may hold, at least one, and their operations.
+    fn fitting(&self, steps: &[usize]) -> (usize, u64) {
+        let (mut count, mut sum) = (0, 0);
+        for step in steps {
+            let flops = self.plan.dispatches[*step].flops;
+            if count > 0 && sum + flops > self.pace.budget() {
+                break;
             }
+            (count, sum) = (count + 1, sum + flops);
         }
-        if joined.is_empty() {
-            return Ok(());
-        }
-        let commands = self.record(joined.into_iter());
-        self.submit(commands).await
+        (count, sum)
     }
 
     /// Records a segment's commands and drops them, to time the host's part of a submission.
     pub fn record_only(&self, segment: Segment) {
-        for submission in self.submissions.iter().filter(|s| s.segment == segment) {
-            drop(self.record(submission.steps.iter().copied()));
-        }
+        drop(self.record(self.steps(segment).iter().copied()));
     }
 
     /// Runs a plan of the network's segment alone up to `times` times in one submission, as many as a submission may hold, and
     /// returns how often: for timings, in which submitting is noise.
     pub(crate) async fn run_times(&mut self, times: usize) -> Result<usize> {
-        let most = usize::try_from(SUBMISSION_FLOPS / self.plan.flops().max(1)).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.pace.budget() / self.plan.flops().max(1)).unwrap_or(usize::MAX);
         let times = times.min(most).min(MOST_TIMES);
         if times < 2 {
             self.run(Segment::Network).await?;
@@ -286,7 +289,7 @@ impl Program {
         }
         let steps = self.plan.dispatches.len();
         let commands = self.record((0..times * steps).map(|i| i % steps));
-        self.submit(commands).await?;
+        self.submit(commands, times as u64 * self.plan.flops()).await?;
         Ok(times)
     }
 
@@ -308,13 +311,15 @@ impl Program {
         pass.dispatch_workgroups(x, y, z);
     }
 
-    async fn submit(&mut self, commands: wgpu::CommandBuffer) -> Result<()> {
+    async fn submit(&mut self, commands: wgpu::CommandBuffer, flops: u64) -> Result<()> {
         self.gpu.check()?;
-        self.in_flight.push_back(InFlight::submit(&self.gpu, commands));
+        let started = self.pace.start(flops);
+        self.in_flight.push_back((InFlight::submit(&self.gpu, commands), started));
         if self.in_flight.len() > IN_FLIGHT
-            && let Some(oldest) = self.in_flight.pop_front()
+            && let Some((oldest, started)) = self.in_flight.pop_front()
         {
             oldest.done(&self.gpu).await?;
+            self.pace.finish(&started);
         }
         self.gpu.check()
     }
@@ -398,19 +403,13 @@ fn slot_label(plan: &Plan, slot: usize) -> String {
     }
 }
 
-/// The plan's dispatches by segment, in submissions short enough for drivers' watchdogs.
-fn submissions(plan: &Plan) -> Vec<Submission> {
-    let mut all: Vec<Submission> = Vec::new();
-    let mut flops = HashMap::new();
-    for (i, step) in plan.dispatches.iter().enumerate() {
-        let sum = flops.entry(step.segment).or_insert(0);
-        *sum += step.flops;
-        match all.iter_mut().rev().find(|s| s.segment == step.segment) {
-            Some(submission) if *sum <= SUBMISSION_FLOPS => submission.steps.push(i),
-            _ => {
-                *sum = step.flops;
-                all.push(Submission { segment: step.segment, steps: vec![i] });
-            }
+/// The plan's dispatches by segment.
+fn segments(plan: &Plan) -> Vec<(Segment, Vec<usize>)> {
+    let mut all: Vec<(Segment, Vec<usize>)> = Vec::new();
+    for (i, dispatch) in plan.dispatches.iter().enumerate() {
+        match all.iter_mut().find(|(segment, _)| *segment == dispatch.segment) {
+            Some((_, steps)) => steps.push(i),
+            None => all.push((dispatch.segment, vec![i])),
         }
     }
     all

@@ -149,6 +149,7 @@ fn describe(variant: Variant) -> String {
         Variant::Attention(tile) if tile.subgroup > 0 => {
             format!("{} queries per invocation of a subgroup", tile.queries)
         }
+        Variant::Attention(tile) if tile.workgroup => format!("tiles of {} queries per invocation", tile.queries),
         Variant::Attention(tile) => format!("{} queries per invocation", tile.queries),
     }
 }

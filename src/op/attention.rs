@@ -28,8 +28,8 @@ impl Attention {
 }
 
 impl Attention {
-    /// The parameters and the grid of a kernel whose workgroups handle `tokens` tokens of a head each.
-    pub(crate) fn describe(&self, step: &mut DispatchBuilder, out: Shape, tokens: usize) {
+    /// The parameters and the grid of a kernel.
+    pub(crate) fn describe(&self, step: &mut DispatchBuilder, out: Shape, tile: AttentionTile, work: u64) {
         let (head, key, value) = self.strides(out.c);
         step.word("tokens", out.pixels())
             .word("width4", 3 * out.c / 4)
@@ -38,8 +38,20 @@ impl Attention {
             .word("key4", key / 4)
             .word("value4", value / 4)
             .word("heads", self.heads)
-            .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt())
-            .groups([out.pixels().div_ceil(tokens), self.heads, out.n]);
+            .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt());
+        if tile.workgroup {
+            let blocks = out.pixels().div_ceil(tile.shared(out.c / self.heads / 4).1);
+            step.lines(1, blocks, blocks * self.heads * out.n, work);
+        } else {
+            step.groups([out.pixels().div_ceil(tile.workers() * tile.queries), self.heads, out.n]);
+        }
+    }
+
+    /// The kernel of tiles in workgroup memory, in one of its modes.
+    pub(crate) fn tile(&self, out: Shape, tile: AttentionTile, mode: i64) -> Kernel {
+        let head4 = out.c / self.heads / 4;
+        let kernel = Kernel::new("attention_tile").with("MODE", mode).with("ROWS", tile.queries as i64);
+        kernel.with("D4", head4 as i64).with("LANES", tile.shared(head4).0 as i64)
     }
 }
 
@@ -67,7 +79,7 @@ impl Operator for Attention {
     }
 
     fn variants(&self, _: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-        variant::attention(output, self.heads, 64, caps)
+        variant::attention(output, self.heads, false, caps)
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
@@ -76,10 +88,13 @@ impl Operator for Attention {
         let tile = AttentionTile::of(lowering.variant());
         // It has no weights: how those are stored makes no other kernel.
         let f16 = if lowering.f16_products() == 2 { 2 } else { 0 };
-        let kernel = Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16);
-        let mut step = DispatchBuilder::new(tile.define(kernel));
+        let kernel = match tile.workgroup {
+            true => self.tile(out, tile, 0),
+            false => tile.define(Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16)),
+        };
+        let mut step = DispatchBuilder::new(kernel);
         step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
-        self.describe(&mut step, out, tile.workers() * tile.queries);
+        self.describe(&mut step, out, tile, self.flops(&[], out));
         lowering.emit(step)
     }
 

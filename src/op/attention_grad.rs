@@ -32,7 +32,7 @@ impl Operator for AttentionGrad {
     }
 
     fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        inputs.get(1).map_or_else(Vec::new, |out| variant::attention(*out, self.attention.heads, 64, caps))
+        inputs.get(1).map_or_else(Vec::new, |out| variant::attention(*out, self.attention.heads, true, caps))
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
@@ -40,15 +40,22 @@ impl Operator for AttentionGrad {
         let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
         let tile = AttentionTile::of(lowering.variant());
         // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
-        let rows = lowering.temporary("rows", 4 * s.n * heads * s.pixels());
-        for stem in ["attention_grad_query", "attention_grad_key"] {
-            let mut step = DispatchBuilder::new(tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)));
+        let softmaxes = lowering.temporary("softmaxes", 4 * s.n * heads * s.pixels());
+        let kernels: Vec<Kernel> = match tile.workgroup {
+            true => [1, 2, 3].map(|mode| self.attention.tile(s, tile, mode)).into(),
+            false => ["attention_grad_query", "attention_grad_key"]
+                .map(|stem| tile.define(Kernel::new(stem).with("D4", (size / 4) as i64)))
+                .into(),
+        };
+        for (i, kernel) in kernels.into_iter().enumerate() {
+            let mut step = DispatchBuilder::new(kernel);
             step.bind("qkv", lowering.input(0));
-            if stem == "attention_grad_query" {
+            if i == 0 {
                 step.bind("forward", lowering.input(1));
             }
-            step.bind("incoming", lowering.input(2)).bind("rows", rows).bind("out", lowering.output());
-            self.attention.describe(&mut step, s, tile.workers() * tile.queries);
+            step.bind("incoming", lowering.input(2)).bind("softmaxes", softmaxes).bind("out", lowering.output());
+            let work = 2 * self.attention.flops(&[], s);
+            self.attention.describe(&mut step, s, tile, work);
             lowering.emit(step)?;
         }
         Ok(())

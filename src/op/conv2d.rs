@@ -11,7 +11,7 @@ use super::modulate::materialize;
 use super::operator::{Operator, ensure};
 use super::probe::{Probe, noise};
 use super::resample::Resample;
-use super::variant::{self, Convolution, GemmTile, Variant};
+use super::variant::{self, Convolution, GemmTile, Sharing, Variant};
 use crate::device::Caps;
 use crate::error::Result;
 use crate::shader::Kernel;
@@ -102,53 +102,64 @@ impl Conv2d {
         if self.transposed { lowering.f16() } else { lowering.f16_products() }
     }
 
-    fn lower_matrix_product(&self, lowering: &mut dyn Lowering, tile: GemmTile) -> Result<()> {
-        let two = self.prologue == Prologue { two_sources: true, ..Prologue::default() };
+    /// A matrix product, implicit (im2col) for kernels larger than 1.
+    fn lower_gemm(&self, lowering: &mut dyn Lowering, tile: GemmTile) -> Result<()> {
+        let im2col = !self.is_matrix_product();
+        let two = !im2col && self.prologue == Prologue { two_sources: true, ..Prologue::default() };
         let source = if two { lowering.input(0) } else { self.plain_source(lowering)? };
-        let (first, grid) = (lowering.input_shape(0), self.grid(lowering)?);
-        let out = lowering.output_shape();
-        let kernel =
-            tile.define(Kernel::new(tile.stem())).with("SOURCES", 1 + two as i64).with("F16", self.f16(lowering));
-        let mut step = DispatchBuilder::new(self.define(kernel, lowering));
-        step.bind("a", source);
+        let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
+        let (m, n4, c4) = (out.rows(), out.c.div_ceil(4), grid.c / 4);
+        let product = Product { m, n4, k4: self.kernel * self.kernel * c4, count: 1 };
+        let segments = if two { [first.c / 4, c4 - first.c / 4] } else { [c4, 0] };
+        let mut kernel =
+            product.kernel(tile, &segments).with("SOURCES", 1 + two as i64).with("F16", self.f16(lowering));
+        kernel = kernel.with("IM2COL", im2col);
+        if im2col {
+            kernel = self.define_window(kernel);
+        }
+        let split = tile.parts > 1;
+        let mut step = DispatchBuilder::new(if split { plain(kernel) } else { self.define(kernel, lowering) });
+        step.bind("a", source).bind("w", lowering.weight(0, self.taps()));
         if two {
             step.bind("skip", lowering.input(1));
         }
-        step.bind("w", lowering.weight(0, self.taps()));
+        let partial = split.then(|| lowering.temporary("parts", product.parts(tile) * m * n4 * 4));
+        match partial {
+            Some(partial) => {
+                step.bind("out", partial).word("n", out.c).word("n4", n4).word("height", out.h).word("width", out.w);
+            }
+            None => self.finish(&mut step, lowering)?,
+        }
+        step.word("k4_first", first.c / 4).word("c4", c4).word("source_height", grid.h).word("source_width", grid.w);
+        product.describe(&mut step, tile);
+        lowering.emit(step)?;
+        let Some(partial) = partial else { return Ok(()) };
+        let mut step = DispatchBuilder::new(self.define(Kernel::new("gemm_sum"), lowering));
+        step.bind("a", partial);
         self.finish(&mut step, lowering)?;
-        step.word("m", out.rows()).word("k4", grid.c / 4).word("k4_first", first.c / 4).groups(tile.groups(
-            out.rows(),
-            out.c.div_ceil(4),
-            1,
-        ));
+        step.word("m", m).word("parts", product.parts(tile)).tiles(n4, m);
         lowering.emit(step)
     }
 
-    fn lower_direct(&self, lowering: &mut dyn Lowering, tile: Option<GemmTile>) -> Result<()> {
-        let source = self.plain_source(lowering)?;
-        let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
-        let (stem, f16) = if tile.is_some() { ("conv2d_gemm", self.f16(lowering)) } else { ("conv2d", lowering.f16()) };
-        let mut kernel = self
-            .define(Kernel::new(stem), lowering)
-            .with("F16", f16)
+    fn define_window(&self, kernel: Kernel) -> Kernel {
+        kernel
             .with("KERNEL", self.kernel as i64)
             .with("STRIDE", self.stride as i64)
-            .with("PADDING", self.padding as i64);
-        if let Some(tile) = tile {
-            kernel = tile.define(kernel);
-        }
+            .with("PADDING", self.padding as i64)
+    }
+
+    fn lower_naive(&self, lowering: &mut dyn Lowering) -> Result<()> {
+        let source = self.plain_source(lowering)?;
+        let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
+        let kernel = self.define_window(self.define(Kernel::new("conv2d"), lowering).with("F16", lowering.f16()));
         let mut step = DispatchBuilder::new(kernel);
         step.bind("x", source).bind("w", lowering.weight(0, self.taps()));
         self.finish(&mut step, lowering)?;
-        step.word("m", out.rows()).word("source_height", grid.h).word("source_width", grid.w);
-        match tile {
-            Some(tile) => {
-                step.word("c4", grid.c / 4).groups(tile.groups(out.rows(), out.c.div_ceil(4), 1));
-            }
-            None => {
-                step.word("channels", grid.c).tiles(out.c.div_ceil(4), out.rows());
-            }
-        }
+        step.word("m", out.rows())
+            .word("source_height", grid.h)
+            .word("source_width", grid.w)
+            .word("channels", grid.c)
+            .tiles(out.c.div_ceil(4), out.rows());
         lowering.emit(step)
     }
 
@@ -175,10 +186,18 @@ impl Conv2d {
         let (tiles_x, tiles_y) = (out.w.div_ceil(t), out.h.div_ceil(t));
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
         let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
-        let chunk = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
+        let most = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
+        // All chunks alike: a small one would leave a GPU idle.
+        let chunk = tiles.div_ceil(tiles.div_ceil(most));
         // The sums of F(4x4)'s transforms cancel: they would amplify float16's rounding (of the weights alone, to 4e-3).
         let half = t == 2 && self.f16(lowering) == 2;
         let weight = self.winograd_weight(lowering, t, half, grid.c, n4)?;
+        // A pool of four activated values is read by up to four tiles: it is computed once.
+        let pool = self.prologue.resample == Some(Resample::Down);
+        let pooled = if pool { Some(self.plain_source(lowering)?) } else { None };
+        let prologue = if pool { &Prologue::default() } else { &self.prologue };
+        // Channels per invocation of the input's transform: 36 vec4s are more than a GPU's registers hold.
+        let width = if tile.needs_workgroup_memory() { 2 } else { 4 };
         let v = lowering.temporary("V", points * chunk * c4 * 4);
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
@@ -189,34 +208,36 @@ impl Conv2d {
                     .word("first_tile", first_tile)
                     .word("tiles", count);
             };
-            let mut step =
-                DispatchBuilder::new(self.prologue.define(Kernel::new("winograd_input")).with("T", t as i64));
-            self.prologue.bind(&mut step, lowering);
+            let kernel = prologue.define(Kernel::new("winograd_input")).with("T", t as i64).with("WIDTH", width as i64);
+            let mut step = DispatchBuilder::new(kernel);
+            match pooled {
+                Some(pooled) => drop(step.bind("x", pooled)),
+                None => prologue.bind(&mut step, lowering),
+            }
+            let source = if pooled.is_some() { grid } else { first };
             step.bind("out", v)
                 .word("height", grid.h)
                 .word("width", grid.w)
-                .word("source_height", first.h)
-                .word("source_width", first.w)
+                .word("source_height", source.h)
+                .word("source_width", source.w)
                 .word("c4", c4)
                 .word("c4_first", first.c / 4)
-                .tiles(c4, count);
+                .tiles(4 * c4 / width, count);
             place(&mut step);
             lowering.emit(step)?;
 
-            let kernel = tile.define(Kernel::new(tile.stem())).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
-            let plain = kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0);
-            let mut step = DispatchBuilder::new(plain);
+            let product = Product { m: count, n4, k4: c4, count: points };
+            let kernel = product.kernel(tile, &[c4]).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
+            let mut step = DispatchBuilder::new(plain(kernel.with("IM2COL", 0)));
             step.bind("a", v)
                 .bind("w", weight)
                 .bind("out", m)
-                .word("m", count)
                 .word("n", 4 * n4)
                 .word("n4", n4)
-                .word("k4", c4)
                 .word("k4_first", c4)
                 .word("height", 1)
-                .word("width", count)
-                .groups(tile.groups(count, n4, points));
+                .word("width", count);
+            product.describe(&mut step, tile);
             lowering.emit(step)?;
 
             let mut step =
@@ -273,6 +294,53 @@ impl Conv2d {
     }
 }
 
+/// `count` matrix products of one size, in vec4s where there is a 4.
+struct Product {
+    m: usize,
+    n4: usize,
+    k4: usize,
+    count: usize,
+}
+
+impl Product {
+    /// Inner vec4s of a part, a multiple of what a workgroup reads at a time (the kernel's DEPTH4).
+    fn share(&self, tile: GemmTile) -> usize {
+        self.k4.div_ceil(tile.parts).next_multiple_of(2)
+    }
+
+    /// How many parts there are.
+    fn parts(&self, tile: GemmTile) -> usize {
+        self.k4.div_ceil(self.share(tile))
+    }
+
+    /// The kernel; `segments` are the lengths that the inner dimension is made of.
+    fn kernel(&self, tile: GemmTile, segments: &[usize]) -> Kernel {
+        let kernel = tile.define(Kernel::new(tile.stem()));
+        match tile.sharing {
+            Sharing::Workgroup => kernel
+                .with("SPLIT", tile.parts > 1)
+                .with("RAGGED", segments.iter().any(|length| !length.is_multiple_of(2))),
+            _ => kernel,
+        }
+    }
+
+    fn describe(&self, step: &mut DispatchBuilder, tile: GemmTile) {
+        let (lines, parts) = (tile.lines(self.m), self.parts(tile));
+        let work = 32 * (self.m * self.n4 * self.count) as u64 * self.k4 as u64;
+        step.word("m", self.m).word("k4", self.k4).word("parts", parts).word("share", self.share(tile)).lines(
+            tile.columns(self.n4),
+            lines,
+            lines * parts * self.count,
+            work,
+        );
+    }
+}
+
+/// A product whose sums are stored as they are.
+fn plain(kernel: Kernel) -> Kernel {
+    kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0)
+}
+
 impl Operator for Conv2d {
     fn name(&self) -> &'static str {
         if self.is_matrix_product() { "linear" } else { "conv2d" }
@@ -314,11 +382,10 @@ impl Operator for Conv2d {
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         match lowering.variant() {
-            Variant::Gemm(tile) if self.is_matrix_product() => self.lower_matrix_product(lowering, tile),
-            Variant::Gemm(tile) => self.lower_direct(lowering, Some(tile)),
+            Variant::Gemm(tile) => self.lower_gemm(lowering, tile),
             Variant::Block => self.lower_block(lowering),
             Variant::Winograd(t, tile) => self.lower_winograd(lowering, t, tile),
-            _ => self.lower_direct(lowering, None),
+            _ => self.lower_naive(lowering),
         }
     }
 

@@ -34,19 +34,25 @@ impl From<ValueId> for Resource {
     }
 }
 
+/// Floating-point operations of one dispatch at most, where its lines can be split: 0.2 s of a slow integrated GPU, whose
+/// driver resets it after about 2.
+const MOST_WORK: u64 = 8_000_000_000;
+
 /// A dispatch being described.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DispatchBuilder {
     pub(crate) kernel: Kernel,
     pub(crate) buffers: Vec<(&'static str, Resource)>,
     pub(crate) words: Vec<(&'static str, Option<u32>)>,
     pub(crate) workgroups: [usize; 3],
+    /// Columns and lines of a grid that may be split, and its operations.
+    lines: Option<(usize, usize, u64)>,
 }
 
 impl DispatchBuilder {
     /// Starts the description of a dispatch.
     pub(crate) fn new(kernel: Kernel) -> Self {
-        Self { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0] }
+        Self { kernel, buffers: Vec::new(), words: Vec::new(), workgroups: [0, 0, 0], lines: None }
     }
 
     /// Binds the shader's buffer `name`.
@@ -79,10 +85,56 @@ impl DispatchBuilder {
         self.groups([columns.div_ceil(8), groups.min(65_535), groups.div_ceil(65_535)])
     }
 
+    /// The grid of `columns` x `all` workgroups, by the parameters of shaders/shared/gemm_rows.wgsl: each product has `lines` of
+    /// all lines. Together they do `work` operations, by which they are split.
+    pub fn lines(&mut self, columns: usize, lines: usize, all: usize, work: u64) -> &mut Self {
+        self.lines = Some((columns, all, work));
+        self.word("lines", lines)
+    }
+
+    /// The dispatch, or those that have a part of its lines each. Lines go on in z, 65,535 at a time.
+    pub(crate) fn pieces(self) -> Vec<Self> {
+        let Some((columns, all, work)) = self.lines else { return vec![self] };
+        let count = usize::try_from(work.div_ceil(MOST_WORK)).unwrap_or(all).clamp(1, all.max(1));
+        let piece = |i: usize| {
+            let (first, end) = (all * i / count, all * (i + 1) / count);
+            let mut piece = self.clone();
+            piece.word("first_line", first).word("end_line", end);
+            let lines = end - first;
+            piece.groups([columns, lines.min(65_535), lines.div_ceil(65_535)]);
+            piece
+        };
+        (0..count).map(piece).collect()
+    }
+
     /// The grid of workgroups of 64 over `elements`, in rows of 32,768 workgroups.
     pub fn elements(&mut self, elements: usize) -> &mut Self {
         let stride = elements.min(64 * 32_768);
         self.word("elements", elements).word("stride", stride);
         self.groups([stride.div_ceil(64), elements.div_ceil(stride.max(1)), 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(all: usize, work: u64) -> Vec<([usize; 3], u32, u32)> {
+        let mut dispatch = DispatchBuilder::new(Kernel::new("gemm"));
+        dispatch.lines(3, 7, all, work);
+        let word = |piece: &DispatchBuilder, name: &str| {
+            piece.words.iter().find(|(known, _)| *known == name).and_then(|(_, word)| *word).unwrap()
+        };
+        let pieces = dispatch.pieces();
+        pieces.iter().map(|p| (p.workgroups, word(p, "first_line"), word(p, "end_line"))).collect()
+    }
+
+    #[test]
+    fn lines_are_split_by_work_and_go_on_in_z() {
+        assert_eq!(lines(100, 1), [([3, 100, 1], 0, 100)]);
+        assert_eq!(lines(70_000, 1), [([3, 65_535, 2], 0, 70_000)]);
+        assert_eq!(lines(5, 3 * MOST_WORK), [([3, 1, 1], 0, 1), ([3, 2, 1], 1, 3), ([3, 2, 1], 3, 5)]);
+        // No further than to single lines.
+        assert_eq!(lines(2, 9 * MOST_WORK).len(), 2);
     }
 }

@@ -13,6 +13,7 @@ pub mod conv2d;
 pub mod dispatch;
 pub mod emb_layers;
 pub mod embedding;
+mod estimate;
 pub mod fused;
 pub mod group_norm;
 pub mod group_norm_grad;

@@ -1,5 +1,6 @@
 //! The ways to compute an op, and which of them are legal on a device, in the order of an estimate.
 
+use super::estimate::Size;
 use crate::device::Caps;
 use crate::shader::Kernel;
 use crate::tensor::Shape;
@@ -7,9 +8,12 @@ use crate::tensor::Shape;
 /// Bytes of transformed weights above which Winograd is not worth its memory.
 const LARGEST_TRANSFORM: usize = 96 << 20;
 
-/// Multiply-adds in the time that a driver on the CPU takes to read or write a vec4, which it does value by value (fitted
-/// on two drivers).
-const READ: usize = 20;
+/// Workgroups that keep a large GPU busy: two for each of 160 SIMDs (Navi 21).
+const BUSY: usize = 320;
+/// vec4s of a part of a matrix product's inner dimension, at least.
+const SHORTEST_PART: usize = 24;
+/// Elements of the sums of all parts, at most.
+const LARGEST_PARTIAL: usize = 1 << 20;
 
 /// A way to compute an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,12 +40,21 @@ pub struct AttentionTile {
     pub queries: usize,
     /// Keys and values are broadcast within subgroups of this size; 0: every invocation reads all of them.
     pub subgroup: usize,
+    /// Tiles of both pass through workgroup memory, and several invocations share a query.
+    pub workgroup: bool,
 }
 
 impl AttentionTile {
     /// What attention's general kernel does.
-    pub const GENERAL: Self = Self { queries: 1, subgroup: 0 };
+    pub const GENERAL: Self = Self { queries: 1, subgroup: 0, workgroup: false };
     const WORKERS: usize = 64;
+
+    /// Where tiles pass through workgroup memory: invocations that share a query of a head of `head4` vec4s, so that
+    /// each one's sums fit its registers; and queries per workgroup.
+    pub(crate) fn shared(&self, head4: usize) -> (usize, usize) {
+        let lanes = if head4 > 24 { 16 } else { 8 };
+        (lanes, Self::WORKERS / lanes * self.queries)
+    }
 
     /// That of a chosen variant.
     pub(crate) fn of(variant: Variant) -> Self {
@@ -75,6 +88,8 @@ pub struct GemmTile {
     pub y: usize,
     /// How invocations share what they read.
     pub sharing: Sharing,
+    /// Parts of the inner dimension, which are products of their own until they are added up.
+    pub parts: usize,
 }
 
 /// How the invocations of a workgroup share what they read.
@@ -92,24 +107,33 @@ pub enum Sharing {
 
 impl GemmTile {
     /// For many rows, where there are no subgroups.
-    pub const WIDE: Self = Self { rows: 8, columns4: 2, x: 8, y: 8, sharing: Sharing::Nothing };
+    pub const WIDE: Self = Self { rows: 8, columns4: 2, x: 8, y: 8, sharing: Sharing::Nothing, parts: 1 };
     /// For few rows: linear layers of a batch of vectors.
-    pub const FLAT: Self = Self { rows: 1, columns4: 1, x: 64, y: 1, sharing: Sharing::Nothing };
-    /// For GPUs.
-    pub const SHARED: [Self; 2] = [
-        Self { rows: 8, columns4: 1, x: 16, y: 8, sharing: Sharing::Workgroup },
-        Self { rows: 4, columns4: 1, x: 8, y: 8, sharing: Sharing::Workgroup },
-    ];
+    pub const FLAT: Self = Self { rows: 1, columns4: 1, x: 64, y: 1, sharing: Sharing::Nothing, parts: 1 };
+    /// For GPUs: the larger the tile, the more arithmetic per value read, and the fewer workgroups.
+    pub const SHARED: [Self; 3] = [Self::shared(8, 2, 8), Self::shared(4, 2, 8), Self::shared(2, 2, 8)];
+    /// For GPUs and few columns.
+    const NARROW: Self = Self { y: 32, ..Self::shared(2, 1, 2) };
+
+    const fn shared(rows: usize, columns4: usize, x: usize) -> Self {
+        Self { rows, columns4, x, y: 8, sharing: Sharing::Workgroup, parts: 1 }
+    }
 
     /// For cooperative matrices of `size`.
     pub fn cooperative(size: usize) -> Self {
-        Self { rows: 32, columns4: 8, x: 2, y: 2, sharing: Sharing::Cooperative(size) }
+        Self { rows: 32, columns4: 8, x: 2, y: 2, sharing: Sharing::Cooperative(size), parts: 1 }
     }
 
     /// For subgroups of `size`: tiles from large to small.
     fn subgroup(size: usize) -> impl Iterator<Item = Self> {
-        let tile =
-            move |(reads, columns4)| Self { rows: reads * size, columns4, x: size, y: 1, sharing: Sharing::Subgroup };
+        let tile = move |(reads, columns4)| Self {
+            rows: reads * size,
+            columns4,
+            x: size,
+            y: 1,
+            sharing: Sharing::Subgroup,
+            parts: 1,
+        };
         // Drivers of subgroups of 4 have 16 registers, and gain nothing from sums that do not fit.
         let most = if size == 4 { 16 } else { 64 };
         let tiles = [(4, 2), (2, 2), (1, 1)].into_iter().map(tile);
@@ -144,36 +168,53 @@ impl GemmTile {
     }
 
     /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
-    fn needs_workgroup_memory(&self) -> bool {
+    pub(crate) fn needs_workgroup_memory(&self) -> bool {
         matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
     }
 
+    /// Whether its sums take more registers than 128 with all else.
+    fn is_wide(&self) -> bool {
+        self.sharing == Sharing::Workgroup && self.rows * self.columns4 > 8
+    }
+
     /// Rows that an invocation reads.
-    fn reads(&self) -> usize {
+    pub(crate) fn reads(&self) -> usize {
         if self.sharing == Sharing::Subgroup { self.rows / self.x } else { self.rows }
     }
 
-    /// Workgroups for `m` rows, `n4` vec4 columns, `z` products.
-    pub fn groups(&self, m: usize, n4: usize, z: usize) -> [usize; 3] {
-        [n4.div_ceil(self.columns4 * self.x), m.div_ceil(self.rows * self.y), z]
+    /// Workgroups along `n4` vec4 columns.
+    pub fn columns(&self, n4: usize) -> usize {
+        n4.div_ceil(self.columns4 * self.x)
     }
 
-    /// What a driver on the CPU takes for `m` rows and `n4` vec4 columns, in multiply-adds per inner vec4.
-    fn cost(&self, m: usize, n4: usize) -> usize {
-        let [x, y, _] = self.groups(m, n4, 1);
-        x * y * self.x * self.y * (16 * self.rows * self.columns4 + READ * (self.reads() + 4 * self.columns4))
+    /// Lines of workgroups along `m` rows.
+    pub fn lines(&self, m: usize) -> usize {
+        m.div_ceil(self.rows * self.y)
+    }
+
+    /// The same tile with the inner dimension of `k4` vec4s in so many parts that `m` rows and `n4` vec4 columns keep a
+    /// GPU busy, each long enough to be worth its sums' way through memory.
+    fn split(self, m: usize, n4: usize, k4: usize) -> Self {
+        let groups = self.columns(n4) * self.lines(m);
+        let parts = BUSY.div_ceil(groups).min(k4 / SHORTEST_PART).min(LARGEST_PARTIAL / (4 * m * n4)).max(1);
+        Self { parts, ..self }
     }
 }
 
-/// Attention's variants, the default first; an invocation's queries may be `most` vec4s.
-pub fn attention(output: Shape, heads: usize, most: usize, caps: &Caps) -> Vec<Variant> {
-    let fits = |queries: usize| queries == 1 || queries * output.c / heads.max(1) / 4 <= most;
+/// The variants of attention or of its gradient, the default first.
+pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Vec<Variant> {
+    // vec4s of an invocation's queries.
+    let fits = |queries: usize| queries == 1 || queries * output.c / heads.max(1) / 4 <= 64;
     let mut tiles = Vec::new();
     if let Some(subgroup) = caps.subgroup {
         // Broadcasts of a large subgroup are unrolled for each of its keys.
-        tiles.extend([32, 16, 8, 4].map(|count| AttentionTile { queries: count / subgroup.min(count), subgroup }));
+        tiles.extend([32, 16, 8, 4].map(|count| AttentionTile {
+            queries: count / subgroup.min(count),
+            subgroup,
+            workgroup: false,
+        }));
     }
-    tiles.extend([4, 2].map(|queries| AttentionTile { queries, subgroup: 0 }));
+    tiles.extend([4, 2].map(|queries| AttentionTile { queries, ..AttentionTile::GENERAL }));
     tiles.retain(|tile| fits(tile.queries));
     tiles.dedup();
     // Drivers on a CPU read memory value by value: what was read should serve many queries, if that leaves work for
@@ -181,9 +222,20 @@ pub fn attention(output: Shape, heads: usize, most: usize, caps: &Caps) -> Vec<V
     let parallel =
         |tile: &AttentionTile| output.pixels().div_ceil(tile.workers() * tile.queries) * heads * output.n >= 8;
     tiles.sort_by_key(|tile| !parallel(tile));
-    let mut variants: Vec<Variant> = tiles.into_iter().map(Variant::Attention).collect();
-    variants.insert(if caps.software { variants.len() } else { 0 }, Variant::Naive);
-    variants
+    let head4 = output.c / heads.max(1) / 4;
+    // Four rows of wide heads, and of gradients, take more registers than Intel's GPUs have.
+    let fitting = [(4, 16), (2, 64)].into_iter().filter(|(rows, widest)| head4 <= *widest && !(gradient && *rows > 2));
+    let mut shared: Vec<_> =
+        fitting.map(|(queries, _)| AttentionTile { queries, subgroup: 0, workgroup: true }).collect();
+    // Two rows read more per product, which more workgroups outweigh where there are few.
+    let groups = |tile: &AttentionTile| output.pixels().div_ceil(tile.shared(head4).1) * heads * output.n;
+    shared.sort_by_key(|tile| groups(tile) < 2 * BUSY && tile.queries > 2);
+    if caps.software {
+        tiles.extend(shared);
+    } else {
+        tiles.splice(0..0, shared);
+    }
+    tiles.into_iter().map(Variant::Attention).chain([Variant::Naive]).collect()
 }
 
 /// What the variants of a convolution depend on.
@@ -210,7 +262,12 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     let Convolution { channels, output, .. } = *conv;
     let three = conv.kernel == 3 && conv.stride == 1 && conv.padding == 1;
     if !channels.is_multiple_of(4) || !conv.first_channels.is_multiple_of(4) {
-        return if three { vec![Variant::Block, Variant::Naive] } else { vec![Variant::Naive] };
+        // A block takes more registers than many GPUs have, which want many invocations.
+        let mut variants = if three { vec![Variant::Block, Variant::Naive] } else { vec![Variant::Naive] };
+        if !caps.software {
+            variants.reverse();
+        }
+        return variants;
     }
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps: conv.kernel * conv.kernel };
     let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
@@ -219,104 +276,26 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     let mut variants = vec![Variant::Gemm(GemmTile::FLAT)];
     variants.extend(many().map(Variant::Gemm));
     if size.n4 <= 2 {
-        let narrow = GemmTile { rows: 4, columns4: size.n4, x: 1, y: 64, sharing: Sharing::Nothing };
+        let narrow = GemmTile { rows: 4, columns4: size.n4, x: 1, y: 64, sharing: Sharing::Nothing, parts: 1 };
         variants.push(Variant::Gemm(narrow));
         variants.extend(three.then_some(Variant::Block));
     }
-    if conv.kernel == 1 && conv.stride == 1 {
-        variants.extend(GemmTile::SHARED.map(Variant::Gemm));
-        variants.extend(tensor_cores.map(Variant::Gemm));
+    let narrow = (size.n4 <= 2).then_some(GemmTile::NARROW);
+    let shared = || GemmTile::SHARED.into_iter().filter(|tile| caps.wide_registers || caps.software || !tile.is_wide());
+    for tile in shared().chain(narrow) {
+        let split = tile.split(output.rows(), size.n4, size.taps * size.c4);
+        variants.push(Variant::Gemm(tile));
+        variants.extend((split != tile).then_some(Variant::Gemm(split)));
     }
+    variants.extend(tensor_cores.filter(|_| conv.kernel == 1 && conv.stride == 1).map(Variant::Gemm));
     if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
-        variants.extend(sizes.flat_map(|t| many().chain(GemmTile::SHARED).map(move |tile| Variant::Winograd(t, tile))));
+        variants.extend(sizes.flat_map(|t| many().chain(shared()).map(move |tile| Variant::Winograd(t, tile))));
         // F(4x4) multiplies in float32 at every precision.
         variants.extend(tensor_cores.map(|tile| Variant::Winograd(2, tile)));
     }
-    let most = caps.max_workgroups as usize;
-    variants.retain(
-        |v| !matches!(v, Variant::Gemm(tile) if tile.groups(output.rows(), size.n4, 1).iter().any(|g| *g > most)),
-    );
-    if caps.software {
-        variants.sort_by_key(|variant| size.software_cost(*variant));
-    } else {
-        variants.sort_by_key(|variant| size.gpu_rank(*variant));
-    }
+    let cost = |variant: &Variant| if caps.software { size.software_cost(*variant) } else { size.gpu_cost(*variant) };
+    variants.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
     variants.push(Variant::Naive);
     variants
-}
-
-/// What the order of a convolution's variants depends on.
-struct Size {
-    output: Shape,
-    c4: usize,
-    n4: usize,
-    taps: usize,
-}
-
-impl Size {
-    /// Tiles of Winograd F(t x t).
-    fn tiles(&self, t: usize) -> usize {
-        self.output.n * self.output.h.div_ceil(t) * self.output.w.div_ceil(t)
-    }
-
-    /// The time on a driver that computes on the CPU, in multiply-adds. Workgroup memory is slow there.
-    fn software_cost(&self, variant: Variant) -> (bool, usize) {
-        let gemm = |tile: GemmTile, rows| self.c4 * tile.cost(rows, self.n4);
-        match variant {
-            Variant::Gemm(tile) => (tile.needs_workgroup_memory(), self.taps * gemm(tile, self.output.rows())),
-            Variant::Winograd(t, tile) => {
-                let (tiles, points) = (self.tiles(t), (t + 2) * (t + 2));
-                let moved = self.c4 * 2 * points + self.n4 * (points + t * t);
-                (tile.needs_workgroup_memory(), points * gemm(tile, tiles) + tiles * moved * READ)
-            }
-            Variant::Block => (false, self.tiles(4) * self.n4 * self.c4 * (16 * 9 * 16 + READ * 108)),
-            _ => (true, usize::MAX),
-        }
-    }
-
-    /// Ranks of what a GPU most likely runs fastest; measurements decide where there is time for them.
-    fn gpu_rank(&self, variant: Variant) -> usize {
-        // Workgroups that keep a GPU busy.
-        const BUSY: usize = 64;
-        let rank = |tile: GemmTile, rows: usize, products: usize| {
-            let groups: usize = tile.groups(rows, self.n4, products).iter().product();
-            match tile.sharing {
-                Sharing::Nothing if tile.x == 1 => 0,
-                Sharing::Nothing if tile == GemmTile::FLAT => {
-                    if rows < 32 {
-                        1
-                    } else {
-                        5
-                    }
-                }
-                Sharing::Workgroup => {
-                    if groups >= BUSY || tile == GemmTile::SHARED[1] {
-                        2
-                    } else {
-                        3
-                    }
-                }
-                Sharing::Nothing => 4,
-                Sharing::Subgroup => 6,
-                Sharing::Cooperative(_) => {
-                    if groups >= BUSY {
-                        1
-                    } else {
-                        3
-                    }
-                }
-            }
-        };
-        match variant {
-            Variant::Gemm(tile) => 20 + rank(tile, self.output.rows(), 1),
-            // Below 16 tiles the transformed weights cost more than they save.
-            Variant::Winograd(t, tile) => {
-                let first = if self.n4 <= 2 || self.tiles(4) < 16 { 40 } else { 0 };
-                first + (4 - t) * 4 + rank(tile, self.tiles(t), (t + 2) * (t + 2))
-            }
-            Variant::Block => 29,
-            _ => usize::MAX,
-        }
-    }
 }

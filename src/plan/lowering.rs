@@ -153,6 +153,65 @@ impl<'a> Recorder<'a> {
         }))
     }
 
+    fn emit_piece(&mut self, dispatch: DispatchBuilder) -> Result<()> {
+        let broken = |reason: String| Error::Shader { kernel: dispatch.kernel.to_string(), reason };
+        if !self.shaders.contains_key(&dispatch.kernel) {
+            let shader = dispatch.kernel.expand().map_err(broken)?;
+            self.shaders.insert(dispatch.kernel.clone(), shader);
+        }
+        let shader = &self.shaders[&dispatch.kernel];
+        let mut buffers = Vec::with_capacity(shader.bindings.len());
+        for binding in &shader.bindings {
+            let resource = match binding.access {
+                Access::Uniform => Some(Resource::Parameters),
+                _ => dispatch.buffers.iter().find(|(name, _)| *name == binding.name).map(
+                    |(_, resource)| match resource {
+                        Resource::Value(value) => self.recording.parts.get(value).copied().unwrap_or(*resource),
+                        _ => *resource,
+                    },
+                ),
+            };
+            buffers.push((resource.ok_or_else(|| broken(format!("{} is not bound", binding.name)))?, binding.access));
+        }
+        if let Some((name, _)) =
+            dispatch.buffers.iter().find(|(name, _)| shader.bindings.iter().all(|b| b.name != *name))
+        {
+            return Err(broken(format!("it has no buffer named {name}")));
+        }
+        let storage = buffers.len() as u32 - 1;
+        if storage > self.caps.max_storage_buffers {
+            let (needed, limit) = (storage.to_string(), self.caps.max_storage_buffers.to_string());
+            return Err(self.limit("maxStorageBuffersPerShaderStage", needed, limit));
+        }
+        let word = |name: &String| {
+            let found = dispatch.words.iter().find(|(n, _)| n == name).map(|(_, word)| *word);
+            let given = found.ok_or_else(|| broken(format!("parameter {name} is not given")))?;
+            given.ok_or_else(|| broken(format!("parameter {name} is larger than 32 bits")))
+        };
+        let words = shader.parameters.iter().map(word).collect::<Result<Vec<u32>>>()?;
+        let mut workgroups = [0u32; 3];
+        for (to, from) in workgroups.iter_mut().zip(dispatch.workgroups) {
+            *to = u32::try_from(from).unwrap_or(u32::MAX);
+            if *to > self.caps.max_workgroups {
+                let limit = self.caps.max_workgroups.to_string();
+                return Err(self.limit("maxComputeWorkgroupsPerDimension", from.to_string(), limit));
+            }
+        }
+        let node = self.current();
+        self.recording.dispatches.push(RecordedDispatch {
+            node: node.name.clone(),
+            op: node.op.operator().name(),
+            kernel: dispatch.kernel,
+            buffers,
+            words,
+            workgroups,
+            segment: node.segment,
+            shape: node.shape,
+            flops: 0,
+        });
+        Ok(())
+    }
+
     fn limit(&self, name: &'static str, needed: String, limit: String) -> Error {
         let (what, adapter) = (self.current().name.clone(), self.caps.adapter.clone());
         let advice = match name {
@@ -215,7 +274,9 @@ impl Lowering for Recorder<'_> {
     }
 
     fn f16_products(&self) -> i64 {
-        if self.options.precision == Precision::F16 { 2 } else { self.f16() }
+        // Intel's compilers make more of the conversions than the products save.
+        let pays = self.caps.software || self.caps.wide_registers || self.caps.cooperative.is_some();
+        if self.options.precision == Precision::F16 && pays { 2 } else { self.f16() }
     }
 
     fn weight(&mut self, i: usize, layout: Layout) -> Resource {
@@ -275,62 +336,7 @@ impl Lowering for Recorder<'_> {
     }
 
     fn emit(&mut self, dispatch: DispatchBuilder) -> Result<()> {
-        let broken = |reason: String| Error::Shader { kernel: dispatch.kernel.to_string(), reason };
-        if !self.shaders.contains_key(&dispatch.kernel) {
-            let shader = dispatch.kernel.expand().map_err(broken)?;
-            self.shaders.insert(dispatch.kernel.clone(), shader);
-        }
-        let shader = &self.shaders[&dispatch.kernel];
-        let mut buffers = Vec::with_capacity(shader.bindings.len());
-        for binding in &shader.bindings {
-            let resource = match binding.access {
-                Access::Uniform => Some(Resource::Parameters),
-                _ => dispatch.buffers.iter().find(|(name, _)| *name == binding.name).map(
-                    |(_, resource)| match resource {
-                        Resource::Value(value) => self.recording.parts.get(value).copied().unwrap_or(*resource),
-                        _ => *resource,
-                    },
-                ),
-            };
-            buffers.push((resource.ok_or_else(|| broken(format!("{} is not bound", binding.name)))?, binding.access));
-        }
-        if let Some((name, _)) =
-            dispatch.buffers.iter().find(|(name, _)| shader.bindings.iter().all(|b| b.name != *name))
-        {
-            return Err(broken(format!("it has no buffer named {name}")));
-        }
-        let storage = buffers.len() as u32 - 1;
-        if storage > self.caps.max_storage_buffers {
-            let (needed, limit) = (storage.to_string(), self.caps.max_storage_buffers.to_string());
-            return Err(self.limit("maxStorageBuffersPerShaderStage", needed, limit));
-        }
-        let word = |name: &String| {
-            let found = dispatch.words.iter().find(|(n, _)| n == name).map(|(_, word)| *word);
-            let given = found.ok_or_else(|| broken(format!("parameter {name} is not given")))?;
-            given.ok_or_else(|| broken(format!("parameter {name} is larger than 32 bits")))
-        };
-        let words = shader.parameters.iter().map(word).collect::<Result<Vec<u32>>>()?;
-        let mut workgroups = [0u32; 3];
-        for (to, from) in workgroups.iter_mut().zip(dispatch.workgroups) {
-            *to = u32::try_from(from).unwrap_or(u32::MAX);
-            if *to > self.caps.max_workgroups {
-                let limit = self.caps.max_workgroups.to_string();
-                return Err(self.limit("maxComputeWorkgroupsPerDimension", from.to_string(), limit));
-            }
-        }
-        let node = self.current();
-        self.recording.dispatches.push(RecordedDispatch {
-            node: node.name.clone(),
-            op: node.op.operator().name(),
-            kernel: dispatch.kernel,
-            buffers,
-            words,
-            workgroups,
-            segment: node.segment,
-            shape: node.shape,
-            flops: 0,
-        });
-        Ok(())
+        dispatch.pieces().into_iter().try_for_each(|piece| self.emit_piece(piece))
     }
 
     fn misfit(&self, reason: String) -> Error {

@@ -12,15 +12,16 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "attention",
     "attention_grad_key",
     "attention_grad_query",
+    "attention_tile",
     "concat_low_res",
     "conv2d",
     "conv2d_block",
-    "conv2d_gemm",
     "dilate",
     "emb_layers",
     "embedding",
     "gemm",
     "gemm_cooperative",
+    "gemm_sum",
     "gemm_workgroup",
     "group_norm_affine",
     "group_norm_grad",
@@ -47,4 +48,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] = sources!["shared/": "elementwise", "epilogue", "factors", "group_norm", "math", "philox", "prologue", "row", "store", "weights"];
+pub const SHARED: &[(&str, &str)] = sources!["shared/": "elementwise", "epilogue", "factors", "gemm_rows", "group_norm", "math", "philox", "prologue", "row", "store", "weights"];

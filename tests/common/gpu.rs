@@ -13,13 +13,14 @@ pub fn adapters() -> Vec<String> {
     names.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// A device of its own, with bounds-checked shaders.
+/// A device of its own, with bounds-checked shaders; with `TEST_ASSUME_GPU` by the plans of GPUs.
 ///
 /// # Panics
 /// The adapter is missing: a test that cannot run has failed.
 pub fn open(name: &str) -> Arc<Gpu> {
     let choice = AdapterChoice::Named(name.into());
-    block_on(Gpu::open_with(&choice, OpenOptions { checked: true, ..OpenOptions::default() }))
+    let assume_gpu = std::env::var_os("TEST_ASSUME_GPU").is_some();
+    block_on(Gpu::open_with(&choice, OpenOptions { checked: true, assume_gpu, ..OpenOptions::default() }))
         .unwrap_or_else(|e| panic!("{e}\n`make test-native` installs both software adapters and says where they are"))
 }
 
