@@ -10,7 +10,7 @@ use std::time::Instant;
 use common::golden;
 use common::gpu::{gpus, relative_l2};
 use conformance::cases::{self, Case, TOLERANCE};
-use conformance::{OpRun, Task, op_runs};
+use conformance::{OpRun, Task, ample, op_runs};
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::op::Op;
@@ -106,6 +106,14 @@ fn the_table_covers_every_op_and_every_kernel() {
     }
     let listed: BTreeSet<&str> = KERNELS.iter().map(|(stem, _)| *stem).collect();
     assert_eq!(used, listed, "a new kernel needs a case that uses it");
+
+    // Variants take turns: each has one.
+    let caps = Caps { subgroup: Some(8), wide_registers: true, ..ample() };
+    let of_f32 = op_runs(&caps).into_iter().filter(|run| run.precision == Precision::F32);
+    let run: Vec<Variant> = of_f32.map(|run| run.variant).collect();
+    for variant in cases.iter().flat_map(|case| case.variants(&caps)) {
+        assert!(variant.is_legal(&run), "{variant:?}");
+    }
 
     let mut names = BTreeSet::new();
     for case in &cases {

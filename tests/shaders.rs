@@ -16,7 +16,7 @@ use naga::{AddressSpace, Module, ShaderStage, back};
 
 /// Devices that differ in what kernels are legal on them; all have float16.
 fn devices() -> Vec<Caps> {
-    let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), ..ample() });
+    let subgroups = [4, 8, 16, 32].map(|size| Caps { subgroup: Some(size), wide_registers: true, ..ample() });
     let cooperative = [8, 16].map(|size| Caps { subgroup: Some(32), cooperative: Some(size), ..ample() });
     [ample()].into_iter().chain(subgroups).chain(cooperative).collect()
 }

@@ -11,6 +11,13 @@ const RANGE: (u64, u64) = (500_000_000, 4_000_000_000_000);
 /// Seconds since any moment.
 pub(super) type Clock = fn() -> f64;
 
+/// Seconds since the first call.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn native_clock() -> f64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
+}
+
 /// The budget of submissions.
 #[derive(Debug)]
 pub(super) struct Pace {

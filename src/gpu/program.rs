@@ -18,7 +18,7 @@ use crate::shader::Access;
 const MOST_TIMES: usize = 256;
 /// What submissions are timed by. A browser watches over its device itself, and has its clock elsewhere.
 #[cfg(not(target_arch = "wasm32"))]
-const CLOCK: Option<Clock> = Some(super::tuner::native_clock);
+const CLOCK: Option<Clock> = Some(super::pace::native_clock);
 #[cfg(target_arch = "wasm32")]
 const CLOCK: Option<Clock> = None;
 /// Submissions that may wait for the device.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use super::adapter::Gpu;
+#[cfg(not(target_arch = "wasm32"))]
+use super::pace::native_clock;
 use super::program::Program;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Segment};
@@ -47,13 +49,6 @@ impl Default for TuneOptions {
     fn default() -> Self {
         Self { budget: Some(5.0), settle: true, most: None, clock: native_clock, resolution: 0.0 }
     }
-}
-
-/// Seconds since the first call.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn native_clock() -> f64 {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
 }
 
 /// The result of one tuning key.

@@ -1,10 +1,11 @@
 //! Multi-head self-attention over the pixels of each sample, from one tensor of queries, keys and values.
 
 use super::dispatch::DispatchBuilder;
+use super::legal;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
 use super::probe::{Probe, noise};
-use super::variant::{self, AttentionTile, Variant};
+use super::variant::{AttentionTile, Variant};
 use crate::device::Caps;
 use crate::error::Result;
 use crate::shader::Kernel;
@@ -79,7 +80,7 @@ impl Operator for Attention {
     }
 
     fn variants(&self, _: &[Shape], output: Shape, caps: &Caps) -> Vec<Variant> {
-        variant::attention(output, self.heads, false, caps)
+        legal::attention(output, self.heads, false, caps)
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {

@@ -3,10 +3,11 @@
 
 use super::attention::Attention;
 use super::dispatch::DispatchBuilder;
+use super::legal;
 use super::lowering::Lowering;
 use super::operator::{Operator, ensure, operands};
 use super::probe::{Probe, noise};
-use super::variant::{self, AttentionTile, Variant};
+use super::variant::{AttentionTile, Variant};
 use crate::device::Caps;
 use crate::error::Result;
 use crate::shader::Kernel;
@@ -32,7 +33,7 @@ impl Operator for AttentionGrad {
     }
 
     fn variants(&self, inputs: &[Shape], _: Shape, caps: &Caps) -> Vec<Variant> {
-        inputs.get(1).map_or_else(Vec::new, |out| variant::attention(*out, self.attention.heads, true, caps))
+        inputs.get(1).map_or_else(Vec::new, |out| legal::attention(*out, self.attention.heads, true, caps))
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {

@@ -6,12 +6,13 @@
 
 use super::dispatch::{DispatchBuilder, Resource, ValueId};
 use super::fused::{Epilogue, Prologue};
+use super::legal::{self, Convolution};
 use super::lowering::{Layout, Lowering};
 use super::modulate::materialize;
 use super::operator::{Operator, ensure};
 use super::probe::{Probe, noise};
 use super::resample::Resample;
-use super::variant::{self, Convolution, GemmTile, Sharing, Variant};
+use super::variant::{GemmTile, Sharing, Variant};
 use crate::device::Caps;
 use crate::error::Result;
 use crate::shader::Kernel;
@@ -377,7 +378,7 @@ impl Operator for Conv2d {
         let first_channels = inputs.first().map_or(0, |s| s.c);
         let (kernel, stride, padding, transposed) = (self.kernel, self.stride, self.padding, self.transposed);
         let convolution = Convolution { kernel, stride, padding, transposed, channels, first_channels, output };
-        variant::convolution(&convolution, caps)
+        legal::convolution(&convolution, caps)
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
@@ -422,12 +423,14 @@ impl Operator for Conv2d {
     }
 
     fn probe(&self, inputs: &[Shape], params: &[&[usize]], output: Shape) -> Option<Probe<Self>> {
-        // The same kernels need the same channels modulo 4, the same count of columns where there are few, and rows that fill
-        // more than a workgroup's tile.
-        let few = |channels: usize, least: usize| if channels <= least { channels } else { least + 4 + channels % 4 };
+        // The same kernels need the same channels modulo 8 (odd numbers of vec4s have a kernel of their own), the same count of
+        // columns where there are few, rows that fill more than a workgroup's tile, and an inner dimension of several parts.
+        let few = |channels: usize, most: usize, enough: usize| {
+            if channels <= most { channels } else { enough + channels % 8 }
+        };
         let vector = output.pixels() == 1 && self.kernel == 1;
         let size = if vector { 1 } else { 4 * self.stride.max(2) };
-        let (c, out) = (few(inputs.first()?.c, 4), few(output.c, 8));
+        let (c, out) = (few(inputs.first()?.c, 4, 16), few(output.c, 8, 16));
         let mut operands = self.prologue.sources(Shape::new(2, size, size, c));
         let channels = c * (1 + self.prologue.two_sources as usize);
         let size = (size + 2 * self.padding - self.kernel) / self.stride + 1;

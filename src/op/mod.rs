@@ -17,6 +17,7 @@ mod estimate;
 pub mod fused;
 pub mod group_norm;
 pub mod group_norm_grad;
+mod legal;
 pub mod log_softmax;
 pub mod low_res;
 pub mod lowering;

@@ -39,7 +39,7 @@ pub fn key(node: &Node, inputs: &[Shape]) -> TuningKey {
 pub fn choose(node: &Node, inputs: &[Shape], caps: &Caps, overrides: &VariantOverrides) -> Option<Variant> {
     let legal = node.op.operator().variants(inputs, node.shape, caps);
     let wanted = overrides.get("*").or_else(|| overrides.get(&key(node, inputs)));
-    wanted.filter(|v| legal.contains(v)).or(legal.first()).copied()
+    wanted.filter(|v| v.is_legal(&legal)).or(legal.first()).copied()
 }
 
 /// The fastest variants of a device, by precision and tuning key.

@@ -8,6 +8,7 @@
 //! shape, flops, traffic and bytes of weights, op, kernel, segment.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -76,8 +77,8 @@ fn plan(out: &Path, which: &str, kernels: &mut BTreeMap<String, String>) -> Resu
         let [x, y, z] = s.workgroups;
         let (node, shape, flops, traffic, op, segment) = (&s.node, s.shape, s.flops, s.traffic, s.op, s.segment);
         steps += &format!("{node}\t{x},{y},{z}\t{shape}\t{flops}\t{traffic}\t{weights}\t{op}\t{kernel}\t{segment:?}\n");
-        if !kernels.contains_key(&kernel) {
-            kernels.insert(kernel, s.kernel.expand()?.text);
+        if let Entry::Vacant(entry) = kernels.entry(kernel) {
+            entry.insert(s.kernel.expand()?.text);
         }
     }
     fs::write(out.join(format!("{which}.tsv")), steps)?;

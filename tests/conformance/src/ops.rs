@@ -1,9 +1,10 @@
 //! The op case table by every kernel that may compute it, in every precision, against the plain CPU reference.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use guided_diffusion::device::{Caps, Precision};
-use guided_diffusion::op::variant::Variant;
+use guided_diffusion::op::variant::{GemmTile, Variant};
 use guided_diffusion::{Gpu, Result};
 
 use crate::cases::{self, Case};
@@ -21,13 +22,15 @@ pub struct OpRun {
     pub precision: Precision,
 }
 
-/// Every case by every kernel that is legal under `caps`; with float16 weights, and in float16 arithmetic, where that changes
-/// anything.
+/// Every case by its default and by one kernel of each kind that is legal under `caps`; with float16 weights, and in float16
+/// arithmetic, where that changes anything. Kernels of a kind differ in their tiles, which the cases take in turns: all of them
+/// in all cases would compile for minutes, and a tile's edges are the same whatever is read before and added after it.
 ///
 /// # Panics
 /// A defect of the table.
 pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
     let mut runs = Vec::new();
+    let mut turns: BTreeMap<String, usize> = BTreeMap::new();
     for case in cases::table().unwrap() {
         let case = Arc::new(case);
         for precision in PRECISIONS {
@@ -36,12 +39,36 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
                 Precision::F16Weights => case.has_matrices(),
                 Precision::F16 => caps.shader_f16 && case.plan(caps, variant, precision).unwrap().uses_f16(),
             };
-            for variant in case.variants(&caps.at(precision)).into_iter().filter(|variant| differs(*variant)) {
-                runs.push(OpRun { case: case.clone(), variant, precision });
+            let all = case.variants(&caps.at(precision));
+            let mut kinds: BTreeMap<String, Vec<Variant>> = BTreeMap::new();
+            let name = |variant| format!("{precision:?} {}", kind(variant));
+            all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
+            let mut variants = all[..1].to_vec();
+            for (kind, members) in kinds {
+                let turn = turns.entry(kind).or_default();
+                let next = members[*turn % members.len()];
+                *turn += 1;
+                variants.extend((next != all[0]).then_some(next));
             }
+            runs.extend(variants.into_iter().filter(|variant| differs(*variant)).map(|variant| OpRun {
+                case: case.clone(),
+                variant,
+                precision,
+            }));
         }
     }
     runs
+}
+
+/// What kernels have in common that differ in their tiles alone.
+fn kind(variant: Variant) -> String {
+    let shared = |tile: GemmTile| format!("{:?} {} {}", tile.sharing, tile.parts > 1, tile.x <= 2);
+    match variant {
+        Variant::Gemm(tile) => shared(tile),
+        Variant::Winograd(t, tile) => format!("{t} {}", shared(tile)),
+        Variant::Attention(tile) => format!("{} {}", tile.subgroup > 0, tile.workgroup),
+        Variant::Naive | Variant::Serial | Variant::Block => format!("{variant:?}"),
+    }
 }
 
 impl OpRun {

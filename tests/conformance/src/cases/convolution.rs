@@ -129,6 +129,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             60,
         ),
         Layer::new("1x1, residual", conv(1, plain.clone(), add(false, Some(None))), &[s(2, 7, 5, 20)], 20),
+        Layer::new("1x1, in parts, residual", conv(1, plain.clone(), add(false, Some(None))), &[s(2, 3, 5, 196)], 20),
         Layer::new(
             "1x1, two sources",
             conv(1, read(true, false, None), nothing.clone()),
