@@ -3,6 +3,10 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 mod common;
+#[path = "drills/files.rs"]
+mod files;
+#[path = "drills/gpu.rs"]
+mod gpu;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,30 +39,12 @@ fn library(name: &str) -> PathBuf {
     path
 }
 
-/// The program with a faulty driver: `fault` is a variable of gpu_faults.c and its value.
-fn with_gpu_fault(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Output {
-    let layers = library("libgpu_faults.so");
-    let mut command = folder.command(arguments);
-    command.env("VK_INSTANCE_LAYERS", "VK_LAYER_DRILL_faults").env("VK_LAYER_PATH", layers.parent().expect("a folder"));
-    command.env(fault.0, fault.1).output().expect("started")
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn bytes(folder: &Folder, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).expect(name)
-}
-
-/// Submissions and allocations of a run.
-fn counts(folder: &Folder, arguments: &[&str]) -> (usize, usize) {
-    let output = with_gpu_fault(folder, arguments, ("DRILL_COUNT", "counts"));
-    assert!(output.status.success(), "{}", text(&output));
-    let counts = String::from_utf8(bytes(folder, "counts")).expect("numbers");
-    std::fs::remove_file(folder.join("counts")).expect("there");
-    let mut numbers = counts.split_whitespace().map(|n| n.parse().expect("a number"));
-    (numbers.next().expect("submissions"), numbers.next().expect("allocations"))
 }
 
 /// Images of 8x8 that a file's index decides, written as a run writes them, without a GPU.
@@ -218,54 +204,6 @@ fn a_full_disk_and_a_broken_one() {
     );
 }
 
-#[test]
-fn a_device_lost_at_every_submission() {
-    let folder = models("drill-lost");
-    folder.ok(&words(RUN, "--out whole.npz"));
-    let (submissions, _) = counts(&folder, &words(RUN, "--out counted.npz"));
-    for at in 1..=submissions {
-        let output = with_gpu_fault(&folder, &words(RUN, "--out lost.npz"), ("DRILL_LOSE", &at.to_string()));
-        assert!(output.status.success(), "submission {at}: {}", text(&output));
-        assert!(text(&output).contains("opening it again"), "submission {at}: {}", text(&output));
-        assert_eq!(bytes(&folder, "lost.npz"), bytes(&folder, "whole.npz"), "submission {at}");
-        std::fs::remove_file(folder.join("lost.npz")).expect("there");
-    }
-    println!(
-        "a lost device: at each of {submissions} submissions of a run, from loading to the last image; opened again"
-    );
-}
-
-#[test]
-fn an_allocation_refused() {
-    let folder = models("drill-memory");
-    // The driver's memory is taken in blocks, of which a small model needs one and the built-in one several.
-    let (mut refused, mut evaded) = (0, 0);
-    for run in [RUN, "sample --steps ddim2 --count 16 --batch 16"] {
-        let (_, allocations) = counts(&folder, &words(run, "--out whole.npz"));
-        let names = folder.names();
-        for at in 1..=allocations {
-            let output = with_gpu_fault(&folder, &words(run, "--out refused.npz"), ("DRILL_REFUSE", &at.to_string()));
-            let said = text(&output);
-            // The driver's allocator may find room in another block; then nothing is lost.
-            if output.status.success() {
-                assert_eq!(bytes(&folder, "refused.npz"), bytes(&folder, "whole.npz"), "allocation {at}");
-                std::fs::remove_file(folder.join("refused.npz")).expect("there");
-                evaded += 1;
-            } else {
-                assert_eq!(output.status.code(), Some(1), "allocation {at}: {said}");
-                assert!(said.contains("memory") && !said.contains("panicked"), "allocation {at}: {said}");
-                refused += 1;
-            }
-            assert_eq!(folder.names(), names, "allocation {at} left something");
-        }
-    }
-    println!(
-        "an allocation refused: each of {} blocks of memory of two models: {refused} errors with nothing left, {evaded} times \
-         another block",
-        refused + evaded
-    );
-}
-
 /// Kilobytes of memory and open files of this process.
 fn usage() -> (f64, usize) {
     let mut status = String::new();
@@ -329,63 +267,4 @@ fn clocks_that_jump() {
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(bytes(&folder, "jumped.npz"), bytes(&folder, "whole.npz"));
     println!("clocks that jump by up to an hour at every look: the same bytes");
-}
-
-#[test]
-fn caches_that_are_damaged() {
-    let folder = models("drill-cache");
-    let run = |name: &str| {
-        let arguments = words(RUN, "--tune-budget 1 --out x.npz");
-        let mut command = folder.command(&arguments);
-        let output = command.env("GUIDED_DIFFUSION_CACHE", folder.join(name)).output().expect("started");
-        assert!(output.status.success(), "{}", text(&output));
-        text(&output)
-    };
-    run("cache");
-    let files: Vec<PathBuf> =
-        std::fs::read_dir(folder.join("cache")).expect("made").flatten().map(|e| e.path()).collect();
-    assert!(!files.is_empty());
-    let whole: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("there")).collect();
-    for damage in [
-        |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec(),
-        |_: &[u8]| Vec::new(),
-        |bytes: &[u8]| bytes.iter().map(|byte| byte ^ 0x55).collect(),
-    ] {
-        for (file, bytes) in files.iter().zip(&whole) {
-            std::fs::write(file, damage(bytes)).expect("written");
-        }
-        run("cache");
-    }
-    std::fs::write(folder.join("a-file"), "in the way").expect("written");
-    assert!(run("a-file").contains("GUIDED_DIFFUSION_CACHE"));
-    assert!(run("/proc/no-such-place").contains("GUIDED_DIFFUSION_CACHE"), "a folder that cannot be made");
-    println!(
-        "damaged caches: cut, empty, garbled, not a folder, not to be made: every run succeeds and says what it left out"
-    );
-}
-
-#[test]
-fn a_model_that_changes_while_it_is_open() {
-    let folder = models("drill-model");
-    let path = folder.join("base.safetensors");
-    let names = |open: &Checkpoint| open.header().tensors.keys().cloned().collect::<Vec<_>>();
-    let open = Checkpoint::open(&path).expect("a model");
-    let all = names(&open);
-    let before: Vec<Vec<f32>> = all.iter().map(|name| open.tensor_f32(name).expect("a tensor")).collect();
-    // Replaced or removed by its name, it is still there for who has it open.
-    std::fs::rename(folder.join("up.safetensors"), &path).expect("replaced");
-    std::fs::remove_file(&path).expect("removed");
-    let after: Vec<Vec<f32>> = all.iter().map(|name| open.tensor_f32(name).expect("a tensor")).collect();
-    assert_eq!(before, after);
-    // Cut short, every tensor is an error.
-    let path = folder.join("judge.safetensors");
-    let open = Checkpoint::open(&path).expect("a model");
-    std::fs::File::options().write(true).open(&path).expect("there").set_len(64).expect("cut");
-    let all = names(&open);
-    assert!(all.iter().all(|name| open.tensor_f32(name).is_err()));
-    println!(
-        "a model that is replaced or removed while open: the same {} tensors; cut short: {} errors",
-        after.len(),
-        all.len()
-    );
 }

@@ -20,6 +20,9 @@ pub struct Pipeline {
     pub(crate) layout: wgpu::BindGroupLayout,
 }
 
+/// Another text for a kernel.
+pub type Alter = fn(&Kernel, String) -> String;
+
 /// All compiled kernels of a device.
 #[derive(Debug)]
 pub struct Pipelines {
@@ -27,15 +30,23 @@ pub struct Pipelines {
     checked: bool,
     /// The driver's own store of compiled code, which outlives the process by [`super::cache::Cache`].
     pub(crate) cache: OnceLock<wgpu::PipelineCache>,
+    /// Makes kernels wrong, to test what notices.
+    alter: Mutex<Option<Alter>>,
 }
 
 impl Pipelines {
     pub(crate) fn new(checked: bool) -> Self {
-        Self { compiled: Mutex::default(), checked, cache: OnceLock::new() }
+        Self { compiled: Mutex::default(), checked, cache: OnceLock::new(), alter: Mutex::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.compiled).len()
+    }
+
+    /// Alters the text of all kernels from now on; what was compiled is forgotten.
+    pub(crate) fn alter(&self, alter: Option<Alter>) {
+        *lock(&self.alter) = alter;
+        lock(&self.compiled).clear();
     }
 
     /// The pipelines of `kernels`, in their order; those that are new are compiled at the same time.
@@ -78,7 +89,10 @@ impl Pipelines {
     /// Begins to compile `kernel`; why it was refused, if it was, is reported later.
     fn start(&self, device: &wgpu::Device, kernel: &Kernel) -> Result<(Pipeline, Pending)> {
         let label = kernel.to_string();
-        let shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
+        let mut shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
+        if let Some(alter) = *lock(&self.alter) {
+            shader.text = alter(kernel, shader.text);
+        }
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
         Ok(scope::watch(device, || {
             let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::adapter::Gpu;
+use super::pipeline::Alter;
 use super::results::Fault;
 use super::signal::lock;
 use super::trial::Trial;
@@ -134,6 +135,13 @@ pub fn count(gpu: &Gpu) -> usize {
 pub fn inject(gpu: &Gpu, fault: Fault) {
     lock(&gpu.self_test.known).clear();
     *lock(&gpu.self_test.fault) = Some(fault);
+}
+
+/// Alters the text of kernels, to test what notices a wrong one: what was compiled and tested is forgotten.
+#[doc(hidden)]
+pub fn plant(gpu: &Gpu, alter: Option<Alter>) {
+    lock(&gpu.self_test.known).clear();
+    gpu.pipelines.alter(alter);
 }
 
 fn describe(variant: Variant) -> String {

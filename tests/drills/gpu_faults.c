@@ -1,9 +1,11 @@
 /* A Vulkan layer that fails on purpose, for tests/drills.rs: what no software driver does by itself.
  *
- *   DRILL_LOSE=K    the K-th submission of the process (from 1) and all later ones of that device report a lost device;
- *                   the next device is sound
- *   DRILL_REFUSE=K  the K-th allocation (from 1) is refused
- *   DRILL_COUNT=F   at the end, writes how many submissions and allocations there were to file F
+ *   DRILL_LOSE=CALL:K    the K-th CALL of the process (from 1), and all later ones of that device, report a lost device;
+ *                        the next device is sound
+ *   DRILL_REFUSE=CALL:K  the K-th CALL has no memory
+ *   DRILL_COUNT=F        at the end, writes how many of each there were to file F
+ *
+ * A CALL is submit, memory (a block of it), buffer or pipeline.
  *
  * It knows one instance and passes everything else through. */
 #include <stdio.h>
@@ -18,39 +20,64 @@ static PFN_vkGetInstanceProcAddr next_instance_proc;
 static PFN_vkGetDeviceProcAddr next_device_proc;
 static PFN_vkQueueSubmit next_submit;
 static PFN_vkAllocateMemory next_allocate;
-static long submissions, allocations;
+static PFN_vkCreateBuffer next_buffer;
+static PFN_vkCreateComputePipelines next_pipelines;
+enum call { SUBMIT, MEMORY, BUFFER, PIPELINE, CALLS };
+static const char *const names[CALLS] = {"submit", "memory", "buffer", "pipeline"};
+static long counts[CALLS];
 static int lost, devices, lost_device;
 
-static long number(const char *name) {
-    const char *text = getenv(name);
-    return text ? atol(text) : 0;
+/* Whether a variable means this call, the K-th of its kind. */
+static int is_meant(const char *variable, enum call call, long at) {
+    const char *text = getenv(variable);
+    size_t length = strlen(names[call]);
+    return text && !strncmp(text, names[call], length) && text[length] == ':' && atol(text + length + 1) == at;
+}
+
+/* Counts a call and says what becomes of it. */
+static VkResult fate(enum call call) {
+    long at = __sync_add_and_fetch(&counts[call], 1);
+    if (!lost && is_meant("DRILL_LOSE", call, at)) {
+        lost = 1;
+        lost_device = devices;
+    }
+    if (lost && lost_device == devices)
+        return VK_ERROR_DEVICE_LOST;
+    return is_meant("DRILL_REFUSE", call, at) ? VK_ERROR_OUT_OF_DEVICE_MEMORY : VK_SUCCESS;
 }
 
 __attribute__((destructor)) static void report(void) {
     const char *name = getenv("DRILL_COUNT");
     FILE *file = name ? fopen(name, "w") : NULL;
     if (file) {
-        fprintf(file, "%ld %ld\n", submissions, allocations);
+        for (int call = 0; call < CALLS; call++)
+            fprintf(file, "%s %ld\n", names[call], counts[call]);
         fclose(file);
     }
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos, VkFence fence) {
-    long at = __sync_add_and_fetch(&submissions, 1);
-    if (!lost && at == number("DRILL_LOSE")) {
-        lost = 1;
-        lost_device = devices;
-    }
-    if (lost && lost_device == devices)
-        return VK_ERROR_DEVICE_LOST;
-    return next_submit(queue, count, infos, fence);
+    VkResult result = fate(SUBMIT);
+    return result ? result : next_submit(queue, count, infos, fence);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice device, const VkMemoryAllocateInfo *info,
                                                const VkAllocationCallbacks *callbacks, VkDeviceMemory *memory) {
-    if (__sync_add_and_fetch(&allocations, 1) == number("DRILL_REFUSE"))
-        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
-    return next_allocate(device, info, callbacks, memory);
+    VkResult result = fate(MEMORY);
+    return result ? result : next_allocate(device, info, callbacks, memory);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_buffer(VkDevice device, const VkBufferCreateInfo *info,
+                                                    const VkAllocationCallbacks *callbacks, VkBuffer *buffer) {
+    VkResult result = fate(BUFFER);
+    return result ? result : next_buffer(device, info, callbacks, buffer);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
+                                                       const VkComputePipelineCreateInfo *infos,
+                                                       const VkAllocationCallbacks *callbacks, VkPipeline *pipelines) {
+    VkResult result = fate(PIPELINE);
+    return result ? result : next_pipelines(device, cache, count, infos, callbacks, pipelines);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info,
@@ -82,6 +109,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical, c
         devices++;
         next_submit = (PFN_vkQueueSubmit)next_device_proc(*device, "vkQueueSubmit");
         next_allocate = (PFN_vkAllocateMemory)next_device_proc(*device, "vkAllocateMemory");
+        next_buffer = (PFN_vkCreateBuffer)next_device_proc(*device, "vkCreateBuffer");
+        next_pipelines = (PFN_vkCreateComputePipelines)next_device_proc(*device, "vkCreateComputePipelines");
     }
     return result;
 }
@@ -89,6 +118,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical, c
 EXPORT VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL vkGetDeviceProcAddr(VkDevice device, const char *name) {
     if (!strcmp(name, "vkQueueSubmit")) return (PFN_vkVoidFunction)submit;
     if (!strcmp(name, "vkAllocateMemory")) return (PFN_vkVoidFunction)allocate;
+    if (!strcmp(name, "vkCreateBuffer")) return (PFN_vkVoidFunction)create_buffer;
+    if (!strcmp(name, "vkCreateComputePipelines")) return (PFN_vkVoidFunction)create_pipelines;
     if (!strcmp(name, "vkGetDeviceProcAddr")) return (PFN_vkVoidFunction)vkGetDeviceProcAddr;
     return next_device_proc(device, name);
 }

@@ -1,0 +1,219 @@
+//! Drills of the device: lost, without memory, and wrong. A Vulkan layer fails on purpose (gpu_faults.c); kernels are made wrong
+//! in their text.
+
+use std::path::Path;
+use std::process::Output;
+use std::sync::Mutex;
+
+use conformance::{relative_l2, tiny};
+use guided_diffusion::checkpoint::Checkpoint;
+use guided_diffusion::config::Role;
+use guided_diffusion::gpu::selftest;
+use guided_diffusion::run::SampleOptions;
+use guided_diffusion::shader::{Access, Kernel};
+use guided_diffusion::{Error, Gpu, Session, SessionOptions};
+use pollster::block_on;
+
+use crate::common::folder::Folder;
+use crate::common::gpu::{adapters, open};
+use crate::common::tiny::{models, write};
+use crate::{RUN, bytes, library, text, words};
+
+/// What the layer counts and fails at.
+const CALLS: [&str; 4] = ["submit", "memory", "buffer", "pipeline"];
+
+/// The program with a faulty driver: `fault` is a variable of gpu_faults.c and its value.
+fn with_fault(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Output {
+    let layers = library("libgpu_faults.so");
+    let mut command = folder.command(arguments);
+    command.env("VK_INSTANCE_LAYERS", "VK_LAYER_DRILL_faults").env("VK_LAYER_PATH", layers.parent().expect("a folder"));
+    command.env(fault.0, fault.1).output().expect("started")
+}
+
+/// How often a run makes each of the calls.
+fn counts(folder: &Folder, arguments: &[&str]) -> [usize; 4] {
+    let output = with_fault(folder, arguments, ("DRILL_COUNT", "counts"));
+    assert!(output.status.success(), "{}", text(&output));
+    let counts = String::from_utf8(bytes(folder, "counts")).expect("numbers");
+    std::fs::remove_file(folder.join("counts")).expect("there");
+    let count = |call: &str| counts.lines().find_map(|line| line.strip_prefix(call)?.trim().parse().ok());
+    CALLS.map(|call| count(call).expect(call))
+}
+
+/// About `most` of the numbers from 1 to `count`, with the first and the last.
+fn spread(count: usize, most: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..most).map(|i| 1 + i * (count - 1) / (most - 1)).collect();
+    chosen.dedup();
+    chosen
+}
+
+/// The smallest network with all kinds of calls: each loss costs two loads.
+#[test]
+fn a_device_lost_at_every_submission() {
+    const RUN: &str = "sample --model base.safetensors --steps 2 --class 3,5 --count 2 --batch 1 --seed 11";
+    let folder = Folder::new("drill-lost");
+    let mut config = tiny(Role::Diffusion);
+    config.unet.channel_mult = vec![1.0];
+    config.unet.attention_resolutions = Vec::new();
+    write(&folder, "base.safetensors", &config, 0);
+    folder.ok(&words(RUN, "--out whole.npz"));
+    let [submissions, blocks, buffers, pipelines] = counts(&folder, &words(RUN, "--out counted.npz"));
+    let moments = [
+        ("submit", (1..=submissions).collect()),
+        ("memory", spread(blocks, 3)),
+        ("buffer", spread(buffers, 5)),
+        ("pipeline", spread(pipelines, 5)),
+    ];
+    for (call, moments) in &moments {
+        for at in moments {
+            let output = with_fault(&folder, &words(RUN, "--out lost.npz"), ("DRILL_LOSE", &format!("{call}:{at}")));
+            assert!(output.status.success(), "{call} {at}: {}", text(&output));
+            assert!(text(&output).contains("opening it again"), "{call} {at}: {}", text(&output));
+            assert_eq!(bytes(&folder, "lost.npz"), bytes(&folder, "whole.npz"), "{call} {at}");
+            std::fs::remove_file(folder.join("lost.npz")).expect("there");
+        }
+    }
+    println!(
+        "a lost device: at each of {submissions} submissions of a run, and at {} moments of allocating and compiling: opened \
+         again, the same bytes",
+        moments[1..].iter().map(|(_, moments): &(_, Vec<usize>)| moments.len()).sum::<usize>()
+    );
+}
+
+#[test]
+fn an_allocation_refused() {
+    let folder = models("drill-memory");
+    // The driver's memory is taken in blocks, of which a small model needs one and the built-in one several; buffers lie in them.
+    let (mut refused, mut evaded) = ([0; 2], [0; 2]);
+    for run in [RUN, "sample --steps ddim2 --count 16 --batch 16"] {
+        let [_, blocks, buffers, _] = counts(&folder, &words(run, "--out whole.npz"));
+        let names = folder.names();
+        for (kind, call, moments) in [(0, "memory", spread(blocks, blocks.max(2))), (1, "buffer", spread(buffers, 5))] {
+            for at in moments {
+                let fault = ("DRILL_REFUSE", format!("{call}:{at}"));
+                let output = with_fault(&folder, &words(run, "--out refused.npz"), (fault.0, &fault.1));
+                let said = text(&output);
+                // The driver's allocator may find room in another block; then nothing is lost.
+                if output.status.success() {
+                    assert_eq!(bytes(&folder, "refused.npz"), bytes(&folder, "whole.npz"), "{call} {at}");
+                    std::fs::remove_file(folder.join("refused.npz")).expect("there");
+                    evaded[kind] += 1;
+                } else {
+                    assert_eq!(output.status.code(), Some(1), "{call} {at}: {said}");
+                    assert!(said.contains("memory") && !said.contains("panicked"), "{call} {at}: {said}");
+                    refused[kind] += 1;
+                }
+                assert_eq!(folder.names(), names, "{call} {at} left something");
+            }
+        }
+    }
+    println!(
+        "an allocation refused: {} of two models' blocks of memory: {} errors with nothing left, {} times another block; the \
+         first, the last and three between of their buffers: {} errors with nothing left, {} times without loss",
+        refused[0] + evaded[0],
+        refused[0],
+        evaded[0],
+        refused[1],
+        evaded[1]
+    );
+}
+
+/// The kernel that is wrong now, and how.
+static WRONG: Mutex<(&str, Plant)> = Mutex::new(("", Plant::Scale));
+
+#[derive(Debug, Clone, Copy)]
+enum Plant {
+    /// Every value is 1 % too large.
+    Scale,
+    /// One value of eleven is too large by 1.
+    Some,
+    /// One value of eleven is no number.
+    Nan,
+}
+
+/// The text of a kernel with a wrong value in everything that it stores in a buffer.
+fn plant(kernel: &Kernel, text: String) -> String {
+    let (stem, plant) = *WRONG.lock().expect("one drill at a time");
+    if kernel.stem != stem {
+        return text;
+    }
+    let shader = kernel.expand().expect("it expanded before");
+    let outputs = || shader.bindings.iter().filter(|binding| binding.access == Access::ReadWrite);
+    let wrong = |line: &str| {
+        let (place, value) = line.trim().strip_suffix(';')?.split_once("] = ")?;
+        let (buffer, index) = place.split_once('[')?;
+        outputs().any(|binding| binding.name == buffer).then_some(())?;
+        let is_hit = format!("u32({index}) % 11u == 5u");
+        Some(match plant {
+            Plant::Scale => format!("{place}] = ({value}) * 1.01;\n"),
+            Plant::Some => format!("{place}] = ({value}) + select(0.0, 1.0, {is_hit});\n"),
+            // Without a constant expression, which would be refused.
+            Plant::Nan => {
+                format!("{place}] = ({value}) * select(1.0, bitcast<f32>(0x7fc00000u | u32({index})), {is_hit});\n")
+            }
+        })
+    };
+    let altered: String = text.lines().map(|line| wrong(line).unwrap_or_else(|| format!("{line}\n"))).collect();
+    assert_ne!(altered.trim_end(), text.trim_end(), "{kernel} stores nothing that could be wrong");
+    altered
+}
+
+/// The built-in model on a device of which nothing is known.
+fn load(gpu: &std::sync::Arc<Gpu>) -> Result<Session, Error> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion32.safetensors");
+    let checkpoint = Checkpoint::open(path)?;
+    let config = checkpoint.config(&Default::default())?.config;
+    block_on(Session::load(gpu, &checkpoint, &config, &SessionOptions::default()))
+}
+
+fn image(session: &mut Session) -> Result<Vec<f32>, Error> {
+    let mut options = SampleOptions { count: 1, labels: vec![3], ..SampleOptions::default() };
+    options.settings.steps = Some("2".parse().expect("steps"));
+    Ok(block_on(async { session.sample(options)?.finish().await })?.data().to_vec())
+}
+
+#[test]
+fn a_wrong_value_in_each_kernel() {
+    let gpu = open(&adapters()[0]);
+    let mut sound = load(&gpu).expect("a sound driver");
+    let expected = image(&mut sound).expect("an image");
+    let mut stems: Vec<&str> = sound.program().plan().dispatches().iter().map(|step| step.kernel.stem).collect();
+    stems.sort_unstable();
+    stems.dedup();
+    let mut missed = Vec::new();
+    let (mut replaced, mut refused, mut not_finite) = (0, 0, 0);
+    for stem in &stems {
+        for how in [Plant::Scale, Plant::Some, Plant::Nan] {
+            *WRONG.lock().expect("one drill at a time") = (stem, how);
+            selftest::plant(&gpu, Some(plant));
+            match load(&gpu) {
+                Err(Error::SelfTest(reason)) => {
+                    assert!(!reason.is_empty());
+                    refused += 1;
+                }
+                Err(error) => panic!("{stem}, {how:?}: {error}"),
+                Ok(mut session) => {
+                    let warned = session.warnings().iter().any(|line| line.contains("self-test"));
+                    match image(&mut session) {
+                        Ok(image) if warned => {
+                            let error = relative_l2(&image, &expected);
+                            assert!(error < 1e-3, "{stem}, {how:?}: {error:.1e} off by other kernels");
+                            replaced += 1;
+                        }
+                        Ok(image) => missed.push(format!("{stem}, {how:?}: {:.1e}", relative_l2(&image, &expected))),
+                        Err(Error::NotFinite(_)) => not_finite += 1,
+                        Err(error) => panic!("{stem}, {how:?}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+    selftest::plant(&gpu, None);
+    println!(
+        "a wrong value planted in each of {} kernels, in three ways: {replaced} replaced with a warning, {refused} refused at \
+         the start, {not_finite} found in the images, {} missed",
+        stems.len(),
+        missed.len()
+    );
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
