@@ -89,6 +89,8 @@ fn a_cache_is_untrusted_input() {
     let json = tuning.to_json("this device");
     assert_eq!(TuningCache::parse(json.as_bytes(), "this device"), Ok(Some(tuning)));
     assert_eq!(TuningCache::parse(json.as_bytes(), "another"), Ok(None), "measured elsewhere");
+    let earlier = br#"{"device":"another","choices":{"a":"b"}}"#;
+    assert_eq!(TuningCache::parse(earlier, "this device"), Ok(None), "of an earlier version");
 
     for cut in (0..json.len()).step_by(97) {
         assert!(TuningCache::parse(&json.as_bytes()[..cut], "this device").is_err(), "{cut} bytes");

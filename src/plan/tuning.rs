@@ -50,6 +50,8 @@ pub struct TuningCache(BTreeMap<String, String>);
 #[derive(Serialize, Deserialize)]
 struct File {
     device: String,
+    /// Files of earlier versions, which were measured on other kernels, lack it.
+    #[serde(default)]
     variants: BTreeMap<String, String>,
 }
 
