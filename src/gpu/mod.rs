@@ -3,6 +3,7 @@
 pub mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cache;
+mod choice;
 mod pace;
 mod pipeline;
 pub mod profile;
@@ -16,9 +17,10 @@ mod tensor_cores;
 pub mod trial;
 pub mod tuner;
 
-pub use adapter::{AdapterChoice, AdapterSummary, Gpu, OpenOptions};
+pub use adapter::{Gpu, OpenOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use cache::Cache;
+pub use choice::{AdapterChoice, AdapterSummary};
 pub use program::Program;
 pub(crate) use readback::Readback;
 pub use tensor_cores::TensorCores;
