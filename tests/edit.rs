@@ -201,7 +201,10 @@ fn impossible_edits_say_what_would_do() {
         ("edit --input x.png --upscale 2", "which is enlarged 2 times"),
         ("edit --input x.png --upscale 7", "do not divide"),
         ("edit --input x.png --upscale 0", "do not divide"),
-        ("edit --input x.png --mask m.png --sampler repaint --colourise", "colourise: sampler repaint does not take it"),
+        (
+            "edit --input x.png --mask m.png --sampler repaint --colourise",
+            "colourise: sampler repaint does not take it",
+        ),
         ("edit --input x.png --mask m.png --expect input=0123456789abcdef", "its values have the hash"),
         ("edit --input x.png --mask m.png --trajectory t.gif", ".apng"),
         ("edit --input x.png --mask m.png --trajectory t.png --count 100000", "take fewer"),

@@ -4,6 +4,7 @@ pub mod adapter;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cache;
 mod choice;
+mod in_flight;
 mod pace;
 mod pipeline;
 pub mod profile;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::adapter::Gpu;
+use super::in_flight::InFlight;
 use super::pace::{Clock, Pace, Started};
 use super::pipeline::Pipeline;
 use super::readback::Readback;
@@ -155,7 +156,8 @@ impl Program {
             return Err(Error::Options(format!("parameters were not uploaded: {}", missing.join(", "))));
         }
         let groups = self.plan.dispatches.iter().zip(&self.pipelines);
-        self.bind_groups = groups.map(|(step, pipeline)| self.bind(&step.buffers, pipeline)).collect::<Result<_>>()?;
+        self.bind_groups =
+            groups.map(|(dispatch, pipeline)| self.bind(&dispatch.buffers, pipeline)).collect::<Result<_>>()?;
         Ok(())
     }
 
@@ -243,8 +245,8 @@ impl Program {
     /// # Errors
     /// A lost device.
     pub async fn run_all(&mut self, segments: &[Segment]) -> Result<()> {
-        let steps: Vec<usize> = segments.iter().flat_map(|segment| self.steps(*segment)).copied().collect();
-        let mut rest = steps.as_slice();
+        let dispatches: Vec<usize> = segments.iter().flat_map(|segment| self.dispatches(*segment)).copied().collect();
+        let mut rest = dispatches.as_slice();
         while !rest.is_empty() {
             let (count, flops) = self.fitting(rest);
             let (now, later) = rest.split_at(count);
@@ -256,15 +258,15 @@ impl Program {
     }
 
     /// A segment's dispatches.
-    fn steps(&self, segment: Segment) -> &[usize] {
-        self.segments.iter().find(|(known, _)| *known == segment).map_or(&[], |(_, steps)| steps)
+    fn dispatches(&self, segment: Segment) -> &[usize] {
+        self.segments.iter().find(|(known, _)| *known == segment).map_or(&[], |(_, dispatches)| dispatches)
     }
 
-    /// How many of `steps` the next submission may hold, at least one, and their operations.
-    fn fitting(&self, steps: &[usize]) -> (usize, u64) {
+    /// How many of `dispatches` the next submission may hold, at least one, and their operations.
+    fn fitting(&self, dispatches: &[usize]) -> (usize, u64) {
         let (mut count, mut sum) = (0, 0);
-        for step in steps {
-            let flops = self.plan.dispatches[*step].flops;
+        for dispatch in dispatches {
+            let flops = self.plan.dispatches[*dispatch].flops;
             if count > 0 && sum + flops > self.pace.budget() {
                 break;
             }
@@ -275,7 +277,7 @@ impl Program {
 
     /// Records a segment's commands and drops them, to time the host's part of a submission.
     pub fn record_only(&self, segment: Segment) {
-        drop(self.record(self.steps(segment).iter().copied()));
+        drop(self.record(self.dispatches(segment).iter().copied()));
     }
 
     /// Runs a plan of the network's segment alone up to `times` times in one submission, as many as a submission may hold, and
@@ -287,17 +289,17 @@ impl Program {
             self.run(Segment::Network).await?;
             return Ok(1);
         }
-        let steps = self.plan.dispatches.len();
-        let commands = self.record((0..times * steps).map(|i| i % steps));
+        let dispatches = self.plan.dispatches.len();
+        let commands = self.record((0..times * dispatches).map(|i| i % dispatches));
         self.submit(commands, times as u64 * self.plan.flops()).await?;
         Ok(times)
     }
 
-    fn record(&self, steps: impl Iterator<Item = usize>) -> wgpu::CommandBuffer {
+    fn record(&self, dispatches: impl Iterator<Item = usize>) -> wgpu::CommandBuffer {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for i in steps {
+            for i in dispatches {
                 self.encode(i, &mut pass);
             }
         }
@@ -356,49 +358,11 @@ impl Drop for Program {
     }
 }
 
-/// A submission that the device may not have finished.
-#[cfg(not(target_arch = "wasm32"))]
-#[derive(Debug)]
-struct InFlight(wgpu::SubmissionIndex);
-
-#[cfg(not(target_arch = "wasm32"))]
-impl InFlight {
-    fn submit(gpu: &Gpu, commands: wgpu::CommandBuffer) -> Self {
-        Self(gpu.queue.submit([commands]))
-    }
-
-    /// By its number and not by a callback: wgpu ties a callback to the last submission of all threads, and two threads that
-    /// share a device would each wait for one that only the other's polling could run.
-    async fn done(self, gpu: &Gpu) -> Result<()> {
-        gpu.wait(Some(self.0))
-    }
-}
-
-/// A submission that the device may not have finished. A browser cannot be waited for, but calls back by itself.
-#[cfg(target_arch = "wasm32")]
-#[derive(Debug)]
-struct InFlight(super::signal::Signal<()>);
-
-#[cfg(target_arch = "wasm32")]
-impl InFlight {
-    fn submit(gpu: &Gpu, commands: wgpu::CommandBuffer) -> Self {
-        gpu.queue.submit([commands]);
-        let (sender, done) = super::signal::signal();
-        gpu.queue.on_submitted_work_done(move || sender.send(()));
-        Self(done)
-    }
-
-    async fn done(self, _: &Gpu) -> Result<()> {
-        self.0.await;
-        Ok(())
-    }
-}
-
 /// A slot's label, for the driver's errors: the first node that is computed into it.
 fn slot_label(plan: &Plan, slot: usize) -> String {
     let writes = |(buffer, access): &(Buffer, Access)| *buffer == Buffer::Slot(slot) && *access == Access::ReadWrite;
-    match plan.dispatches.iter().find(|step| step.buffers.iter().any(writes)) {
-        Some(step) => format!("slot {slot}, {} ({})", step.node, step.op),
+    match plan.dispatches.iter().find(|dispatch| dispatch.buffers.iter().any(writes)) {
+        Some(dispatch) => format!("slot {slot}, {} ({})", dispatch.node, dispatch.op),
         None => format!("slot {slot}"),
     }
 }
@@ -408,7 +372,7 @@ fn segments(plan: &Plan) -> Vec<(Segment, Vec<usize>)> {
     let mut all: Vec<(Segment, Vec<usize>)> = Vec::new();
     for (i, dispatch) in plan.dispatches.iter().enumerate() {
         match all.iter_mut().find(|(segment, _)| *segment == dispatch.segment) {
-            Some((_, steps)) => steps.push(i),
+            Some((_, dispatches)) => dispatches.push(i),
             None => all.push((dispatch.segment, vec![i])),
         }
     }

@@ -30,9 +30,10 @@ impl Attention {
 
 impl Attention {
     /// The parameters and the grid of a kernel.
-    pub(crate) fn describe(&self, step: &mut DispatchBuilder, out: Shape, tile: AttentionTile, work: u64) {
+    pub(crate) fn describe(&self, dispatch: &mut DispatchBuilder, out: Shape, tile: AttentionTile, work: u64) {
         let (head, key, value) = self.strides(out.c);
-        step.word("tokens", out.pixels())
+        dispatch
+            .word("tokens", out.pixels())
             .word("width4", 3 * out.c / 4)
             .word("channels4", out.c / 4)
             .word("head4", head / 4)
@@ -42,9 +43,9 @@ impl Attention {
             .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt());
         if tile.workgroup {
             let blocks = out.pixels().div_ceil(tile.shared(out.c / self.heads / 4).1);
-            step.lines(1, blocks, blocks * self.heads * out.n, work);
+            dispatch.lines(1, blocks, blocks * self.heads * out.n, work);
         } else {
-            step.groups([out.pixels().div_ceil(tile.workers() * tile.queries), self.heads, out.n]);
+            dispatch.groups([out.pixels().div_ceil(tile.workers() * tile.queries), self.heads, out.n]);
         }
     }
 
@@ -93,10 +94,10 @@ impl Operator for Attention {
             true => self.tile(out, tile, 0),
             false => tile.define(Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16)),
         };
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("qkv", lowering.input(0)).bind("out", lowering.output());
-        self.describe(&mut step, out, tile, self.flops(&[], out));
-        lowering.emit(step)
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch.bind("qkv", lowering.input(0)).bind("out", lowering.output());
+        self.describe(&mut dispatch, out, tile, self.flops(&[], out));
+        lowering.emit(dispatch)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {

@@ -49,15 +49,15 @@ impl Operator for AttentionGrad {
                 .into(),
         };
         for (i, kernel) in kernels.into_iter().enumerate() {
-            let mut step = DispatchBuilder::new(kernel);
-            step.bind("qkv", lowering.input(0));
+            let mut dispatch = DispatchBuilder::new(kernel);
+            dispatch.bind("qkv", lowering.input(0));
             if i == 0 {
-                step.bind("forward", lowering.input(1));
+                dispatch.bind("forward", lowering.input(1));
             }
-            step.bind("incoming", lowering.input(2)).bind("softmaxes", softmaxes).bind("out", lowering.output());
+            dispatch.bind("incoming", lowering.input(2)).bind("softmaxes", softmaxes).bind("out", lowering.output());
             let work = 2 * self.attention.flops(&[], s);
-            self.attention.describe(&mut step, s, tile, work);
-            lowering.emit(step)?;
+            self.attention.describe(&mut dispatch, s, tile, work);
+            lowering.emit(dispatch)?;
         }
         Ok(())
     }

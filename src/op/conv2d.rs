@@ -70,19 +70,20 @@ impl Conv2d {
     }
 
     /// Binds bias and epilogue, and the parameters that every variant has.
-    fn finish(&self, step: &mut DispatchBuilder, lowering: &mut dyn Lowering) -> Result<()> {
+    fn finish(&self, dispatch: &mut DispatchBuilder, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         if lowering.params() > 1 {
             let bias = lowering.weight(1, Layout::Vector);
-            step.bind("bias", bias);
+            dispatch.bind("bias", bias);
         }
         if self.epilogue.embedding {
-            step.bind("embedding", lowering.input(self.prologue.operands()));
+            dispatch.bind("embedding", lowering.input(self.prologue.operands()));
         }
         if self.epilogue.residual.is_some() {
-            step.bind("residual", lowering.input(self.residual_input()));
+            dispatch.bind("residual", lowering.input(self.residual_input()));
         }
-        step.bind("out", lowering.output())
+        dispatch
+            .bind("out", lowering.output())
             .word("n", out.c)
             .word("n4", out.c.div_ceil(4))
             .word("height", out.h)
@@ -119,27 +120,36 @@ impl Conv2d {
             kernel = self.define_window(kernel);
         }
         let split = tile.parts > 1;
-        let mut step = DispatchBuilder::new(if split { plain(kernel) } else { self.define(kernel, lowering) });
-        step.bind("a", source).bind("w", lowering.weight(0, self.taps()));
+        let mut dispatch = DispatchBuilder::new(if split { plain(kernel) } else { self.define(kernel, lowering) });
+        dispatch.bind("a", source).bind("w", lowering.weight(0, self.taps()));
         if two {
-            step.bind("skip", lowering.input(1));
+            dispatch.bind("skip", lowering.input(1));
         }
         let partial = split.then(|| lowering.temporary("parts", product.parts(tile) * m * n4 * 4));
         match partial {
             Some(partial) => {
-                step.bind("out", partial).word("n", out.c).word("n4", n4).word("height", out.h).word("width", out.w);
+                dispatch
+                    .bind("out", partial)
+                    .word("n", out.c)
+                    .word("n4", n4)
+                    .word("height", out.h)
+                    .word("width", out.w);
             }
-            None => self.finish(&mut step, lowering)?,
+            None => self.finish(&mut dispatch, lowering)?,
         }
-        step.word("k4_first", first.c / 4).word("c4", c4).word("source_height", grid.h).word("source_width", grid.w);
-        product.describe(&mut step, tile);
-        lowering.emit(step)?;
+        dispatch
+            .word("k4_first", first.c / 4)
+            .word("c4", c4)
+            .word("source_height", grid.h)
+            .word("source_width", grid.w);
+        product.describe(&mut dispatch, tile);
+        lowering.emit(dispatch)?;
         let Some(partial) = partial else { return Ok(()) };
-        let mut step = DispatchBuilder::new(self.define(Kernel::new("gemm_sum"), lowering));
-        step.bind("a", partial);
-        self.finish(&mut step, lowering)?;
-        step.word("m", m).word("parts", product.parts(tile)).tiles(n4, m);
-        lowering.emit(step)
+        let mut dispatch = DispatchBuilder::new(self.define(Kernel::new("gemm_sum"), lowering));
+        dispatch.bind("a", partial);
+        self.finish(&mut dispatch, lowering)?;
+        dispatch.word("m", m).word("parts", product.parts(tile)).tiles(n4, m);
+        lowering.emit(dispatch)
     }
 
     fn define_window(&self, kernel: Kernel) -> Kernel {
@@ -153,15 +163,16 @@ impl Conv2d {
         let source = self.plain_source(lowering)?;
         let (grid, out) = (self.grid(lowering)?, lowering.output_shape());
         let kernel = self.define_window(self.define(Kernel::new("conv2d"), lowering).with("F16", lowering.f16()));
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("x", source).bind("w", lowering.weight(0, self.taps()));
-        self.finish(&mut step, lowering)?;
-        step.word("m", out.rows())
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch.bind("x", source).bind("w", lowering.weight(0, self.taps()));
+        self.finish(&mut dispatch, lowering)?;
+        dispatch
+            .word("m", out.rows())
             .word("source_height", grid.h)
             .word("source_width", grid.w)
             .word("channels", grid.c)
             .tiles(out.c.div_ceil(4), out.rows());
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
     fn lower_block(&self, lowering: &mut dyn Lowering) -> Result<()> {
@@ -171,17 +182,18 @@ impl Conv2d {
         let (blocks_x, blocks_y) = (out.w.div_ceil(4), out.h.div_ceil(4));
         let f16 = if vectors { self.f16(lowering) } else { lowering.f16() };
         let kernel = Kernel::new("conv2d_block").with("VECTORS", vectors).with("F16", f16);
-        let mut step = DispatchBuilder::new(self.define(kernel, lowering));
-        step.bind("x", source).bind("w", lowering.weight(0, self.taps()));
-        self.finish(&mut step, lowering)?;
-        step.word("depth", if vectors { grid.c / 4 } else { grid.c })
+        let mut dispatch = DispatchBuilder::new(self.define(kernel, lowering));
+        dispatch.bind("x", source).bind("w", lowering.weight(0, self.taps()));
+        self.finish(&mut dispatch, lowering)?;
+        dispatch
+            .word("depth", if vectors { grid.c / 4 } else { grid.c })
             .word("blocks_x", blocks_x)
             .word("blocks_y", blocks_y)
             .elements(blocks_x * blocks_y * out.n * out.c.div_ceil(4));
-        lowering.emit(step)
+        lowering.emit(dispatch)
     }
 
-    /// Three steps a chunk of tiles; chunks bound the workspace.
+    /// Three dispatches per chunk of tiles; chunks bound the workspace.
     fn lower_winograd(&self, lowering: &mut dyn Lowering, t: usize, tile: GemmTile) -> Result<()> {
         let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
         let (tiles_x, tiles_y) = (out.w.div_ceil(t), out.h.div_ceil(t));
@@ -203,20 +215,22 @@ impl Conv2d {
         let m = lowering.temporary("M", points * chunk * n4 * 4);
         for first_tile in (0..tiles).step_by(chunk) {
             let count = chunk.min(tiles - first_tile);
-            let place = |step: &mut DispatchBuilder| {
-                step.word("tiles_x", tiles_x)
+            let place = |dispatch: &mut DispatchBuilder| {
+                dispatch
+                    .word("tiles_x", tiles_x)
                     .word("tiles_y", tiles_y)
                     .word("first_tile", first_tile)
                     .word("tiles", count);
             };
             let kernel = prologue.define(Kernel::new("winograd_input")).with("T", t as i64).with("WIDTH", width as i64);
-            let mut step = DispatchBuilder::new(kernel);
+            let mut dispatch = DispatchBuilder::new(kernel);
             match pooled {
-                Some(pooled) => drop(step.bind("x", pooled)),
-                None => prologue.bind(&mut step, lowering),
+                Some(pooled) => drop(dispatch.bind("x", pooled)),
+                None => prologue.bind(&mut dispatch, lowering),
             }
             let source = if pooled.is_some() { grid } else { first };
-            step.bind("out", v)
+            dispatch
+                .bind("out", v)
                 .word("height", grid.h)
                 .word("width", grid.w)
                 .word("source_height", source.h)
@@ -224,13 +238,14 @@ impl Conv2d {
                 .word("c4", c4)
                 .word("c4_first", first.c / 4)
                 .tiles(4 * c4 / width, count);
-            place(&mut step);
-            lowering.emit(step)?;
+            place(&mut dispatch);
+            lowering.emit(dispatch)?;
 
             let product = Product { m: count, n4, k4: c4, count: points };
             let kernel = product.kernel(tile, &[c4]).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
-            let mut step = DispatchBuilder::new(plain(kernel.with("IM2COL", 0)));
-            step.bind("a", v)
+            let mut dispatch = DispatchBuilder::new(plain(kernel.with("IM2COL", 0)));
+            dispatch
+                .bind("a", v)
                 .bind("w", weight)
                 .bind("out", m)
                 .word("n", 4 * n4)
@@ -238,16 +253,16 @@ impl Conv2d {
                 .word("k4_first", c4)
                 .word("height", 1)
                 .word("width", count);
-            product.describe(&mut step, tile);
-            lowering.emit(step)?;
+            product.describe(&mut dispatch, tile);
+            lowering.emit(dispatch)?;
 
-            let mut step =
+            let mut dispatch =
                 DispatchBuilder::new(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
-            step.bind("m", m);
-            self.finish(&mut step, lowering)?;
-            place(&mut step);
-            step.tiles(n4, count);
-            lowering.emit(step)?;
+            dispatch.bind("m", m);
+            self.finish(&mut dispatch, lowering)?;
+            place(&mut dispatch);
+            dispatch.tiles(n4, count);
+            lowering.emit(dispatch)?;
         }
         Ok(())
     }
@@ -269,13 +284,14 @@ impl Conv2d {
         let (u, f16) = if half { (elements / 2, 2) } else { (elements, lowering.f16()) };
         let u = lowering.temporary("U", u);
         let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", f16);
-        let mut step = DispatchBuilder::new(kernel);
-        step.bind("w", lowering.weight(0, self.taps()))
+        let mut dispatch = DispatchBuilder::new(kernel);
+        dispatch
+            .bind("w", lowering.weight(0, self.taps()))
             .bind("out", u)
             .word("channels", channels)
             .word("n4", n4)
             .tiles(n4, channels);
-        lowering.emit(step)?;
+        lowering.emit(dispatch)?;
         Ok(u.into())
     }
 
@@ -325,10 +341,10 @@ impl Product {
         }
     }
 
-    fn describe(&self, step: &mut DispatchBuilder, tile: GemmTile) {
+    fn describe(&self, dispatch: &mut DispatchBuilder, tile: GemmTile) {
         let (lines, parts) = (tile.lines(self.m), self.parts(tile));
         let work = 32 * (self.m * self.n4 * self.count) as u64 * self.k4 as u64;
-        step.word("m", self.m).word("k4", self.k4).word("parts", parts).word("share", self.share(tile)).lines(
+        dispatch.word("m", self.m).word("k4", self.k4).word("parts", parts).word("share", self.share(tile)).lines(
             tile.columns(self.n4),
             lines,
             lines * parts * self.count,

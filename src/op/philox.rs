@@ -46,11 +46,11 @@ pub fn normal4(words: [u32; 4]) -> [f32; 4] {
 }
 
 /// The noise of one sample in one draw, in the order of the values in memory.
-pub fn normals(seed: u64, sample: u32, step: u32, elements: usize) -> Vec<f32> {
+pub fn normals(seed: u64, sample: u32, draw: u32, elements: usize) -> Vec<f32> {
     let key = [seed as u32, (seed >> 32) as u32];
     let blocks = elements.div_ceil(4);
     let mut out: Vec<f32> =
-        (0..blocks).flat_map(|block| normal4(philox4x32_10([block as u32, sample, step, 0], key))).collect();
+        (0..blocks).flat_map(|block| normal4(philox4x32_10([block as u32, sample, draw, 0], key))).collect();
     out.truncate(elements);
     out
 }
