@@ -51,6 +51,7 @@ THEIRS = [
         "inline_container|invalid literal for int|codec can't decode|multidisk|hasRecord",
         "parts of the archive that say nothing of weights",
     ),
+    ("not resizable", "a broken tensor beside the state dict, which is not looked at"),
     ("positional argument|requires_grad", "what a tensor's record says of gradients"),
     ("Overflow when unpacking", "an empty tensor with a side that torch's integers do not hold"),
     ("unhashable type", "a key that is not a name, beside the state dict"),
@@ -158,7 +159,8 @@ def state_dict(found):
     if not isinstance(found, dict):
         raise ValueError("no dict")
     if not any(isinstance(value, torch.Tensor) for value in found.values()):
-        below = [v for v in found.values() if isinstance(v, dict) and v and all(isinstance(t, torch.Tensor) for t in v.values())]
+        named = lambda items: all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in items)
+        below = [value for value in found.values() if isinstance(value, dict) and value and named(value.items())]
         if len(below) == 1:
             found = below[0]
         elif found:

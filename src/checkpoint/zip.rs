@@ -11,6 +11,8 @@ const MAX_ENTRIES: u64 = 200_000;
 /// The end record's fixed part, and the longest comment that may follow it.
 const END: usize = 22;
 const MAX_COMMENT: usize = 65_535;
+/// Flags of an entry that is encrypted, a patch, encrypted in another way, or whose local header is masked.
+const ENCRYPTED: u16 = 1 | 1 << 5 | 1 << 6 | 1 << 13;
 
 /// Every entry's name and the range of its bytes.
 pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
@@ -87,7 +89,7 @@ fn entry<'a>(bytes: &[u8], record: &'a [u8]) -> Result<(&'a str, Range<usize>, u
         }
         extra = &extra[4 + usize::from(len)..];
     }
-    if flags & 1 != 0 {
+    if flags & ENCRYPTED != 0 {
         return Err(format!("zip entry {name:?} is encrypted"));
     }
     if method != 0 || packed != size {

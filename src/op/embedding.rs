@@ -49,7 +49,7 @@ impl Operator for LabelEmbedding {
     }
 
     fn probe(&self, _: &[Shape], _: &[&[usize]], _: Shape) -> Option<Probe<Self>> {
-        let operands = vec![noise(Shape::vector(2, 8)), labels(&[9, 4])];
-        Some(Probe::new(Self, operands).with_params(&[&[10, 8]]))
+        let operands = vec![noise(Shape::vector(3, 128)), labels(&[9, 0, 4])];
+        Some(Probe::new(Self, operands).with_params(&[&[10, 128]]))
     }
 }
