@@ -165,13 +165,16 @@ def arguments():
     p.add_argument("--init", help="a .safetensors file of the same kind to start from, of either family")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--guidance", type=float, default=1.0, help="a scale of classifier-free guidance to be learnt")
-    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")], default=[999, 600], help="few-step: those it visits")
+    p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")],
+                   help="those that sampling visits by default; few-step: that it learns to visit (999,600)")
     p.add_argument("--between", type=int, default=4, help="few-step: the teacher's steps for one of the student's")
     p.add_argument("--scale", type=float, default=1.0, help="few-step: the teacher's guidance")
     p.add_argument("--uses", type=int, default=3, help="few-step: how often a solution of the teacher's is learnt from")
     args = p.parse_args()
     if args.kind == "few-step" and not args.init:
         p.error("few-step needs its teacher, --init FILE")
+    if args.kind == "few-step" and not args.timesteps:
+        args.timesteps = [999, 600]
     args.decay_hours = args.decay_hours or args.hours / 4
     return args
 
@@ -210,7 +213,7 @@ def main():
         if rank:
             return
         kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
-        more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.kind == "few-step" else {}
+        more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.timesteps else {}
         if args.guidance > 1:
             more["guidance_learnt"] = args.guidance
         checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype, **more)
