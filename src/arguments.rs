@@ -128,7 +128,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     "Seed of all noise: the same seed gives the same images, whatever the batch or the shard";
 
     "guidance" "SCALE", Some("classifier_scale"), SAMPLE | EDIT, field!(guidance),
-    "Scale of the guidance [default: the published one of a public file, else 1]";
+    "Scale of the guidance, by a classifier, or by the null class of a model that has one (1: none) [default: the published one of a public file, else 1]";
 
     "guidance-interval" "LO:HI", None, SAMPLE | EDIT,
     Access {

@@ -15,12 +15,12 @@ use crate::tensor::{Shape, nchw_to_nhwc};
 use options::check_noise;
 pub use options::{Draws, Noise, SampleOptions};
 
-/// A network evaluation that was submitted, with the steps around it that need none.
+/// A step that was submitted: a row that evaluates the network, once or twice, with the rows around it that need none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepInfo {
-    /// Evaluations submitted so far, this one included.
+    /// Steps submitted so far, this one included.
     pub done: usize,
-    /// All evaluations.
+    /// All steps.
     pub total: usize,
     /// The timestep of the full process at which the network was evaluated; in sigma-space 250 ln sigma.
     pub timestep: f64,
@@ -35,13 +35,15 @@ pub struct Run<'a> {
     /// What the network's time is divided by for the full process's.
     time_scale: f64,
     threshold: bool,
+    /// The class that stands for none in particular, where no classifier guides.
+    null_class: Option<u32>,
     /// The network's time, once per image: written at each evaluation.
     timesteps: Vec<f32>,
     /// Inputs and the first x are on the device.
     started: bool,
     /// Rows submitted so far.
     at: usize,
-    /// Evaluations submitted so far.
+    /// Steps submitted so far.
     done: usize,
     /// Draws that are left. They count down to 1, so that a last draw is the same whatever the number of steps.
     draws: u32,
@@ -87,6 +89,7 @@ impl<'a> Run<'a> {
         let shape = session.image_shape()?;
         let settings = options.check(session, shape)?;
         let process = settings.process(session.config())?;
+        let null_class = session.config().null_class.filter(|_| !session.is_guided());
         let rows = settings.table(&process, options.edit.is_some() && settings.strength.is_none())?;
         let mut run = Self {
             session,
@@ -95,6 +98,7 @@ impl<'a> Run<'a> {
             rows,
             time_scale: process.time_scale(),
             threshold: false,
+            null_class,
             timesteps: vec![0.0; shape.n],
             started: false,
             at: 0,
@@ -109,11 +113,8 @@ impl<'a> Run<'a> {
     fn adapt_rows(&mut self) {
         let settings = &self.options.settings;
         self.threshold = settings.threshold == Some(true);
+        settings.guide(&mut self.rows, self.time_scale, self.null_class.is_some());
         for row in &mut self.rows {
-            let timestep = row.call.time / self.time_scale;
-            let inside = |[low, high]: [u32; 2]| (f64::from(low)..=f64::from(high)).contains(&timestep);
-            let scale = settings.guidance.filter(|_| settings.guidance_interval.is_none_or(inside)).unwrap_or(0.0);
-            row.scale_guidance(scale);
             if self.threshold && row.calls() {
                 row.clip = 0.0;
             }
@@ -134,7 +135,7 @@ impl<'a> Run<'a> {
         }
         let mut timestep = 0.0;
         while let Some(row) = self.rows.get(self.at).copied() {
-            let total = self.evaluations();
+            let total = self.steps();
             if row.calls() && self.done == total {
                 break;
             }
@@ -153,7 +154,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        Ok(Some(StepInfo { done: self.done, total: self.evaluations(), timestep }))
+        Ok(Some(StepInfo { done: self.done, total: self.steps(), timestep }))
     }
 
     async fn submit(&mut self, row: &Row) -> Result<()> {
@@ -164,8 +165,13 @@ impl<'a> Run<'a> {
         if row.calls() {
             self.timesteps.fill(row.call.time as f32);
             program.write(ports::TIMESTEPS, &self.timesteps)?;
+            if let Some(class) = self.null_class.filter(|_| row.guides()) {
+                program.write(ports::LABELS, &vec![class; self.shape.n])?;
+                program.run_all(&[Segment::Network, Segment::Guidance]).await?;
+                program.write(ports::LABELS, &padded(&self.options.labels, self.shape.n))?;
+            }
             segments.push(Segment::Network);
-            segments.extend(row.guides().then_some(Segment::Guidance));
+            segments.extend((self.null_class.is_none() && row.guides()).then_some(Segment::Guidance));
         }
         segments.push(Segment::Predict);
         segments.extend((self.threshold && row.calls()).then_some(Segment::Threshold));
@@ -251,6 +257,11 @@ impl<'a> Run<'a> {
 
     /// Network evaluations of the run, per image.
     pub fn evaluations(&self) -> usize {
+        self.rows.iter().map(|row| row.evaluations(self.null_class.is_some())).sum()
+    }
+
+    /// Rows that evaluate the network.
+    fn steps(&self) -> usize {
         self.rows.iter().filter(|row| row.calls()).count()
     }
 

@@ -208,7 +208,7 @@ fn impossible_edits_say_what_would_do() {
         ("edit --input x.png --mask m.png --expect input=0123456789abcdef", "its values have the hash"),
         ("edit --input x.png --mask m.png --trajectory t.gif", ".apng"),
         ("edit --input x.png --mask m.png --trajectory t.png --count 100000", "take fewer"),
-        ("sample --init x.png --strength 0", "leaves none of the steps"),
+        ("sample --init x.png --strength 0", "leaves no step to make"),
         ("sample --init x.png --strength 1.01", "strength is 1.01"),
         ("sample --init x.png --strength nan", "strength is NaN"),
         ("sample --init clear.png --strength 0.5", "transparent pixels"),

@@ -107,7 +107,7 @@ fn impossible_requests() {
     assert!(message("--class boots").contains("Ankle boot") || message("--class boots").contains("no names"));
     assert!(message("--batch_size 0").contains("1 to 4096"));
     assert!(message("--num_samples 0").contains("at least 1"));
-    assert!(message("--num_samples 99999999999").contains("the most"));
+    assert!(message("--num_samples 99999999999").contains("at most"));
     assert!(message("--guidance 2").contains("--classifier"));
     assert!(message("--guidance-interval 0:9").contains("--classifier"));
     assert!(message("--classifier_scale 2").contains("--classifier"));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig, descends};
+use guided_diffusion::config::{
+    DiffusionConfig, FewStep, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig, descends,
+};
 use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
 use guided_diffusion::sampler::{Edit, Facts, Sampler, Settings};
 use guided_diffusion::time_grid::Teacher;
@@ -42,6 +44,8 @@ fn small(role: Role) -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        null_class: None,
+        few_step: None,
         grids: TimeGrids::new(),
     }
 }
@@ -219,6 +223,75 @@ fn one_session_serves_every_sampler_and_edit_without_another_pipeline_or_buffer(
         assert!(outcomes[..i].iter().all(|b| relative_l2(a.data(), b.data()) > 1e-3), "outcome {i} is that of another");
     }
     assert_eq!((gpu.pipelines_created(), gpu.buffers_created()), created);
+}
+
+/// Classifier-free guidance on one ddim step to x_0, so that the image is what is predicted: u + S (c - u).
+#[test]
+fn a_null_class_guides_without_a_classifier() {
+    on_each(|gpu| {
+        let config = ModelConfig { null_class: Some(9), ..small(Role::Diffusion) };
+        let mut session = load(gpu, &config, 2);
+        let mut make = |label: u32, guidance: Option<f64>, grid: &[f64]| {
+            let settings = Settings {
+                sampler: Some(Sampler::ddim()),
+                grid: Some(grid.to_vec()),
+                clip_denoised: Some(false),
+                guidance,
+                guidance_interval: guidance.map(|_| [300, 999]),
+                seed: 77,
+                ..Settings::default()
+            };
+            let run = session.sample(SampleOptions { labels: vec![label; 2], settings, ..options(0, 2) }).unwrap();
+            (run.evaluations(), block_on(run.finish()).unwrap())
+        };
+        let (one, conditional) = make(4, None, &[500.0]);
+        let (plain, same) = make(4, Some(1.0), &[500.0]);
+        let (two, guided) = make(4, Some(3.0), &[500.0]);
+        let (_, unconditional) = make(9, None, &[500.0]);
+        assert_eq!((one, plain, two), (1, 1, 2));
+        assert_eq!(conditional, same);
+        let pairs = conditional.data().iter().zip(unconditional.data());
+        let expected: Vec<f32> = pairs.map(|(c, u)| u + 3.0 * (c - u)).collect();
+        // Rounding of three terms of the same size.
+        assert!(relative_l2(guided.data(), &expected) < 1e-5);
+        assert!(relative_l2(guided.data(), conditional.data()) > 1e-3, "it changes the image");
+        // Below the interval a step is evaluated once.
+        assert_eq!(make(4, Some(3.0), &[500.0, 200.0]).0, 3);
+    });
+    let gpu = &gpus()[0];
+    let mut session = load(gpu, &small(Role::Diffusion), 2);
+    let settings = Settings { guidance: Some(2.0), ..options(0, 2).settings };
+    let message = refusal(&mut session, SampleOptions { settings, ..options(0, 2) });
+    assert!(message.contains("null class"), "{message}");
+}
+
+#[test]
+fn a_distilled_model_steps_as_it_was_trained() {
+    let few =
+        |sampler: &str, timesteps: &[u32]| Some(FewStep { sampler: sampler.into(), timesteps: timesteps.to_vec() });
+    let config = ModelConfig { few_step: few("ddim", &[960, 640, 320]), ..small(Role::Diffusion) };
+    let again = ModelConfig::from_metadata(&config.to_metadata().unwrap()).unwrap();
+    assert_eq!(again, config);
+    let facts = Facts::new(&config, false);
+    let resolved = Settings::default().resolve(&facts).unwrap();
+    assert_eq!((resolved.sampler, resolved.grid.clone()), (Some(Sampler::ddim()), Some(vec![960.0, 640.0, 320.0])));
+    assert_eq!(resolved.resolve(&facts).unwrap(), resolved);
+    for own in [
+        r#"{"steps": 10, "seed": 0}"#,
+        r#"{"sampler": "dpm++2m", "seed": 0}"#,
+        r#"{"grid": [500], "sampler": "ddim", "seed": 0}"#,
+    ] {
+        let own: Settings = serde_json::from_str(own).unwrap();
+        assert_ne!(own.resolve(&facts).unwrap().grid, resolved.grid, "what is asked for comes first");
+    }
+    for (wrong, null) in
+        [(few("ddim", &[320, 640]), None), (few("ddim", &[1000]), None), (few("ddim", &[]), None), (None, Some(10))]
+    {
+        assert!(ModelConfig { few_step: wrong, null_class: null, ..config.clone() }.validate().is_err());
+    }
+    let unknown = ModelConfig { few_step: few("dimm", &[960]), ..config.clone() };
+    let message = Settings::default().resolve(&Facts::new(&unknown, false)).unwrap_err().to_string();
+    assert!(message.contains("few_step") && message.contains("dimm"), "{message}");
 }
 
 #[test]

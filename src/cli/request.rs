@@ -81,7 +81,10 @@ impl Request {
         if settings.strength.is_some() && pictures.is_none() {
             return Err(Error::Options("--strength needs a picture to begin with; give it as --init".into()));
         }
-        if models.classifier.is_none() && (settings.guidance.is_some() || settings.guidance_interval.is_some()) {
+        if models.classifier.is_none()
+            && models.first.config().null_class.is_none()
+            && (settings.guidance.is_some() || settings.guidance_interval.is_some())
+        {
             return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
         }
         let mut stages = vec![Stage::new(&models.first, models.classifier.as_ref(), &settings, batch(run))?];
@@ -347,9 +350,11 @@ pub fn labels_of(words: &[String], models: &Models, name: &str, own: Option<&Vec
             ))),
         },
         None if classes == 0 => Ok(Vec::new()),
-        None => Err(Error::Options(format!(
-            "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
-        ))),
+        None => models.first.config().null_class.map(|class| vec![class]).ok_or_else(|| {
+            Error::Options(format!(
+                "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
+            ))
+        }),
     }
 }
 

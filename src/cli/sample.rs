@@ -306,7 +306,7 @@ impl<'a> Job<'a> {
             let batch = request.batch(stage) as usize;
             let finished = outputs.finished(k == last);
             outputs.keep(k == last, if finished == total { total } else { finished / batch * batch })?;
-            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.evaluations;
+            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.steps;
         }
         let mut progress = Progress::new(steps as u64, total - outputs.out.written());
         let mut interrupted = false;

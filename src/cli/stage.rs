@@ -57,14 +57,17 @@ impl Stage {
                 _ => Err(Error::Options(format!("a batch of {n} images; give 1 to 4096"))),
             })?,
         };
-        let rows = settings.table(&settings.process(config)?, settings.edit.is_some())?;
+        let process = settings.process(config)?;
+        let mut rows = settings.table(&process, settings.edit.is_some())?;
+        let freely = classifier.is_none() && config.null_class.is_some();
+        settings.guide(&mut rows, process.time_scale(), freely);
         let name = model.checkpoint.name();
         let steps = rows.iter().filter(|row| row.calls()).count();
         // An inversion is followed by a run that brings the picture back.
         let runs = if settings.sampler == Some(Sampler::invert()) { 2 } else { 1 };
         Ok(Self {
             steps,
-            evaluations: runs * steps,
+            evaluations: runs * rows.iter().map(|row| row.evaluations(freely)).sum::<usize>(),
             recipe: StageRecipe {
                 model: if model.built_in { name.into() } else { file_name(name.as_ref()) },
                 built_in: model.built_in,

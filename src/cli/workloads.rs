@@ -51,6 +51,8 @@ pub fn small() -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        null_class: None,
+        few_step: None,
         grids: TimeGrids::new(),
     }
 }

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{DiffusionConfig, ModelConfig, Role, TimeGrids, UNetConfig};
+use super::{DiffusionConfig, FewStep, ModelConfig, Role, TimeGrids, UNetConfig};
 use crate::error::{Error, Result};
 
 /// The metadata key under which files carry their configuration.
@@ -16,6 +16,10 @@ struct Head {
     kind: Role,
     #[serde(default)]
     class_names: Vec<String>,
+    #[serde(default)]
+    null_class: Option<u32>,
+    #[serde(default)]
+    few_step: Option<FewStep>,
     #[serde(default)]
     grids: TimeGrids,
 }
@@ -29,6 +33,10 @@ struct Adm<'a> {
     diffusion: &'a DiffusionConfig,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     class_names: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    null_class: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    few_step: Option<&'a FewStep>,
     #[serde(skip_serializing_if = "TimeGrids::is_empty")]
     grids: &'a TimeGrids,
 }
@@ -40,16 +48,17 @@ impl ModelConfig {
         fn part<T: DeserializeOwned>(json: &str) -> Result<T> {
             serde_json::from_str(json).map_err(|e| Error::Config(format!("the file's adm metadata: {e}")))
         }
-        let Head { kind: role, class_names, grids } = part(json)?;
-        let config = Self { role, unet: part(json)?, diffusion: part(json)?, class_names, grids };
+        let Head { kind: role, class_names, grids, null_class, few_step } = part(json)?;
+        let config = Self { role, unet: part(json)?, diffusion: part(json)?, class_names, grids, null_class, few_step };
         config.validate()?;
         Ok(config)
     }
 
     /// The configuration as `adm` JSON, for a file's metadata.
     pub fn to_metadata(&self) -> Result<String> {
-        let Self { role: kind, unet, diffusion, class_names, grids } = self;
-        serde_json::to_string(&Adm { kind: *kind, unet, diffusion, class_names, grids })
+        let Self { role: kind, unet, diffusion, class_names, grids, null_class, few_step } = self;
+        let (null_class, few_step) = (*null_class, few_step.as_ref());
+        serde_json::to_string(&Adm { kind: *kind, unet, diffusion, class_names, grids, null_class, few_step })
             .map_err(|e| Error::Config(format!("it cannot be written as JSON: {e}")))
     }
 }

@@ -191,8 +191,21 @@ pub struct ModelConfig {
     pub diffusion: DiffusionConfig,
     /// Names of the classes, or empty.
     pub class_names: Vec<String>,
+    /// The class that stands for none in particular, for guidance without a classifier.
+    pub null_class: Option<u32>,
+    /// The steps that a distilled model was trained for.
+    pub few_step: Option<FewStep>,
     /// Time grids that were searched for this file, by their number of steps, as the settings have them.
     pub grids: TimeGrids,
+}
+
+/// A sampler and its timesteps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FewStep {
+    /// The sampler's name.
+    pub sampler: String,
+    /// Timesteps of the full process, descending.
+    pub timesteps: Vec<u32>,
 }
 
 /// Time grids by their number of steps.

@@ -258,6 +258,8 @@ impl Preset {
             },
             diffusion,
             class_names: Vec::new(),
+            null_class: None,
+            few_step: None,
             grids: TimeGrids::new(),
         }
     }

@@ -43,7 +43,15 @@ pub(super) fn read(file: &str, header: &Header, flags: &Flags) -> Result<Shapes>
             ..c
         };
         let diffusion = DiffusionConfig { learn_sigma, ..DiffusionConfig::new(1000, NoiseSchedule::Linear) };
-        let config = ModelConfig { role, unet, diffusion, class_names: Vec::new(), grids: TimeGrids::new() };
+        let config = ModelConfig {
+            role,
+            unet,
+            diffusion,
+            class_names: Vec::new(),
+            null_class: None,
+            few_step: None,
+            grids: TimeGrids::new(),
+        };
         // A hostile header may describe what nothing could hold: check before listing its parameters.
         if let Err(e) = config.validate() {
             refused.get_or_insert(e);

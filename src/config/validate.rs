@@ -33,6 +33,17 @@ impl ModelConfig {
             return fail(format!("class_names holds {names} names, but the model has {classes} classes"));
         }
         self.grids.iter().try_for_each(|(steps, grid)| time_grid(*steps, grid, &self.diffusion))?;
+        if let Some(class) = self.null_class.filter(|class| *class as usize >= classes || self.role == Role::Classifier)
+        {
+            return fail(format!("null_class is {class}, but the model is conditioned on {classes} classes, from 0"));
+        }
+        if let Some(few) = &self.few_step {
+            let (steps, last) = (&few.timesteps, self.diffusion.diffusion_steps.saturating_sub(1));
+            let fits = steps.first().is_some_and(|t| *t as usize <= last) && steps.is_sorted_by(|a, b| a > b);
+            if !fits {
+                return fail(format!("few_step has timesteps that do not descend from at most {last}, or none"));
+            }
+        }
         self.attention_heads()?;
         let count = super::parameters::count(self);
         if count > MAX_PARAMETERS {

@@ -8,7 +8,7 @@ use crate::graph::{Graph, Segment, TensorId};
 use crate::op::noise::NOISE_KEY;
 use crate::op::project::EDIT;
 use crate::op::sampling::{HISTORY, ROW};
-use crate::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, StartFromNoise, Threshold};
+use crate::op::{DrawNoise, PredictXStart, Project, SamplerStep, ScaleInput, Slice, StartFromNoise, Threshold};
 use crate::tensor::Shape;
 
 /// Names of the tensors that the host writes and reads.
@@ -89,6 +89,13 @@ pub fn sampling_graph(
         gradient = Some(guidance_gradient(&mut graph, logits, labels, x)?);
     }
 
+    let classified = gradient.is_some();
+    if config.null_class.is_some() && !classified {
+        // Classifier-free: the output of the null class takes the gradient's place (`Row::guide_freely`).
+        graph.begin(Segment::Guidance);
+        gradient = Some(graph.push("unconditional", Slice { first: 0, channels: shape.c }, &[out], &[])?);
+    }
+
     graph.begin(Segment::Predict);
     let guided = gradient.is_some();
     let operands: Vec<TensorId> = [inputs.x, out, row].into_iter().chain(gradient).collect();
@@ -98,9 +105,11 @@ pub fn sampling_graph(
     graph.begin(Segment::Project);
     let projected = graph.push("project", Project, &[inputs.x, x0, noise, known, mask, edit, row], &[])?;
     graph.begin(Segment::Step);
-    let step = SamplerStep { learn_sigma: config.diffusion.learn_sigma, guided };
-    let operands: Vec<TensorId> =
-        [inputs.x, x0, out, noise, row, history, projected].into_iter().chain(gradient).collect();
+    let step = SamplerStep { learn_sigma: config.diffusion.learn_sigma, guided: classified };
+    let operands: Vec<TensorId> = [inputs.x, x0, out, noise, row, history, projected]
+        .into_iter()
+        .chain(gradient.filter(|_| classified))
+        .collect();
     graph.push("step", step, &operands, &[])?;
     graph.output(ports::NOISE, noise);
     graph.output(ports::OUT, out);

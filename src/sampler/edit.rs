@@ -102,7 +102,12 @@ impl Edit {
         let Degradation { mask: masked, colourise, upscale } = known.unwrap_or_default();
         let pool = upscale.unwrap_or(1).max(1);
         let (height, width) = (shape.h / pool, shape.w / pool);
-        let pictures = with_channels(given.pictures, shape.c)?;
+        let rows = |images: &Images| -> Result<Images> {
+            let at = |n: usize| images.image((first as usize + n) % images.count().max(1));
+            let data = (0..shape.n).flat_map(|n| at(n).iter().copied()).collect();
+            Images::new(shape.n, images.height(), images.width(), images.channels(), data)
+        };
+        let pictures = with_channels(&rows(given.pictures)?, shape.c)?;
         let own = [pictures.height(), pictures.width()];
         let pictures = match given.fit {
             _ if own == [height, width] => pictures,
@@ -133,13 +138,8 @@ impl Edit {
                     .into(),
             ));
         }
-        let rows = |images: &Images| -> Result<Images> {
-            let at = |n: usize| images.image((first as usize + n) % images.count().max(1));
-            let data = (0..shape.n).flat_map(|n| at(n).iter().copied()).collect();
-            Images::new(shape.n, images.height(), images.width(), images.channels(), data)
-        };
         let mask = mask.as_ref().map(rows).transpose()?;
-        Ok(Self { known: repeated(&rows(&pictures)?, pool)?, mask, colour: colourise, pool })
+        Ok(Self { known: repeated(&pictures, pool)?, mask, colour: colourise, pool })
     }
 
     /// What is known of the pictures; None for all of it.

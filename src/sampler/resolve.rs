@@ -51,6 +51,9 @@ impl Settings {
     /// [`Error::Options`] for what this model cannot do; the message names the setting.
     pub fn resolve(&self, facts: &Facts<'_>) -> Result<Self> {
         let kind = Kind::from(facts.config.diffusion.process);
+        if let Some(settings) = self.few_step(facts.config)? {
+            return settings.resolve(facts);
+        }
         let sampler = match (self.sampler, &self.steps) {
             (Some(sampler), _) => sampler,
             (None, _) if self.edit.is_some() => Sampler::editor(kind)?,
@@ -86,6 +89,20 @@ impl Settings {
         let steps = process.steps().unwrap_or(usize::MAX);
         resolved.guidance = self.resolve_guidance(facts, sampler, steps)?;
         Ok(resolved)
+    }
+
+    /// The settings with the sampler and the timesteps of a model that was distilled for them, where nothing else is asked for.
+    fn few_step(&self, config: &ModelConfig) -> Result<Option<Self>> {
+        let Some(few) = &config.few_step else { return Ok(None) };
+        if self.steps.is_some() || self.grid.is_some() || self.edit.is_some() {
+            return Ok(None);
+        }
+        let sampler: Sampler = few.sampler.parse().map_err(|e: Error| Error::Config(format!("few_step: {e}")))?;
+        if self.sampler.is_some_and(|own| own != sampler) {
+            return Ok(None);
+        }
+        let grid = Some(few.timesteps.iter().map(|t| f64::from(*t)).collect());
+        Ok(Some(Self { sampler: Some(sampler), grid, ..self.clone() }))
     }
 
     fn resolve_steps(&self, sampler: Sampler, facts: &Facts<'_>) -> Result<Respacing> {
@@ -227,11 +244,28 @@ impl Settings {
         (sampler.entry().rows)(&Task { process, settings: self, edits })
     }
 
+    /// Puts the guidance of resolved settings into the rows: by a classifier's gradient, or `freely` by the null class.
+    pub fn guide(&self, rows: &mut [Row], time_scale: f64, freely: bool) {
+        for row in rows {
+            let timestep = row.call.time / time_scale;
+            let inside = |[low, high]: [u32; 2]| (f64::from(low)..=f64::from(high)).contains(&timestep);
+            match self.guidance.filter(|_| self.guidance_interval.is_none_or(inside)) {
+                Some(scale) if freely => row.guide_freely(scale),
+                scale => row.scale_guidance(scale.unwrap_or(0.0)),
+            }
+        }
+    }
+
     fn resolve_guidance(&self, facts: &Facts<'_>, sampler: Sampler, steps: usize) -> Result<Option<f64>> {
-        if !facts.guided {
+        let freely = facts.config.null_class.is_some();
+        if !facts.guided && !(freely && self.guidance.is_some()) {
             return match (self.guidance, self.guidance_interval) {
                 (None, None) => Ok(None),
-                _ => Err(Error::Options("guidance needs a classifier; load the model with one".into())),
+                (None, Some(_)) if freely => Err(Error::Options("a guidance interval needs a guidance scale".into())),
+                _ => Err(Error::Options(
+                    "guidance needs a classifier, or a model with a null class; load the model with a classifier"
+                        .into(),
+                )),
             };
         }
         let last = facts.config.diffusion.diffusion_steps.saturating_sub(1);

@@ -140,6 +140,11 @@ impl Row {
         self.call.c_in != 0.0
     }
 
+    /// Evaluations of the network: two where it guides itself, `freely`, without a classifier.
+    pub fn evaluations(&self, freely: bool) -> usize {
+        usize::from(self.calls()) + usize::from(freely && self.guides())
+    }
+
     /// Whether noise is drawn.
     pub fn draws(&self) -> bool {
         self.next.of(NOISE) != 0.0 || self.proj.of(NOISE) != 0.0
@@ -159,6 +164,14 @@ impl Row {
     pub fn scale_guidance(&mut self, scale: f64) {
         self.call.guide *= scale;
         self.next = self.next + (scale - 1.0) * (self.next.of(GRAD) * GRAD);
+    }
+
+    /// Guides without a classifier (Ho & Salimans 2022): x_0 becomes u + scale (x_0 - u), with u the unconditional one, before
+    /// it is clamped. `grad` is the network's output for the null class then.
+    pub fn guide_freely(&mut self, scale: f64) {
+        self.next = self.next - self.next.of(GRAD) * GRAD;
+        self.call.guide = (1.0 - scale) * self.call.out;
+        self.call.out *= scale;
     }
 
     /// The row as it is laid out for the device: head, next, proj, keep.

@@ -36,8 +36,8 @@ pub struct Settings {
     #[serde(serialize_with = "write_seed", deserialize_with = "read_seed")]
     #[cfg_attr(test, ts(type = "string"))]
     pub seed: u64,
-    /// Scale of the classifier's gradient, for a model with a guidance classifier (default: a public file's published
-    /// one, else 1).
+    /// Scale of the guidance: of the classifier's gradient, for a model with a guidance classifier (default: a public file's
+    /// published one, else 1); else classifier-free, for a model with a null class (default: none, as with 1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
     /// Guide only at these timesteps of the full process, both included (default: all); the classifier is not run at

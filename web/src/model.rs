@@ -99,6 +99,7 @@ impl Model {
             "channels": config.image_channels(),
             "lowResolution": low,
             "classes": session.classes(),
+            "nullClass": config.null_class,
             "classNames": self.about.class_names(),
             "guided": session.is_guided(),
             "batch": session.batch(),

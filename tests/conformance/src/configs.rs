@@ -50,7 +50,15 @@ pub fn model_config(config: &Value) -> ModelConfig {
         learn_sigma: unet.out_channels == 2 * image,
         ..DiffusionConfig::new(1000, NoiseSchedule::Linear)
     };
-    ModelConfig { role, unet, diffusion, class_names: Vec::new(), grids: TimeGrids::new() }
+    ModelConfig {
+        role,
+        unet,
+        diffusion,
+        class_names: Vec::new(),
+        null_class: None,
+        few_step: None,
+        grids: TimeGrids::new(),
+    }
 }
 
 /// The model of a golden `sampler` case, with its diffusion process.

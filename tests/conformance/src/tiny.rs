@@ -30,6 +30,8 @@ pub fn tiny(role: Role) -> ModelConfig {
         },
         diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
         class_names: Vec::new(),
+        null_class: None,
+        few_step: None,
         grids: TimeGrids::new(),
     }
 }

@@ -99,6 +99,11 @@ export interface ModelInfo {
   classes: number;
   /** Their names; empty where the file does not say. */
   classNames: string[];
+  /**
+   * The class that stands for none in particular; null without one. With it and without a classifier, `guidance` is
+   * classifier-free: 1 is plain, others take two evaluations per step.
+   */
+  nullClass: number | null;
   /** Whether a classifier was loaded with it. */
   guided: boolean;
   /** Images that are computed at once. */
