@@ -258,7 +258,7 @@ impl Settings {
 
     fn resolve_guidance(&self, facts: &Facts<'_>, sampler: Sampler, steps: usize) -> Result<Option<f64>> {
         let freely = facts.config.null_class.is_some();
-        if !facts.guided && !(freely && self.guidance.is_some()) {
+        if !(facts.guided || freely && self.guidance.is_some()) {
             return match (self.guidance, self.guidance_interval) {
                 (None, None) => Ok(None),
                 (None, Some(_)) if freely => Err(Error::Options("a guidance interval needs a guidance scale".into())),

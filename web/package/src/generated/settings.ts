@@ -57,8 +57,8 @@ clipDenoised?: boolean,
  */
 seed: string, 
 /**
- * Scale of the classifier's gradient, for a model with a guidance classifier (default: a public file's published
- * one, else 1).
+ * Scale of the guidance: of the classifier's gradient, for a model with a guidance classifier (default: a public file's
+ * published one, else 1); else classifier-free, for a model with a null class (default: none, as with 1).
  */
 guidance?: number, 
 /**
