@@ -221,7 +221,7 @@ fn impossible_edits_say_what_would_do() {
         ("sample --size 15x16", "multiples of"),
         ("sample --size 0x16", "multiples of"),
         ("sample --size 16", "WIDTHxHEIGHT"),
-        ("sample --size 32x16 --classifier judge.safetensors", "classifier takes images of"),
+        ("sample --size 32x16 --classifier judge.safetensors", "takes only images of"),
         ("invert --input x.png --noise z.npy", "leave it out"),
     ] {
         let out = if line.starts_with("invert") { "z.npy" } else { "z.png" };
