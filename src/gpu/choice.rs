@@ -44,6 +44,9 @@ pub struct AdapterSummary {
 pub(super) async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    // No dispatch here is indirect. For their check wgpu compiles kernels of its own while it opens a device, and where that fails
+    // it panics.
+    descriptor.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     let instance = wgpu::Instance::new(descriptor);
     #[cfg(target_arch = "wasm32")]
     {
