@@ -38,6 +38,7 @@ OURS = [
     ("is compressed", "torch.save never compresses"),
     ("twice|cut short|lies outside|reaches into|does not start|zip64 directory|fewer entries|claims", "a damaged zip directory"),
     ("is encrypted", "a damaged zip directory"),
+    ("marked as a directory", "torch reads nothing of such an entry, and leaves the elements as the memory was"),
     ("holds .* elements, its tensors need", "a count of elements whose bytes torch counts modulo 2^64"),
     ("needs .* elements of", "references to one storage that differ in its size"),
     ("needs storage .* missing", "torch leaves the elements of a storage that a legacy file lacks as the memory was"),

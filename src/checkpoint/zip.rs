@@ -11,6 +11,8 @@ const MAX_ENTRIES: u64 = 200_000;
 /// The end record's fixed part, and the longest comment that may follow it.
 const END: usize = 22;
 const MAX_COMMENT: usize = 65_535;
+/// The attribute of a directory, for which other readers deliver no data.
+const DIRECTORY: u64 = 1 << 4;
 /// Flags of an entry that is encrypted, a patch, encrypted in another way, or whose local header is masked.
 const ENCRYPTED: u16 = 1 | 1 << 5 | 1 << 6 | 1 << 13;
 
@@ -88,6 +90,9 @@ fn entry<'a>(bytes: &[u8], record: &'a [u8]) -> Result<(&'a str, Range<usize>, u
             }
         }
         extra = &extra[4 + usize::from(len)..];
+    }
+    if long(38)? & DIRECTORY != 0 {
+        return Err(format!("zip entry {name:?} is marked as a directory, which holds no data"));
     }
     if flags & ENCRYPTED != 0 {
         return Err(format!("zip entry {name:?} is encrypted"));
