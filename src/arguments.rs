@@ -101,14 +101,14 @@ macro_rules! arguments {
 #[rustfmt::skip]
 pub const ARGUMENTS: &[Argument] = arguments! {
     "sampler" "NAME", Some("use_ddim"), MAKE, field!(sampler),
-    "How to step [default: ddim for ddim steps, and for the built-in model without --steps; else ancestral]";
+    "How to step [default: dpm++2m, or ddim where a classifier guides; with --steps ancestral, ddim for ddim steps]";
 
     "steps" "SPEC", Some("timestep_respacing"), MAKE | INVERT | NLL,
     Access {
         set: |settings, text| read(text).map(|steps| settings.steps = Some(steps)),
         get: |settings| settings.steps.as_ref().filter(|_| settings.grid.is_none()).map(ToString::to_string),
     },
-    "Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: ddim25 or 250; edit 100, invert ddim50, nll all]";
+    "Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: the file's searched grid (5 for the built-in model), else the sampler's own number; edit 100, invert ddim50, nll all]";
 
     "grid" "T,...", None, MAKE | INVERT, list!(grid),
     "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels)";

@@ -219,16 +219,17 @@ fn published_scales_are_the_default() {
     let folder = Folder::new("scales");
     public_files(&folder);
     for (model, size, more, scale) in [
-        ("64x64_diffusion", 64, "", 1.0),
-        ("128x128_diffusion", 128, "", 0.5),
+        ("64x64_diffusion", 64, "--steps 250", 1.0),
+        ("128x128_diffusion", 128, "--steps 250", 0.5),
         ("256x256_diffusion", 256, "--steps 250", 1.0),
-        ("256x256_diffusion_uncond", 256, "", 10.0),
-        ("512x512_diffusion", 512, "", 4.0),
+        ("256x256_diffusion_uncond", 256, "--steps 250", 10.0),
+        ("512x512_diffusion", 512, "--sampler ancestral", 4.0),
         ("128x128_diffusion", 128, "--steps ddim25", 1.25),
-        ("256x256_diffusion", 256, "--steps ddim25", 2.5),
-        ("512x512_diffusion", 512, "--steps ddim25", 9.0),
-        // Nothing was published.
-        ("64x64_diffusion", 64, "--steps ddim25", 1.0),
+        ("256x256_diffusion", 256, "", 2.5),
+        ("512x512_diffusion", 512, "", 9.0),
+        // Of 25 steps nothing was published.
+        ("64x64_diffusion", 64, "", 1.0),
+        ("256x256_diffusion_uncond", 256, "", 10.0),
         ("256x256_diffusion", 256, "--steps ddim25 --guidance 3", 3.0),
         ("256x256_diffusion", 256, "--steps ddim25 --guidance -0.5", -0.5),
     ] {
@@ -301,7 +302,7 @@ fn a_stack_of_public_files_settles() {
     let Command::Sample(args) = parse("sample", &placed(&words, &folder.0)) else { panic!("not sample") };
     let request = Request::sample(&args, &Models::of_sample(&args).unwrap(), None).unwrap();
     let [first, second] = &request.stages[..] else { panic!("two stages") };
-    assert_eq!((first.evaluations, first.recipe.settings.seed, first.width), (250, 4, 64));
+    assert_eq!((first.evaluations, first.recipe.settings.seed, first.width), (25, 4, 64));
     assert_eq!((second.evaluations, second.recipe.settings.seed, second.width, second.low_size), (25, 5, 256, 64));
     assert!(
         first.recipe.settings.guidance.is_some() && second.recipe.settings.guidance.is_none(),

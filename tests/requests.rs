@@ -30,9 +30,10 @@ fn the_built_in_defaults() {
     let stage = &r.stages[0];
     assert_eq!(
         (r.count, r.batch(stage), stage.evaluations, stage.recipe.settings.sampler),
-        (80, 16, 25, Some(Sampler::ddim()))
+        (80, 16, 5, Some("dpm++2m".parse().expect("a sampler")))
     );
-    assert_eq!(stage.recipe.settings.eta, Some(0.0));
+    assert_eq!(stage.recipe.settings.grid.as_ref().map(Vec::len), Some(5));
+    assert_eq!(request("--sampler ddim").expect("possible").stages[0].recipe.settings.eta, Some(0.0));
     assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
     assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
 }
@@ -101,7 +102,7 @@ fn the_public_scripts_flags_mean_the_same() {
 #[test]
 fn impossible_requests() {
     assert!(message("--eta 0.5 --sampler ancestral").contains("choose sampler ddim"));
-    assert!(message("--eta 2").contains("between 0"));
+    assert!(message("--sampler ddim --eta 2").contains("between 0"));
     assert!(message("--steps 1001").contains("at most 1000"));
     assert!(message("--steps ddim60").contains("ddim59"));
     assert!(message("--class boots").contains("Ankle boot") || message("--class boots").contains("no names"));

@@ -361,7 +361,7 @@ fn a_searched_grid_comes_nearer_to_the_teacher_and_is_the_default() {
         steps: Some(steps.parse().unwrap()),
         ..Settings::default()
     };
-    for settings in [named("dpm++2m", "5"), named("dpm++3m", "5"), named("ipndm", "5"), named("heun", "5")] {
+    for settings in [Settings::default(), named("dpm++3m", "5"), named("ipndm", "5"), named("heun", "5")] {
         let settled = settle(settings, false);
         assert_eq!((settled.grid.as_ref(), settled.steps), (Some(&found.grid), Some("5".parse().unwrap())));
     }
@@ -370,6 +370,8 @@ fn a_searched_grid_comes_nearer_to_the_teacher_and_is_the_default() {
     }
     // A grid that is given comes before it.
     assert_eq!(settle(Settings { grid: Some(vec![9.0]), ..named("dpm++2m", "5") }, false).grid, Some(vec![9.0]));
+    // What guides was not there when it was searched.
+    assert_eq!(settle(Settings::default(), true).sampler, Some(Sampler::ddim()));
     for wrong in [vec![5.0, 9.0], vec![1000.0, 5.0], vec![9.5, 5.0], vec![9.0]] {
         let config = ModelConfig { grids: [(2, wrong)].into(), ..config.clone() };
         let message = ModelConfig::from_metadata(&config.to_metadata().unwrap()).unwrap_err().to_string();

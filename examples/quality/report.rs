@@ -65,13 +65,13 @@ fn figure(all: &[Figures]) -> String {
     svg += &panel(50.0, "labelled as asked", all, [(least * 20.0).floor() / 20.0, 1.0], |f| f.share);
     svg += &panel(430.0, "Frechet distance", all, [0.0, (most / 20.0).ceil() * 20.0], |f| f.distance);
     for (k, (name, colour)) in SAMPLERS.iter().zip(COLOURS).enumerate() {
-        let x = 50.0 + 90.0 * k as f64;
+        let x = 50.0 + 100.0 * k as f64;
         svg += &format!(
             "<path d='M{x} 255h20' stroke='{colour}' stroke-width='2'/><text x='{}' y='259'>{name}</text>\n",
             x + 25.0
         );
     }
-    svg + "<path d='M510 255h20' stroke='#333' stroke-width='2' stroke-dasharray='5 3'/><text x='535' y='259'>with a searched \
+    svg + "<path d='M560 255h20' stroke='#333' stroke-width='2' stroke-dasharray='5 3'/><text x='585' y='259'>with a searched \
            grid</text>\n</svg>\n"
 }
 

@@ -25,6 +25,7 @@ use crate::model::sampling::ports;
 use crate::model::sampling_graph;
 use crate::op::Op;
 use crate::plan::{Plan, PlanOptions};
+use crate::sampler::row::{Call, H1, Row, X, X0};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
@@ -70,13 +71,17 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
 
     let program = session.program_mut();
     program.write(ports::TIMESTEPS, &vec![500.0f32; batch])?;
+    // A row in the form of dpm++2m's, since the step reads only what has a coefficient.
+    let call = Call { c_in: 1.0, skip: 1.0, out: -0.5, ..Call::default() };
+    let row = Row { keep: X0, ..Row::call(call, true, 0.5 * X + 0.3 * X0 + 0.2 * H1) };
+    program.write(ports::ROW, row.numbers().map(|part| part.map(|v| v as f32)).as_flattened())?;
     let seconds = time(program, args.runs).await?;
     let host = host_time(program, batch, args.runs)?;
     let flops = segment_flops(program.plan(), Segment::Network) as f64;
-    let ops = match program.profile(args.runs.min(5) as usize).await {
-        Ok(times) => by_op(program.plan(), &times),
+    let (ops, sampler) = match program.profile(args.runs.min(5) as usize).await {
+        Ok(times) => (by_op(program.plan(), &times), Some(sampler_time(program.plan(), &times))),
         // No timestamps on this adapter: the whole is known all the same.
-        Err(Error::Options(_)) => Vec::new(),
+        Err(Error::Options(_)) => (Vec::new(), None),
         Err(error) => return Err(error),
     };
     let (dispatches, traffic) = dispatched(program.plan());
@@ -103,6 +108,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             "unfused": { "ops": unfused.0, "traffic_bytes": unfused.1 },
             "fused": { "ops": fused.0, "traffic_bytes": fused.1 },
             "host_ms": host * 1e3,
+            "sampler_ms": sampler,
             "peak_bytes": bytes,
             "activation_bytes": activations,
             "ops": ops,
@@ -126,6 +132,10 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     if ops.is_empty() {
         text += "ops          this adapter has no timestamps to time them with\n";
     } else {
+        if let Some(ms) = sampler {
+            let share = ms / (seconds * 1e3 + ms) * 100.0;
+            text += &format!("sampler      {ms:.2} ms for x_0 and the next x, {share:.2} % of a step\n");
+        }
         text += &format!("\n{:<18} {:>10} {:>10} {:>7} {:>9}\n", "op", "dispatches", "ms", "share", "GFLOP/s");
         for op in &ops {
             text += &format!(
@@ -211,6 +221,13 @@ fn passes(config: &ModelConfig, batch: usize) -> Result<[(usize, u64); 2]> {
 
 fn segment_flops(plan: &Plan, segment: Segment) -> u64 {
     plan.dispatches.iter().filter(|step| step.segment == segment).map(|step| step.flops).sum()
+}
+
+/// Milliseconds of what a sampler's step adds to the network: the predicted x_0 and the next x.
+fn sampler_time(plan: &Plan, nanoseconds: &[f64]) -> f64 {
+    let of_sampler = |segment| matches!(segment, Segment::Predict | Segment::Step);
+    let times = plan.dispatches.iter().zip(nanoseconds).filter(|(step, _)| of_sampler(step.segment));
+    times.map(|(_, ns)| ns / 1e6).sum()
 }
 
 /// The network's dispatches by op, the slowest first.

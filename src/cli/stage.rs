@@ -46,7 +46,7 @@ impl Stage {
     pub fn new(model: &Opened, classifier: Option<&Opened>, settings: &Settings, batch: Option<usize>) -> Result<Self> {
         let config = model.config();
         let public = model.found.public.map(|file| file.name);
-        let facts = Facts { config, guided: classifier.is_some(), built_in: model.built_in, public };
+        let facts = Facts { config, guided: classifier.is_some(), public };
         let settings = settings.resolve(&facts)?;
         let [width, height] = settings.size.unwrap_or([config.unet.image_size; 2]);
         let usual = usual_batch([width, height]);

@@ -292,9 +292,9 @@ pub fn by_tensors(file: &str, header: &Header) -> Option<&'static Preset> {
     })
 }
 
-/// The published guidance scale of a public file: `ddim` with up to 50 steps, or ancestral steps. `None` where
-/// nothing was published.
+/// The published guidance scale of a public file: of `ddim` with up to 50 steps where there is one, else of ancestral steps.
+/// `None` where nothing was published.
 pub fn guidance_scale(name: &str, ddim: bool, steps: usize) -> Option<f64> {
     let (_, ancestral, few) = GUIDANCE.iter().find(|row| row.0 == name)?;
-    if ddim && steps <= 50 { *few } else { Some(*ancestral) }
+    few.filter(|_| ddim && steps <= 50).or(Some(*ancestral))
 }

@@ -59,12 +59,21 @@ impl Sampler {
         )))
     }
 
-    /// The sampler of a kind of model where none is named.
-    pub(super) fn usual(kind: Kind) -> Self {
+    /// The sampler of a kind of model where neither it nor steps are given; docs/samplers.md has the reasons.
+    pub(super) fn usual(kind: Kind, guided: bool) -> Self {
         match kind {
-            Kind::Discrete => Self::ancestral(),
+            Kind::Discrete if guided => Self::ddim(),
+            Kind::Discrete => Self(&dpm_solver::SECOND),
             Kind::Edm => Self(&heun::ENTRY),
             Kind::Consistency => Self(&multistep::MULTISTEP),
+        }
+    }
+
+    /// The sampler where steps alone are given: on a discrete process the public scripts'.
+    pub(super) fn of_steps(kind: Kind) -> Self {
+        match kind {
+            Kind::Discrete => Self::ancestral(),
+            kind => Self::usual(kind, false),
         }
     }
 

@@ -21,8 +21,6 @@ pub struct Facts<'a> {
     pub config: &'a ModelConfig,
     /// A classifier is loaded.
     pub guided: bool,
-    /// It is the program's built-in model.
-    pub built_in: bool,
     /// The public file that it is.
     pub public: Option<&'a str>,
 }
@@ -30,7 +28,7 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// A model of which nothing but its configuration is known.
     pub fn new(config: &'a ModelConfig, guided: bool) -> Self {
-        Self { config, guided, built_in: false, public: None }
+        Self { config, guided, public: None }
     }
 }
 
@@ -58,8 +56,8 @@ impl Settings {
             (Some(sampler), _) => sampler,
             (None, _) if self.edit.is_some() => Sampler::editor(kind)?,
             (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
-            (None, None) if facts.built_in => Sampler::ddim(),
-            (None, _) => Sampler::usual(kind),
+            (None, None) => Sampler::usual(kind, facts.guided),
+            (None, Some(_)) => Sampler::of_steps(kind),
         };
         sampler.check_kind(kind)?;
         self.check_taken(sampler)?;
@@ -119,7 +117,8 @@ impl Settings {
                 stride => stride,
             }),
             (None, None, Steps::Count(n) | Steps::Sigma(n)) => {
-                let searched = facts.config.grids.keys().next_back().copied();
+                // The fewest that someone found worth a search.
+                let searched = facts.config.grids.keys().next().copied();
                 Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
             }
         }

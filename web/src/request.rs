@@ -91,8 +91,7 @@ pub fn stored_precision(header: &Header) -> Precision {
 /// [`guided_diffusion::Error::Options`] for what this model cannot do.
 pub fn stage(settings: &Settings, name: &str, found: &Inferred, classifier: Option<&str>) -> Result<StageRecipe> {
     let public = found.public.map(|file| file.name);
-    // On a page every model gets the few steps that are the built-in model's default.
-    let facts = Facts { config: &found.config, guided: classifier.is_some(), built_in: true, public };
+    let facts = Facts { config: &found.config, guided: classifier.is_some(), public };
     let settings = settings.resolve(&facts)?;
     Ok(StageRecipe { model: name.into(), built_in: false, settings, classifier: classifier.map(Into::into) })
 }

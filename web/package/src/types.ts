@@ -124,7 +124,8 @@ export interface ModelInfo {
 
 /**
  * What to sample and how. A number of `steps` is for ddim the nearest count at a fixed stride that is not larger. Where
- * nothing is said, the program's built-in model sets the defaults: ddim25.
+ * neither sampler nor steps are given: dpm++2m with the steps that the file has a searched grid for, else 20; ddim25 where a
+ * classifier guides.
  */
 export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */
