@@ -6,10 +6,10 @@ scripts/web-package.sh
 rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
-cp models/fashion*.safetensors web/dist/models
-cp models/README.md web/dist/models
+cp models/{fashion*,emoji32}.safetensors models/{README.md,NOTICES} web/dist/models
 cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist
+node web/preload.mjs web/dist
 node web/precache.mjs web/dist
 echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

@@ -21,6 +21,7 @@ pub mod image;
 pub mod interpolate;
 pub mod model;
 pub mod op;
+pub mod order;
 pub mod plan;
 #[cfg(feature = "png")]
 pub mod png;

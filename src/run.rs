@@ -45,6 +45,8 @@ pub struct Run<'a> {
     at: usize,
     /// Steps submitted so far.
     done: usize,
+    /// The last of them was guided.
+    guided: bool,
     /// Draws that are left. They count down to 1, so that a last draw is the same whatever the number of steps.
     draws: u32,
     shape: Shape,
@@ -56,6 +58,17 @@ pub struct Preview {
     readback: Readback,
     count: usize,
     shape: Shape,
+}
+
+/// What the last submitted step worked with and came to.
+#[derive(Debug)]
+pub struct Inside {
+    /// x after it.
+    pub x: Images,
+    /// The network's output; where a variance was learnt, its channels come last.
+    pub out: Images,
+    /// The gradient of the class's log-probability with respect to x before it, where the classifier guided it.
+    pub gradient: Option<Images>,
 }
 
 impl Preview {
@@ -103,6 +116,7 @@ impl<'a> Run<'a> {
             started: false,
             at: 0,
             done: 0,
+            guided: false,
             shape,
         };
         run.adapt_rows();
@@ -171,7 +185,9 @@ impl<'a> Run<'a> {
                 program.write(ports::LABELS, &padded(&self.options.labels, self.shape.n))?;
             }
             segments.push(Segment::Network);
-            segments.extend((self.null_class.is_none() && row.guides()).then_some(Segment::Guidance));
+            // A null class guides by the network's own outputs, without a gradient.
+            self.guided = self.null_class.is_none() && row.guides();
+            segments.extend(self.guided.then_some(Segment::Guidance));
         }
         segments.push(Segment::Predict);
         segments.extend((self.threshold && row.calls()).then_some(Segment::Threshold));
@@ -245,14 +261,32 @@ impl<'a> Run<'a> {
         Ok(Preview { readback, count: self.options.count, shape: self.shape })
     }
 
+    /// What the last submitted step worked with; waits for it.
+    ///
+    /// # Errors
+    /// A lost device; no step was submitted yet.
+    pub async fn inside(&mut self) -> Result<Inside> {
+        if self.done == 0 {
+            return Err(Error::Options("there is nothing to see before the first step".into()));
+        }
+        let x = self.read(ports::X).await?;
+        let out = self.read(ports::OUT).await?;
+        let gradient = if self.guided { Some(self.read(ports::GRADIENT).await?) } else { None };
+        Ok(Inside { x, out, gradient })
+    }
+
+    async fn read(&mut self, port: &str) -> Result<Images> {
+        let shape = self.session.program.port(port)?.shape;
+        images(self.session.program.read(port).await?, shape, self.options.count)
+    }
+
     /// Takes the remaining steps and returns the images.
     ///
     /// # Errors
     /// A lost device, out of memory.
     pub async fn finish(mut self) -> Result<Images> {
         while self.step().await?.is_some() {}
-        let data = self.session.program.read(ports::X).await?;
-        images(data, self.shape, self.options.count)
+        self.read(ports::X).await
     }
 
     /// Network evaluations of the run, per image.

@@ -112,6 +112,10 @@ fn a_stream_refuses_what_a_file_refuses() {
     let data: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
     assert!(streamed(&file(header, &data), 3).unwrap_err().to_string().contains("element 1 of tensor \"a\""));
     assert!(streamed(b"<!doctype html><title>404</title>", 16).unwrap_err().to_string().contains("is it a checkpoint"));
+    for name in ["zip.pt", "legacy.pt"] {
+        let pt = std::fs::read(common::fixture("pt").join(name)).unwrap();
+        assert!(streamed(&pt, 16).unwrap_err().to_string().contains("guided-diffusion convert"), "{name}");
+    }
     // Where the length is known, the header suffices.
     let mut stream = Stream::new("s", Some(whole.len() as u64 - 1));
     assert!(stream.push(&whole).unwrap_err().to_string().contains("cut short"));

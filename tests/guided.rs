@@ -40,6 +40,37 @@ fn case(name: &str) -> Value {
 }
 
 #[test]
+fn a_step_shows_what_it_worked_with() {
+    let gpu = &gpus()[0];
+    let case = case("ddim10_cosine_eta");
+    let mut session = guided(gpu, &case);
+    let scale = options(&case).settings.guidance;
+    let mut first_step = |guidance| {
+        let options = options(&case);
+        let settings = Settings { guidance, clip_denoised: Some(false), ..options.settings.clone() };
+        block_on(async {
+            let mut run = session.sample(SampleOptions { settings, ..options })?;
+            assert!(run.inside().await.is_err(), "before the first step");
+            run.step().await?;
+            run.inside().await
+        })
+        .unwrap()
+    };
+    let (unguided, inside) = (first_step(Some(0.0)), first_step(scale));
+    assert!(unguided.gradient.is_none());
+    assert_eq!(unguided.out.data(), inside.out.data(), "the same x and the same network");
+    // Equation 14 of the paper: the predicted noise moves along the gradient, and the next x with it.
+    let gradient = inside.gradient.unwrap();
+    let moved: Vec<f32> = inside.x.data().iter().zip(unguided.x.data()).map(|(a, b)| a - b).collect();
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let factor = dot(&moved, gradient.data()) / dot(gradient.data(), gradient.data());
+    assert!(factor > 0.0);
+    let along: Vec<f32> = gradient.data().iter().map(|g| (factor * f64::from(*g)) as f32).collect();
+    // Both are rounded in float32, at a thousand times the size of their difference and more.
+    assert!(relative_l2(&moved, &along) <= 1e-3, "{}", relative_l2(&moved, &along));
+}
+
+#[test]
 fn without_a_scale_or_outside_the_interval_nothing_is_guided() {
     let gpu = &gpus()[0];
     let case = case("ddim10_cosine_eta");

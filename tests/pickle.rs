@@ -4,10 +4,13 @@
 
 mod common;
 
-use std::ops::ControlFlow;
+use std::borrow::Cow;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use guided_diffusion::Error;
-use guided_diffusion::checkpoint::{Checkpoint, DType};
+use guided_diffusion::checkpoint::{Checkpoint, DType, ReadAt};
 use guided_diffusion::config::{Flags, NoiseSchedule, Origin, convert};
 
 fn pt(name: &str) -> std::path::PathBuf {
@@ -97,6 +100,42 @@ fn both_formats_give_the_same_bits() {
             assert_eq!(c.tensor_f32(name).unwrap(), expected.tensor_f32(name).unwrap());
         }
     }
+}
+
+/// A file that counts what is read of it, as a browser's is read.
+struct Counted {
+    bytes: Vec<u8>,
+    read: Arc<AtomicU64>,
+}
+
+impl ReadAt for Counted {
+    fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>> {
+        self.read.fetch_add(range.end - range.start, Ordering::Relaxed);
+        self.bytes.as_slice().read(range).map(|part| Cow::Owned(part.into_owned()))
+    }
+}
+
+#[test]
+fn a_file_that_is_read_in_parts_is_the_same_file() {
+    let expected = Checkpoint::open(pt("expected.safetensors")).unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let open = |bytes| Checkpoint::from_parts("zip.pt", Box::new(Counted { bytes, read: read.clone() }));
+    let parts = open(std::fs::read(pt("zip.pt")).unwrap()).unwrap();
+    for name in expected.header().tensors.keys() {
+        read.store(0, Ordering::Relaxed);
+        assert_eq!(parts.tensor_f32(name).unwrap(), expected.tensor_f32(name).unwrap(), "{name}");
+        let range = &parts.info(name).unwrap().range;
+        assert_eq!(read.load(Ordering::Relaxed), range.end - range.start, "{name}: no more than where it lies");
+    }
+    // The format before PyTorch 1.6 has no directory: it is refused, as is a file that is cut short.
+    let mut whole = std::fs::read(pt("zip.pt")).unwrap();
+    assert!(open(std::fs::read(pt("legacy.pt")).unwrap()).is_err());
+    whole.truncate(whole.len() - 1);
+    assert!(open(whole).unwrap_err().to_string().contains("cut short"));
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub mod model;
 pub mod npy;
 #[path = "../../src/op/mod.rs"]
 pub mod op;
+#[path = "../../src/order.rs"]
+pub mod order;
 #[path = "../../src/plan/mod.rs"]
 pub mod plan;
 #[path = "../../src/png.rs"]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::order::{pair, sort_by_number};
 
 /// The element types that weights may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,7 +88,7 @@ impl Header {
     /// Tensors by their place in the file: the order in which a stream delivers them.
     pub fn in_file_order(&self) -> Vec<(&str, &TensorInfo)> {
         let mut all: Vec<_> = self.tensors.iter().map(|(name, info)| (name.as_str(), info)).collect();
-        all.sort_by_key(|(_, info)| (info.range.start, info.range.end));
+        sort_by_number(&mut all, |(_, info)| pair(info.range.start, info.range.end));
         all
     }
 

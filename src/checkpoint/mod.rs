@@ -1,7 +1,8 @@
 //! A checkpoint: names -> shape, type, bytes. It knows nothing of networks.
 //!
-//! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (from the file, a tensor at a time)
-//! and from bytes. A browser streams instead: a [`Stream`] takes a file piece by piece and gives a tensor at a time.
+//! One type serves safetensors files, PyTorch's .pt files and synthetic weights, natively (from the file, a tensor at a time),
+//! from bytes, and from a file that is read in parts. A browser streams instead: a [`Stream`] takes a file piece by piece and
+//! gives a tensor at a time.
 //!
 //! Files are untrusted: every length is checked against the file before it is used.
 
@@ -36,9 +37,36 @@ pub use self::stream::Stream;
 use crate::error::Error;
 use crate::error::Result;
 
+/// A file that is read in parts, such as a browser's file handle.
+pub trait ReadAt {
+    /// Its bytes.
+    fn length(&self) -> u64;
+
+    /// Some of them; `None` where they lie outside of the file, or cannot be had.
+    fn read(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>>;
+}
+
+impl ReadAt for &[u8] {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>> {
+        slice(self, &range).map(Cow::Borrowed)
+    }
+}
+
+/// Such a file, which threads may share; a browser's handle stays in its worker.
+#[cfg(not(target_arch = "wasm32"))]
+pub type Parts = Box<dyn ReadAt + Send + Sync>;
+/// Such a file, which threads may share; a browser's handle stays in its worker.
+#[cfg(target_arch = "wasm32")]
+pub type Parts = Box<dyn ReadAt>;
+
 /// Where the bytes come from.
 enum Backing {
     Owned(Vec<u8>),
+    Parts(Parts),
     #[cfg(not(target_arch = "wasm32"))]
     File(Mutex<std::fs::File>),
     Synthetic {
@@ -93,6 +121,16 @@ impl Checkpoint {
         Ok(Self { name, header, backing: Backing::Owned(bytes), strides })
     }
 
+    /// A .pt file of which no more than its directory is read, and later a tensor at a time; `name` appears in errors.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] for another kind of file; the format that PyTorch wrote before 1.6 is another one.
+    pub fn from_parts(name: impl Into<String>, file: Parts) -> Result<Self> {
+        let name = name.into();
+        let (header, strides) = torch::parse_parts(&name, &*file)?;
+        Ok(Self { name, header, backing: Backing::Parts(file), strides })
+    }
+
     /// Synthetic float32 weights for the given names and shapes, made tensor by tensor when they are read.
     pub(crate) fn from_parameters(name: String, parameters: Vec<(String, Vec<usize>)>, seed: u64) -> Self {
         let (mut tensors, mut at) = (BTreeMap::new(), 0u64);
@@ -130,6 +168,9 @@ impl Checkpoint {
                 let (range, len) = (&info.range, bytes.len());
                 malformed(&self.name, format!("tensor {tensor:?} lies at bytes {range:?} of a file of {len} bytes"))
             })?),
+            Backing::Parts(file) => file.read(info.range.clone()).ok_or_else(|| {
+                malformed(&self.name, format!("tensor {tensor:?} at bytes {:?} cannot be read", info.range))
+            })?,
             #[cfg(not(target_arch = "wasm32"))]
             Backing::File(file) => Cow::Owned(self.read(file, tensor, &info.range)?),
             Backing::Synthetic { seed } => {

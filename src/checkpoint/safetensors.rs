@@ -69,7 +69,8 @@ impl Header {
             let range = start.saturating_add(from as u64)..start.saturating_add(to as u64);
             tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), range });
         }
-        let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
+        let mut metadata = BTreeMap::new();
+        metadata.extend(parsed.metadata().clone().unwrap_or_default());
         Ok((Self { tensors, metadata }, end))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::decode::Decoder;
 use super::header::{Header, TensorInfo, malformed};
-use super::safetensors;
+use super::{safetensors, torch};
 use crate::error::Result;
 
 /// Bytes that hold the header's length.
@@ -77,6 +77,11 @@ impl Stream {
         let mut used = self.fill(piece, LENGTH);
         if self.prefix.len() < LENGTH {
             return Ok(used);
+        }
+        if self.prefix.first_chunk().is_some_and(torch::may_be) {
+            let reason = "it is a .pt file, whose tensors cannot be read as they arrive; give the file itself instead of an \
+                          address (PyTorch's format since 1.6), or convert it: guided-diffusion convert FILE.pt";
+            return Err(malformed(&self.file, reason.into()));
         }
         let length = Header::prefix_len(&self.file, &self.prefix)? as usize;
         used += self.fill(&piece[used..], length);

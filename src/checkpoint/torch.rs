@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::header::{Header, Strides, TensorInfo, malformed};
 use super::pickle::{self, Element, Machine, Storage, Tensor, Value};
-use super::zip;
+use super::{ReadAt, zip};
 use crate::error::Result;
 
 /// The number that starts a legacy file, as the pickle's long integer.
@@ -18,6 +18,11 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || is_legacy(bytes)
 }
 
+/// The same of fewer bytes. As the length of a safetensors header they would be too large.
+pub(super) fn may_be(first: &[u8; 8]) -> bool {
+    looks_like(first) || matches!(first, [0x80, 2, 0x8a, 0x0a, ..])
+}
+
 fn is_legacy(bytes: &[u8]) -> bool {
     // A frame may stand between the protocol and the number.
     bytes.first() == Some(&0x80) && bytes[..bytes.len().min(32)].windows(MAGIC.len()).any(|w| w == MAGIC)
@@ -25,13 +30,18 @@ fn is_legacy(bytes: &[u8]) -> bool {
 
 /// The header of a .pt file; `key` chooses among several state dicts.
 pub(super) fn parse(file: &str, bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides)> {
-    let parsed = if is_legacy(bytes) { legacy(bytes, key) } else { zipped(bytes, key) };
+    let parsed = if is_legacy(bytes) { legacy(bytes, key) } else { zipped(&bytes, key) };
     parsed.map_err(|reason| malformed(file, reason))
 }
 
-fn zipped(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> {
-    let entries = zip::entries(bytes)?;
-    let entry = |name: &str| entries.get(name).and_then(|range| bytes.get(range.clone()));
+/// The same of a file that is read in parts, in the zip format alone.
+pub(super) fn parse_parts(name: &str, file: &dyn ReadAt) -> Result<(Header, Strides)> {
+    zipped(file, None).map_err(|reason| malformed(name, reason))
+}
+
+fn zipped(file: &dyn ReadAt, key: Option<&str>) -> Result<(Header, Strides), String> {
+    let entries = zip::entries(file)?;
+    let entry = |name: &str| entries.get(name).and_then(|range| file.read(range.clone()));
     let mut pickles = entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let (Some(folder), None) = (pickles.next(), pickles.next()) else {
         return Err("it is a zip file, but not one that torch.save wrote (it has no single data.pkl)".into());
@@ -39,11 +49,11 @@ fn zipped(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> 
     if entries.contains_key(&format!("{folder}constants.pkl")) {
         return Err("it is a TorchScript archive; save model.state_dict() instead".into());
     }
-    if entry(&format!("{folder}byteorder")).is_some_and(|order| order != b"little") {
+    if entry(&format!("{folder}byteorder")).is_some_and(|order| *order != *b"little") {
         return Err("its numbers are big-endian; save it on a little-endian machine".into());
     }
     let pickled = entry(&format!("{folder}data.pkl")).unwrap_or_default();
-    let (top, machine, _) = pickle::read(pickled)?;
+    let (top, machine, _) = pickle::read(&pickled)?;
     let find = |storage: &Storage| entries.get(&format!("{folder}data/{}", storage.key)).cloned();
     header(&machine, &top, key, find)
 }
@@ -69,7 +79,7 @@ fn legacy(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> 
     for storage in &machine.storages {
         sizes.entry(&storage.key).or_insert(storage);
     }
-    let mut places: HashMap<&str, Range<usize>> = HashMap::new();
+    let mut places: HashMap<&str, Range<u64>> = HashMap::new();
     for key in lists.sequences.get(keys).into_iter().flatten() {
         let Value::Text(key) = key else { return Err("its list of storages holds an item that is not a name".into()) };
         let storage = sizes.get(&**key).ok_or_else(|| format!("storage {key:?} belongs to no tensor"))?;
@@ -81,7 +91,7 @@ fn legacy(bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides), String> 
         let len = usize::try_from(count).ok().and_then(|n| n.checked_mul(storage.element.size())).ok_or_else(cut)?;
         let start = at + 8;
         let end = start.checked_add(len).filter(|end| *end <= bytes.len()).ok_or_else(cut)?;
-        places.insert(&storage.key, start..end);
+        places.insert(&storage.key, start as u64..end as u64);
         at = end;
     }
     header(&machine, &top, key, |storage| places.get(&*storage.key).cloned())
@@ -96,7 +106,7 @@ fn header(
     machine: &Machine<'_>,
     top: &Value,
     key: Option<&str>,
-    find: impl Fn(&Storage) -> Option<Range<usize>>,
+    find: impl Fn(&Storage) -> Option<Range<u64>>,
 ) -> Result<(Header, Strides), String> {
     let (mut header, mut all_strides) = (Header::default(), Strides::new());
     for (name, tensor) in state_dict(machine, top, key)? {
@@ -121,9 +131,9 @@ fn header(
 }
 
 /// A tensor's byte range in the file, and its strides unless it is contiguous.
-fn locate(t: &Tensor, storage: &Storage, place: Range<usize>) -> Result<(Range<u64>, Option<Vec<usize>>), String> {
+fn locate(t: &Tensor, storage: &Storage, place: Range<u64>) -> Result<(Range<u64>, Option<Vec<usize>>), String> {
     let size = storage.element.size() as u64;
-    let bytes = place.len() as u64;
+    let bytes = place.end - place.start;
     if storage.count.checked_mul(size) != Some(bytes) {
         return Err(format!("needs {} elements of {size} bytes, but its storage has {bytes} bytes", storage.count));
     }
@@ -143,7 +153,7 @@ fn locate(t: &Tensor, storage: &Storage, place: Range<usize>) -> Result<(Range<u
     let end = last.and_then(|l| l.checked_add(t.offset)?.checked_add(1)).filter(|end| elements == 0 || *end <= count);
     let end = end.ok_or_else(outside)?;
     let (from, to) = if elements == 0 { (0, 0) } else { (first + t.offset, first + end) };
-    let base = place.start as u64;
+    let base = place.start;
     let range = base + from * size..base + to * size;
     let (mut dense, mut next) = (true, 1u64);
     for (d, s) in t.shape.iter().zip(&t.strides).rev() {
@@ -238,7 +248,9 @@ fn tensors<'m>(machine: &'m Machine<'_>, value: &Value) -> Result<BTreeMap<Strin
         all.insert(name.to_string(), tensor);
     }
     if !all.is_empty() && all.keys().all(|name| name.starts_with("module.")) {
-        all = all.into_iter().map(|(name, t)| (name.strip_prefix("module.").unwrap_or(&name).to_owned(), t)).collect();
+        let mut stripped = BTreeMap::new();
+        stripped.extend(all.into_iter().map(|(name, t)| (name.strip_prefix("module.").unwrap_or(&name).to_owned(), t)));
+        all = stripped;
     }
     Ok(all)
 }

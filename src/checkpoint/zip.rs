@@ -1,36 +1,41 @@
 //! The part of the zip format that PyTorch writes: stored entries, found through the central directory.
 //!
 //! Compressed entries are refused (PyTorch writes none, and without them there are no zip bombs), and so are entries that
-//! leave the file. Nothing is copied: an entry is a range of the file.
+//! leave the file. An entry is a range of the file; of the file itself, only the directory and each entry's head are read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::ReadAt;
+
 /// Entries of one file, at most: more than any model has tensors.
 const MAX_ENTRIES: u64 = 200_000;
-/// The end record's fixed part, and the longest comment that may follow it.
+/// A directory of so many entries is not larger.
+const MAX_DIRECTORY: u64 = 64 << 20;
+/// The end record's fixed part, the longest comment that may follow it, and the locator that may precede it.
 const END: usize = 22;
 const MAX_COMMENT: usize = 65_535;
+const LOCATOR: usize = 20;
 /// The attribute of a directory, for which other readers deliver no data.
 const DIRECTORY: u64 = 1 << 4;
 /// Flags of an entry that is encrypted, a patch, encrypted in another way, or whose local header is masked.
 const ENCRYPTED: u16 = 1 | 1 << 5 | 1 << 6 | 1 << 13;
 
 /// Every entry's name and the range of its bytes.
-pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
-    let (count, size, offset) = directory(bytes)?;
-    if count > MAX_ENTRIES {
-        return Err(format!("its zip directory claims {count} entries; at most {MAX_ENTRIES} are accepted"));
+pub(super) fn entries(file: &dyn ReadAt) -> Result<BTreeMap<String, Range<u64>>, String> {
+    let (count, size, offset) = directory(file)?;
+    if count > MAX_ENTRIES || size > MAX_DIRECTORY {
+        return Err(format!(
+            "its zip directory claims {count} entries in {size} bytes; at most {MAX_ENTRIES} in {MAX_DIRECTORY} are accepted"
+        ));
     }
-    let start = usize::try_from(offset).ok();
-    let end = offset.checked_add(size).and_then(|end| usize::try_from(end).ok());
-    let directory =
-        start.zip(end).and_then(|(a, b)| bytes.get(a..b)).ok_or("its zip directory lies outside the file")?;
+    let end = offset.checked_add(size);
+    let directory = end.and_then(|end| file.read(offset..end)).ok_or("its zip directory lies outside the file")?;
     let mut found = BTreeMap::new();
     let mut at = 0usize;
     for _ in 0..count {
-        let (name, range, len) = entry(bytes, directory.get(at..).unwrap_or_default())?;
-        if range.end as u64 > offset {
+        let (name, range, len) = entry(file, directory.get(at..).unwrap_or_default())?;
+        if range.end > offset {
             return Err(format!("zip entry {name:?} reaches into the directory"));
         }
         at = at.saturating_add(len);
@@ -42,29 +47,31 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, St
 }
 
 /// Entries, size and offset of the central directory.
-fn directory(bytes: &[u8]) -> Result<(u64, u64, u64), String> {
-    let lowest = bytes.len().saturating_sub(END + MAX_COMMENT);
-    let is_end = |at: &usize| {
-        bytes[*at..].starts_with(b"PK\x05\x06")
-            && u16_at(bytes, at + 20).is_some_and(|comment| at + END + usize::from(comment) == bytes.len())
-    };
-    let last = bytes.len().checked_sub(END).ok_or("it is too short for a zip file")?;
-    let at = (lowest..=last).rev().find(is_end).ok_or("it is cut short: the zip directory at its end is missing")?;
+fn directory(file: &dyn ReadAt) -> Result<(u64, u64, u64), String> {
     let cut = || "its zip directory is cut short".to_owned();
-    let small = |at| u32_at(bytes, at).map(u64::from).ok_or_else(cut);
-    let end = (u16_at(bytes, at + 10).map(u64::from).ok_or_else(cut)?, small(at + 12)?, small(at + 16)?);
+    let lowest = file.length().saturating_sub((LOCATOR + END + MAX_COMMENT) as u64);
+    let tail = file.read(lowest..file.length()).ok_or_else(cut)?;
+    let is_end = |at: &usize| {
+        tail[*at..].starts_with(b"PK\x05\x06")
+            && u16_at(&tail, at + 20).is_some_and(|comment| at + END + usize::from(comment) == tail.len())
+    };
+    let last = tail.len().checked_sub(END).ok_or("it is too short for a zip file")?;
+    let at = (0..=last).rev().find(is_end).ok_or("it is cut short: the zip directory at its end is missing")?;
+    let small = |at| u32_at(&tail, at).map(u64::from).ok_or_else(cut);
+    let end = (u16_at(&tail, at + 10).map(u64::from).ok_or_else(cut)?, small(at + 12)?, small(at + 16)?);
     // Files over 4 GiB (and PyTorch always) put the numbers into a larger record, which a locator precedes.
-    let Some(locator) = at.checked_sub(20).filter(|l| bytes[*l..].starts_with(b"PK\x06\x07")) else { return Ok(end) };
-    let record = u64_at(bytes, locator + 8).and_then(|o| usize::try_from(o).ok()).ok_or_else(cut)?;
-    if !bytes.get(record..).is_some_and(|b| b.starts_with(b"PK\x06\x06")) {
-        return Err("its zip64 directory is not where it should be".into());
-    }
-    let large = |offset: usize| record.checked_add(offset).and_then(|at| u64_at(bytes, at)).ok_or_else(cut);
+    let Some(locator) = at.checked_sub(LOCATOR).filter(|l| tail[*l..].starts_with(b"PK\x06\x07")) else {
+        return Ok(end);
+    };
+    let at = u64_at(&tail, locator + 8).ok_or_else(cut)?;
+    let record = at.checked_add(56).and_then(|end| file.read(at..end)).filter(|b| b.starts_with(b"PK\x06\x06"));
+    let record = record.ok_or("its zip64 directory is not where it should be")?;
+    let large = |offset: usize| u64_at(&record, offset).ok_or_else(cut);
     Ok((large(32)?, large(40)?, large(48)?))
 }
 
 /// One record of the directory: the entry's name, its bytes, and the record's length.
-fn entry<'a>(bytes: &[u8], record: &'a [u8]) -> Result<(&'a str, Range<usize>, usize), String> {
+fn entry<'a>(file: &dyn ReadAt, record: &'a [u8]) -> Result<(&'a str, Range<u64>, usize), String> {
     let cut = || "its zip directory is cut short".to_owned();
     if !record.starts_with(b"PK\x01\x02") {
         return Err("its zip directory holds fewer entries than it claims".into());
@@ -103,16 +110,14 @@ fn entry<'a>(bytes: &[u8], record: &'a [u8]) -> Result<(&'a str, Range<usize>, u
         ));
     }
     let outside = || format!("zip entry {name:?} lies outside the file: it is cut short, or its directory is wrong");
-    let local = usize::try_from(offset).map_err(|_| outside())?;
-    let header = bytes.get(local..).ok_or_else(outside)?;
+    let header = offset.checked_add(30).and_then(|end| file.read(offset..end)).ok_or_else(outside)?;
     if !header.starts_with(b"PK\x03\x04") {
         return Err(format!("zip entry {name:?} does not start where the directory says"));
     }
     // The local header's name and extra field (PyTorch's padding) may differ in length from the directory's.
-    let skip = u16_at(header, 26).zip(u16_at(header, 28)).map(|(n, x)| 30 + usize::from(n) + usize::from(x));
-    let start = skip.and_then(|s| local.checked_add(s)).ok_or_else(outside)?;
-    let end = usize::try_from(size).ok().and_then(|n| start.checked_add(n)).ok_or_else(outside)?;
-    bytes.get(start..end).ok_or_else(outside)?;
+    let skip = u16_at(&header, 26).zip(u16_at(&header, 28)).map(|(n, x)| 30 + u64::from(n) + u64::from(x));
+    let start = skip.and_then(|s| offset.checked_add(s)).ok_or_else(outside)?;
+    let end = start.checked_add(size).filter(|end| *end <= file.length()).ok_or_else(outside)?;
     Ok((name, start..end, 46 + name_len + extra_len + comment_len))
 }
 

@@ -8,6 +8,8 @@ mod console;
 mod convert;
 mod device;
 mod differences;
+#[cfg(test)]
+mod document;
 pub mod given;
 mod grid;
 pub mod imagenet;

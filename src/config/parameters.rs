@@ -39,8 +39,8 @@ impl Checkpoint {
 /// A line for each tensor that differs; none when the header holds exactly these parameters.
 pub(super) fn mismatches(header: &Header, wanted: &[(String, Vec<usize>)]) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut rest: BTreeMap<&str, &[usize]> =
-        header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice())).collect();
+    let mut rest: BTreeMap<&str, &[usize]> = BTreeMap::new();
+    rest.extend(header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice())));
     for (name, shape) in wanted {
         match rest.entry(name) {
             btree_map::Entry::Vacant(_) => lines.push(format!("  missing: {name} {shape:?}")),

@@ -5,6 +5,7 @@ use super::parameters::{list, mismatches};
 use super::{DiffusionConfig, Flags, ModelConfig, NoiseSchedule, Pool, Role, TimeGrids, UNetConfig};
 use crate::checkpoint::Header;
 use crate::error::{Error, Result};
+use crate::order::{pair, sort_by_number};
 
 /// A configuration as far as shapes show it.
 pub(super) struct Shapes {
@@ -60,7 +61,9 @@ pub(super) fn read(file: &str, header: &Header, flags: &Flags) -> Result<Shapes>
         let wrong = mismatches(header, &list(&config)).len();
         best.push((wrong, Shapes { config, attention_ds, size_known: side.is_some() }));
     }
-    best.sort_by_key(|(wrong, shapes)| (*wrong, Some(shapes.config.unet.num_res_blocks) != wanted));
+    sort_by_number(&mut best, |(wrong, shapes)| {
+        pair(*wrong as u64, u64::from(Some(shapes.config.unet.num_res_blocks) != wanted))
+    });
     let fits: Vec<_> = best.iter().filter(|b| b.0 == 0).map(|b| b.1.config.unet.num_res_blocks).collect();
     if fits.len() > 1 && !wanted.is_some_and(|w| fits.contains(&w)) {
         let flag = if is_unet { "num_res_blocks" } else { "classifier_depth" };

@@ -39,6 +39,8 @@ pub mod ports {
     pub const OUT: &str = "out";
     /// The predicted x_0.
     pub const X_START: &str = "x_start";
+    /// The gradient of the class's log-probability with respect to x_t, where a classifier guides.
+    pub const GRADIENT: &str = "gradient";
 }
 
 /// Height and width, at most.
@@ -114,6 +116,9 @@ pub fn sampling_graph(
     graph.output(ports::NOISE, noise);
     graph.output(ports::OUT, out);
     graph.output(ports::X_START, x0);
+    if let Some(gradient) = gradient {
+        graph.output(ports::GRADIENT, gradient);
+    }
     Ok(graph)
 }
 

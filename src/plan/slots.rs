@@ -4,12 +4,13 @@
 //! of a buffer and write another.
 
 use super::lifetime::Lifetime;
+use crate::order::{pair, sort_by_number};
 
 /// The slot of each value, and each slot's bytes. Largest values first, so that a slot's size is set by the value that
 /// opened it; among the free slots, the smallest that fits.
 pub fn assign(lifetimes: &[Lifetime]) -> (Vec<usize>, Vec<u64>) {
     let mut order: Vec<usize> = (0..lifetimes.len()).filter(|i| !lifetimes[*i].is_unused()).collect();
-    order.sort_by_key(|i| (std::cmp::Reverse(lifetimes[*i].bytes), lifetimes[*i].first));
+    sort_by_number(&mut order, |i| pair(u64::MAX - lifetimes[*i].bytes, lifetimes[*i].first as u64));
     let mut assignment = vec![usize::MAX; lifetimes.len()];
     let mut slots: Vec<(u64, Vec<usize>)> = Vec::new();
     for i in order {

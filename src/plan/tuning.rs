@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{Caps, Precision};
 use crate::graph::{Graph, Node};
 use crate::op::Variant;
+use crate::order::sort_by_number;
 use crate::tensor::Shape;
 
 /// Bytes of a tuning cache as JSON, at most.
@@ -159,7 +160,7 @@ pub fn tunable<'g>(graph: &'g Graph, caps: &Caps) -> Vec<Tunable<'g>> {
         tunable.count += 1;
     }
     let mut found: Vec<_> = found.into_values().collect();
-    found.sort_by_key(|(work, _)| std::cmp::Reverse(*work));
+    sort_by_number(&mut found, |(work, _)| u128::from(u64::MAX - *work));
     found.into_iter().map(|(_, tunable)| tunable).collect()
 }
 

@@ -60,7 +60,8 @@ impl Kernel {
     /// A message that names the template.
     pub fn expand(&self) -> Result<Shader, String> {
         let source = lookup(KERNELS, self.stem).ok_or_else(|| format!("no kernel named {}", self.stem))?;
-        let scope = self.defines.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        let mut scope = BTreeMap::new();
+        scope.extend(self.defines.iter().map(|(name, value)| (name.to_string(), *value)));
         let expanded = template::expand(source, &scope, &|name| lookup(SHARED, name))
             .map_err(|e| format!("shaders/{}.wgsl: {e}", self.stem))?;
         let parameters = parameters(&expanded.text);

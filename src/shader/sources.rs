@@ -2,8 +2,47 @@
 
 macro_rules! sources {
     ($folder:literal: $($stem:literal),* $(,)?) => {
-        &[$(($stem, include_str!(concat!("../../shaders/", $folder, $stem, ".wgsl")))),*]
+        &[$(($stem, {
+            const TEXT: &str = include_str!(concat!("../../shaders/", $folder, $stem, ".wgsl"));
+            const STRIPPED: [u8; TEXT.len()] = stripped(TEXT);
+            if cfg!(target_arch = "wasm32") { trimmed(&STRIPPED) } else { TEXT }
+        })),*]
     };
+}
+
+/// A source without its comments and indents, then zeros: in a browser's program, whose visitors download it.
+const fn stripped<const N: usize>(text: &str) -> [u8; N] {
+    let text = text.as_bytes();
+    let (mut out, mut len, mut at, mut begins) = ([0; N], 0, 0, true);
+    while at < text.len() {
+        let byte = text[at];
+        if byte == b'/' && at + 1 < text.len() && text[at + 1] == b'/' {
+            while at < text.len() && text[at] != b'\n' {
+                at += 1;
+            }
+            continue;
+        }
+        at += 1;
+        if begins && (byte == b' ' || byte == b'\n') {
+            continue;
+        }
+        begins = byte == b'\n';
+        out[len] = byte;
+        len += 1;
+    }
+    out
+}
+
+/// The text before the zeros.
+const fn trimmed(bytes: &'static [u8]) -> &'static str {
+    let mut len = bytes.len();
+    while len > 0 && bytes[len - 1] == 0 {
+        len -= 1;
+    }
+    match str::from_utf8(bytes.split_at(len).0) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
 }
 
 /// Every kernel: stem, template.

@@ -101,5 +101,5 @@ fn incomplete() -> Error {
 }
 
 fn header(file: &File) -> Result<&Header> {
-    file.stream.header().ok_or_else(|| js(incomplete()))
+    file.header().ok_or_else(|| js(incomplete()))
 }

@@ -19,7 +19,7 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::error::{Result, js};
 use crate::file::File;
-use crate::picture::{Place, pictures};
+use crate::picture::{Place, add_inside, pictures};
 use crate::request::{self, BatchRequest, Picture};
 use crate::tuner::Tuner;
 
@@ -62,7 +62,7 @@ impl Model {
     /// # Errors
     /// Values that are not finite, out of memory, a lost device.
     pub fn upload(&self, file: &mut File, is_classifier: bool) -> Result<Promise> {
-        let tensor = file.stream.take().map_err(js)?;
+        let tensor = file.take().map_err(js)?;
         let holder = self.session.clone();
         Ok(future_to_promise(async move {
             let Some((name, values)) = tensor else { return Ok(JsValue::UNDEFINED) };
@@ -219,7 +219,14 @@ impl About {
         while let Some(step) = run.step().await.map_err(js)? {
             let due = request.preview_every > 0 && step.done % request.preview_every == 0;
             let previews = match due {
-                true => pictures(&run.preview().await.map_err(js)?, &place(Some((step.done, step.total))))?.into(),
+                true => {
+                    let images = pictures(&run.preview().await.map_err(js)?, &place(Some((step.done, step.total))))?;
+                    if request.inside {
+                        let finds_noise = !self.found.config.diffusion.predict_xstart;
+                        add_inside(&images, &run.inside().await.map_err(js)?, finds_noise);
+                    }
+                    images.into()
+                }
                 false => JsValue::NULL,
             };
             let goes_on = on_step.call3(&JsValue::NULL, &step.done.into(), &step.total.into(), &previews)?;

@@ -1,6 +1,7 @@
 //! Images as JavaScript gets them: the sampler's values, pixels for a canvas, and a PNG that carries its parameters.
 
 use guided_diffusion::recipe::{Recipe, Subject, texts};
+use guided_diffusion::run::Inside;
 use guided_diffusion::{Error, Images, png};
 use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint8ClampedArray};
 use serde_json::{Value, json};
@@ -58,6 +59,23 @@ pub fn pictures(images: &Images, place: &Place<'_>) -> Result<Array> {
         ]));
     }
     Ok(out)
+}
+
+/// Adds to previews what their step worked with: the package's `Inside`. `finds_noise`: the network's output is noise.
+pub fn add_inside(previews: &Array, Inside { x, out, gradient }: &Inside, finds_noise: bool) {
+    let channels = x.channels();
+    for (k, preview) in previews.iter().enumerate() {
+        // A learnt variance's channels come after the noise's, pixel by pixel.
+        let pixels = out.image(k).chunks(out.channels().max(1));
+        let noise: Vec<f32> = pixels.flat_map(|pixel| pixel.iter().take(channels)).copied().collect();
+        let inside = object(&[
+            ("x", Float32Array::from(x.image(k)).into()),
+            ("noise", if finds_noise { Float32Array::from(&*noise).into() } else { JsValue::NULL }),
+            ("gradient", gradient.as_ref().map_or(JsValue::NULL, |images| Float32Array::from(images.image(k)).into())),
+        ]);
+        // As below.
+        let _ = Reflect::set(&preview, &"inside".into(), &inside);
+    }
 }
 
 /// The parameters with their values as text: numbers beyond JavaScript's stay exact.

@@ -54,6 +54,8 @@ pub struct BatchRequest {
     pub mask: Option<Picture>,
     /// How a picture of another size is brought to the model's.
     pub fit: Option<Fit>,
+    /// Whether previews carry what the step worked with.
+    pub inside: bool,
     /// An upsampler's input: the recipe of the images as JSON, where it is known.
     pub input: Option<String>,
 }

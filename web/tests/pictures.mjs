@@ -2,33 +2,74 @@
  * Takes the pictures of the page in docs/images and its link preview, after `make web-build`: node web/tests/pictures.mjs. What is
  * of the machine that takes them, its driver's name and its times, is left out.
  */
+import { writeFileSync } from 'node:fs';
 import { folder } from './lib/folder.mjs';
-import { start, status } from './page/harness.mjs';
+import { generate, start, status } from './page/harness.mjs';
+import { animated } from '../dist/png.js';
+
+const STEPS = 16;
+const IMAGES = 10;
+/** Milliseconds that every second step is shown, and the images at the end. */
+const FRAME = 300;
+const LAST = 3000;
 
 const site = await start();
 try {
-  const { page } = await site.open({ hash: '#count=10&steps=16&guidance=2&seed=7' });
+  const { page } = await site.open({ hash: `#count=${IMAGES}&steps=${STEPS}&guidance=2&seed=7` });
   await status(page, 'Ready');
-  await page.click('#generate');
-  await page.waitForFunction(() => /^Step 12 /.test(document.querySelector('#stage-title').textContent), null, { timeout: 600_000 });
-  // The page goes on meanwhile; the pictures are of this moment.
+  // What is painted is written down, so that the run can be shown again at any size, a step at a time.
   await page.evaluate(() => {
-    const copy = document.querySelector('main').cloneNode(true);
-    const canvases = document.querySelectorAll('main canvas');
-    copy.querySelectorAll('canvas').forEach((canvas, at) => canvas.getContext('2d').drawImage(canvases[at], 0, 0));
-    for (const id of ['detail', 'model-state']) copy.querySelector(`#${id}`).style.visibility = 'hidden';
-    document.querySelector('main').replaceWith(copy);
+    window.painted = [];
+    const put = CanvasRenderingContext2D.prototype.putImageData;
+    CanvasRenderingContext2D.prototype.putImageData = function (pixels, ...at) {
+      if (this.canvas.width > 1 && pixels.width === this.canvas.width) window.painted.push(pixels);
+      return put.call(this, pixels, ...at);
+    };
   });
-  const shoot = async (path, width, height, colorScheme) => {
+  await generate(page);
+  const steps = await page.evaluate((images) => {
+    const copy = document.querySelector('main').cloneNode(true);
+    for (const id of ['detail', 'model-state']) copy.querySelector(`#${id}`).style.visibility = 'hidden';
+    copy.querySelector('#generate').hidden = true;
+    copy.querySelector('#cancel').hidden = false;
+    document.querySelector('main').replaceWith(copy);
+    document.body.classList.add('working');
+    const frames = window.painted.filter(({ width }) => width === 32);
+    return Math.floor(frames.length / images);
+  }, IMAGES);
+  /** The page after so many steps; step 0 is noise. */
+  const show = (step) =>
+    page.evaluate(
+      ([at, images, all]) => {
+        const frames = window.painted.filter(({ width }) => width === 32).slice(at * images, (at + 1) * images);
+        document.querySelectorAll('#current canvas').forEach((canvas, k) => {
+          canvas.getContext('2d').putImageData(frames[k], 0, 0);
+          canvas.closest('button').classList.toggle('empty', at === 0);
+        });
+        document.querySelector('#stage-title').textContent = `Step ${Math.min(at, all)} of ${all}`;
+        document.querySelector('#progress').value = Math.min(1, at / all);
+      },
+      [step, IMAGES, STEPS],
+    );
+  for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height });
-    await page.screenshot({ path: folder(path) });
-  };
-  await shoot('docs/images/page-desktop-light.png', 1280, 860, 'light');
-  await shoot('docs/images/page-desktop-dark.png', 1280, 860, 'dark');
-  await shoot('docs/images/page-phone-light.png', 390, 844, 'light');
-  await shoot('docs/images/page-phone-dark.png', 390, 844, 'dark');
-  await shoot('web/page/static/preview.png', 1200, 630, 'dark');
+    await page.setViewportSize({ width: 1120, height: 640 });
+    const frames = [];
+    for (let step = 0; step < steps; step++) {
+      if (step % 2 && step < steps - 1) continue;
+      await show(step);
+      frames.push(new Blob([await page.screenshot()]));
+    }
+    const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
+    const file = Buffer.from(await (await animated(frames, times)).arrayBuffer());
+    writeFileSync(folder(`docs/images/page-${colorScheme}.png`), file);
+    console.log(`page-${colorScheme}.png: ${frames.length} frames, ${file.length} bytes`);
+    await show(12);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.screenshot({ path: folder(`docs/images/page-phone-${colorScheme}.png`) });
+  }
+  await page.setViewportSize({ width: 1200, height: 630 });
+  await page.screenshot({ path: folder('web/page/static/preview.png') });
 } finally {
   await site.close();
 }

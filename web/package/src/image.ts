@@ -1,6 +1,6 @@
 /** Images as the package gives them. */
 import type { RawImage } from './protocol.js';
-import type { GeneratedImage } from './types.js';
+import type { GeneratedImage, Inside } from './types.js';
 
 export class Image implements GeneratedImage {
   readonly width: number;
@@ -8,6 +8,7 @@ export class Image implements GeneratedImage {
   readonly index: number;
   readonly label: number | null;
   readonly values: Float32Array;
+  readonly inside: Inside | null;
   readonly parameters: Record<string, string>;
   /** How it was made, for an upsampler that continues it. */
   readonly recipe: string;
@@ -20,6 +21,7 @@ export class Image implements GeneratedImage {
     this.index = raw.index;
     this.label = raw.label;
     this.values = raw.values;
+    this.inside = raw.inside ?? null;
     this.parameters = JSON.parse(raw.parameters) as Record<string, string>;
     this.recipe = raw.recipe;
     this.#rgba = raw.rgba as Uint8ClampedArray<ArrayBuffer>;

@@ -70,7 +70,7 @@ export class Model {
   }
 
   #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed: asked, noise, init, mask, fit, count, classes, previewEvery, firstIndex, steps: wanted, ...settings } = options;
+    const { signal, seed: asked, noise, init, mask, fit, count, classes, previewEvery, inside, firstIndex, steps: wanted, ...settings } = options;
     const seed = seedOf(asked);
     const sampler = settings.sampler ?? (settings.edit || mask ? undefined : 'ddim');
     const steps = typeof wanted === 'number' ? respacing(wanted, sampler, this.info.diffusionSteps) : wanted;
@@ -83,6 +83,7 @@ export class Model {
       classes,
       firstIndex: firstIndex ?? 0,
       previewEvery: previewEvery ?? 0,
+      inside: inside ?? false,
       settings: { ...settings, steps, seed: String(seed) },
     };
     const take = { handle: this.#handle, options: raw, input };

@@ -1,6 +1,6 @@
 /** The messages between the main thread and the worker, all of them. */
 import type { Settings } from './generated/settings.js';
-import type { AdapterInfo, ErrorCode, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
+import type { AdapterInfo, ErrorCode, Inside, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
 /** An image as it crosses: its buffers, none of which is shared, are transferred. */
 export interface RawImage {
@@ -16,6 +16,8 @@ export interface RawImage {
   parameters: string;
   /** How the image was made, as JSON that only the core reads: an upsampler continues it. */
   recipe: string;
+  /** What a preview's step worked with. */
+  inside?: Inside;
 }
 
 /** A file to read. A response's body is transferred. */
@@ -64,6 +66,7 @@ export interface RawSampleOptions {
   classes?: number[];
   firstIndex: number;
   previewEvery: number;
+  inside: boolean;
   settings: Settings;
 }
 

@@ -6,7 +6,7 @@
 
 import type { Settings } from './generated/settings.js';
 
-/** Where a model's file (.safetensors) comes from. A string is a URL. */
+/** Where a model's file comes from: .safetensors, or a .pt file as a Blob, such as a dropped `File`. A string is a URL. */
 export type ModelSource = string | URL | Blob | Response;
 
 /** What a load has done so far. */
@@ -150,6 +150,8 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
   fit?: 'crop' | 'pad';
   /** Steps between previews of the predicted x_0; 0 (default) for none. */
   previewEvery?: number;
+  /** Previews carry what their step worked with, too. Default false: it is more to read back from the GPU. */
+  inside?: boolean;
   /** Index of the first image. Image k of a seed is the same in every run. Default 0. */
   firstIndex?: number;
   /** Stops the run; it rejects with the signal's reason. */
@@ -170,6 +172,16 @@ export interface Step {
   previews: GeneratedImage[] | null;
 }
 
+/** What a step worked with, each as height x width x channels values. */
+export interface Inside {
+  /** The image after the step: x_t-1. */
+  x: Float32Array;
+  /** The noise that the network finds in x_t; null for a model that predicts the image itself. */
+  noise: Float32Array | null;
+  /** The gradient of the class's log-probability with respect to x_t, unscaled; null where no classifier guided the step. */
+  gradient: Float32Array | null;
+}
+
 /** An image and what made it. */
 export interface GeneratedImage {
   readonly width: number;
@@ -185,6 +197,8 @@ export interface GeneratedImage {
   toBlob(): Promise<Blob>;
   /** The sampler's own values in [-1, 1], height x width x channels. */
   readonly values: Float32Array;
+  /** Of a preview, where `inside` was asked for. */
+  readonly inside: Inside | null;
   /** The parameters under the names that the command line's PNGs use. */
   readonly parameters: Record<string, string>;
 }

@@ -102,8 +102,18 @@ export class Sheet {
     });
   }
 
-  note(text: string): void {
-    this.edge.textContent = `${caption(this.job)}. ${text}`;
+  /** The run ended before its end: what did not come to an image is not shown. */
+  stop(): void {
+    const { length } = this.frames;
+    if (this.pictures.size === length) return;
+    this.edge.textContent = `${caption(this.job)}. Stopped: ${this.pictures.size} of ${length} finished`;
+    if (this.pictures.size > 0) return this.trim();
+    // Empty frames keep their place, so that nothing moves; the next run takes it.
+    this.root.classList.add('stopped');
+    for (const { item, trail } of this.frames) {
+      item.classList.remove('forming');
+      trail.at.length = trail.frames.length = 0;
+    }
   }
 
   nameOf(at: number): string {

@@ -30,9 +30,19 @@ interface Part {
   cells: number[];
 }
 
+/** A picture that images begin with. */
+export interface Given {
+  init: ImageData;
+  /** 255 where the picture stays as it is, 0 where it is made; null: all of it is varied. */
+  mask: { width: number; height: number; data: Uint8Array } | null;
+  /** How much of the process is made anew, 0 to 1. */
+  strength: number;
+}
+
 export interface Job {
   /** `live`: as images, but made anew while settings change, and not kept. */
-  kind: 'images' | 'live' | 'guidance' | 'steps' | 'morph';
+  kind: 'images' | 'live' | 'guidance' | 'steps' | 'morph' | 'draw';
+  given?: Given;
   settings: Settings;
   cells: Cell[];
   parts: Part[];
@@ -49,10 +59,10 @@ export function nameOf(facts: Facts, label: number | null): string {
 }
 
 /** The job of one kind for these settings. */
-export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choice: ModelChoice): Job {
-  const common = { kind, settings, facts, modelName: choice.name, model: choice.linked, choice };
+export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choice: ModelChoice, given?: Given): Job {
+  const common = { kind, ...(given && { given }), settings, facts, modelName: choice.name, model: choice.linked, choice };
   const labelOf = (index: number) => (facts.classes === 0 ? null : (settings.label ?? index % facts.classes));
-  if (kind === 'images' || kind === 'live') {
+  if (kind === 'images' || kind === 'live' || kind === 'draw') {
     const cells = Array.from({ length: settings.count }, (_, k): Cell => {
       const index = settings.first + k;
       const label = labelOf(index);
@@ -80,7 +90,7 @@ function single(settings: Settings, index: number, label: number | null): Settin
 }
 
 /** One line about a job, as it is printed on a sheet's edge. */
-export function caption({ kind, settings, facts, cells }: Job): string {
+export function caption({ kind, given, settings, facts, cells }: Job): string {
   const { label, steps, sampler, eta, guidance, seed, first } = settings;
   const compared = kind === 'guidance' || kind === 'steps';
   const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
@@ -91,6 +101,7 @@ export function caption({ kind, settings, facts, cells }: Job): string {
     ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
     `seed ${seed}`,
     ...(first > 0 ? [`image ${first + 1}`] : []),
+    ...(given ? [given.mask ? 'mended' : `drawn, strength ${given.strength}`] : []),
   ];
   return parts.join(', ');
 }
@@ -106,7 +117,8 @@ export function factsOf(job: Job, at: number): Record<string, string> {
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
     Steps: String(steps),
-    Sampler: takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
+    Sampler: job.given?.mask ? 'ddnm' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
     ...(job.facts.guided && { Guidance: String(guidance) }),
+    ...(job.given && !job.given.mask && { Strength: String(job.given.strength) }),
   };
 }

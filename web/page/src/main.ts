@@ -1,13 +1,14 @@
 /** The page: connects the fields, the GPU and the images. One thing happens at a time, and the newest wish wins. */
-import type { Step } from 'guided-diffusion';
-import { byId, keepFocus, megabytes, seconds } from './dom.js';
+import { announce, byId, keepFocus, megabytes } from './dom.js';
+import { DrawingBoard } from './draw.js';
 import { Notice, type Remedy } from './errors.js';
 import { SettingsForm } from './form.js';
 import { Gallery, Sheet } from './gallery.js';
 import { History } from './history.js';
-import { type Facts, type Job, MORPH, jobOf } from './jobs.js';
-import { type ModelChoice, ModelPicker } from './models.js';
-import { morph } from './morph.js';
+import { HowItWorks, type OnStep, problemOf } from './how.js';
+import { type Facts, type Job, jobOf } from './jobs.js';
+import { CANCELLED, Maker, atOnce } from './maker.js';
+import { type ModelChoice, ModelPicker, alike } from './models.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
@@ -16,13 +17,8 @@ import { StoredDialog } from './stored.js';
 import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
 
-/** Why a task was stopped, where the visitor wished it. */
-const CANCELLED = 'cancelled';
-
 /** Milliseconds for which a change that goes on is waited for: a frame of the screen. */
 const FRAME = 16;
-/** Milliseconds for an image that feel like at once. */
-const AT_ONCE = 100;
 
 /** What is known of a model before it is loaded. */
 const UNKNOWN: Facts = { classes: 0, classNames: [], guided: false, diffusionSteps: 1000 };
@@ -41,8 +37,16 @@ class Page {
     () => [this.generateButton, this.cancelButton],
   );
   private readonly runner = new Runner((error) => this.onLost(error));
-  private readonly picker = new ModelPicker((choice) => this.load(choice));
+  private readonly picker = new ModelPicker(
+    (choice) => this.load(choice),
+    (file) => void this.board.take(file),
+  );
+  private readonly board = new DrawingBoard(() => this.generate('draw'));
   private readonly machine = new Machine((state) => this.render(state));
+  private readonly maker = new Maker(this.runner, this.gallery, this.progress, {
+    sheet: (job) => this.sheetOf(job),
+    prepare: (choice, count, signal) => this.fetchModel(choice, count, signal),
+  });
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
@@ -66,6 +70,13 @@ class Page {
       useSeed: (seed) => this.form.useSeed(seed),
       again: (job, at) => this.again(job, at),
       link: (job) => this.copyLink(job),
+      draw: (bitmap) => this.board.put(bitmap),
+      how: (follow) =>
+        new HowItWorks(
+          (...what) => this.explain(...what),
+          ({ job }) => problemOf(this.runner, job, job.choice !== null && alike(job.choice, this.runner.choice)),
+          follow,
+        ),
     });
     new StoredDialog(this.runner);
     this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
@@ -146,6 +157,7 @@ class Page {
     const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     const { info } = model;
     this.form.offer(info);
+    this.board.offer(info);
     this.sayBatch();
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
@@ -162,63 +174,17 @@ class Page {
       const wanted = this.wanted ?? this.picker.read();
       return wanted ? this.load(wanted, 'generate') : undefined;
     }
+    const given = (kind === 'draw' && this.board.read()) || undefined;
+    if (kind === 'draw' && !given) return announce('Nothing is drawn yet');
     const settings = this.form.spend();
-    if (settings) this.run(jobOf(kind, settings, this.facts, choice));
+    if (settings) this.run(jobOf(kind, settings, this.facts, choice, given));
   }
 
   private run(job: Job): void {
-    this.start({ kind: 'running', job }, (signal) => this.make(job, signal));
-  }
-
-  private async make(job: Job, signal: AbortSignal): Promise<void> {
-    history.replaceState(null, '', toLink(job.settings, job.model));
-    const sheet = this.sheetOf(job);
-    this.gallery.stageSheet(sheet);
-    if (job.kind !== 'live') reveal(byId('stage', HTMLElement));
-    const { choice } = job;
-    const count = job.kind === 'morph' ? MORPH : Math.max(...job.parts.map(({ cells }) => cells.length));
-    if (choice && (!alike(choice, this.runner.choice) || !this.runner.fits(count))) {
-      this.progress.begin(`Preparing for ${atOnce(choice.batch || this.runner.batchFor(count))}`);
-      await this.fetchModel(choice, count, signal);
-    }
-    this.progress.begin('Starting');
-    try {
-      if (job.kind === 'morph') await morph(this.runner, sheet, signal, (images) => this.progress.walk(images));
-      else for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
-    } catch (error) {
-      if (job.kind !== 'morph') sheet.note(`Stopped: ${sheet.pictures.size} of ${job.cells.length} finished`);
-      throw error;
-    } finally {
-      void this.gallery.keep(sheet);
-    }
-    const { elapsed } = this.progress;
-    if (job.kind === 'live') {
-      const slow = elapsed / job.cells.length > AT_ONCE ? ' Fewer steps and images are faster; a software driver always waits.' : '';
-      return this.progress.rest('Live', `Made in ${seconds(elapsed)}.${slow}`);
-    }
-    const images = job.cells.length === 1 ? '1 image' : `${job.cells.length} images`;
-    this.progress.rest(`Done in ${seconds(elapsed)}`, `${images}. Open one to save it.`);
-  }
-
-  private async makePart(sheet: Sheet, k: number, part: Job['parts'][number], signal: AbortSignal): Promise<void> {
-    const { parts } = sheet.job;
-    const batch = this.runner.model?.info.batch ?? 1;
-    const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
-    const run = this.runner.sample(part.settings, signal);
-    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave its rejection unhandled
-    /** Whatever becomes of the rest, what is finished is kept. */
-    const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
-    try {
-      for await (const step of run) {
-        const { stages } = this.runner;
-        this.progress.step(step, batch, k * stages + stageOf(step), parts.length * stages, stages > 1 ? 'stage' : 'image');
-        for (const image of step.previews ?? []) sheet.preview(placeOf(image.index), image, step.step);
-        await finish();
-      }
-      await run.result;
-    } finally {
-      await finish();
-    }
+    this.start({ kind: 'running', job }, (signal) => {
+      history.replaceState(null, '', toLink(job.settings, job.model));
+      return this.maker.make(job, signal);
+    });
   }
 
   /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
@@ -358,7 +324,26 @@ class Page {
     const cell = job.cells[at];
     if (!cell) return;
     this.reuse(job, cell.settings);
-    this.generate();
+    const { choice } = this.runner;
+    if (job.given && choice) this.run(jobOf('draw', cell.settings, this.facts, choice, job.given));
+    else this.generate();
+  }
+
+  /** Makes an image once more, for what happens within its steps; the page is busy meanwhile. */
+  private explain(job: Job, settings: Settings, outer: AbortSignal, onStep: OnStep): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.start({ kind: 'running', job: null }, async (signal) => {
+        try {
+          await this.maker.explain(job, settings, signal, onStep);
+          resolve();
+        } catch (error) {
+          reject(error);
+          throw error;
+        }
+      });
+      const { control } = this;
+      outer.addEventListener('abort', () => control.abort(CANCELLED));
+    });
   }
 
   /** Shows the sheets of earlier visits. */
@@ -391,6 +376,7 @@ class Page {
         this.compareButtons[0].disabled = !idle || !this.facts.guided;
         this.compareButtons[1].disabled = !idle;
         // A stack's second stage has noise of its own.
+        this.board.enable(idle && this.runner.stages === 1);
         this.morphButton.disabled = !idle || this.runner.stages > 1;
       },
       this.cancelButton,
@@ -402,24 +388,6 @@ class Page {
 
 function same(a: LinkedModel, b: LinkedModel | null | undefined): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Whether loading would give what is loaded. A file may have changed under its name, but is the same object then. */
-function alike(a: ModelChoice, b: ModelChoice | undefined): boolean {
-  return a === b || (typeof a.source === 'string' && JSON.stringify(a) === JSON.stringify(b));
-}
-
-const atOnce = (images: number) => (images === 1 ? 'one image at a time' : `${images} images at once`);
-
-/** The stage of a stack's step. */
-const stageOf = (step: Step & { stage?: number }) => step.stage ?? 0;
-
-/** Brings the images into view where a small screen shows the fields. */
-function reveal(target: HTMLElement): void {
-  const { top, bottom } = target.getBoundingClientRect();
-  const seen = top > -120 && Math.min(bottom, top + 300) < innerHeight;
-  const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
-  if (!seen) target.scrollIntoView({ block: 'start', behavior: smooth ? 'smooth' : 'auto' });
 }
 
 new Page();

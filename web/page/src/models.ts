@@ -1,7 +1,7 @@
 /** The choice of a model: one of those that come with the page, one from a URL, or files picked or dropped on the page. */
 import { fileName, type LoadOptions, type ModelSource } from 'guided-diffusion';
 import { byId } from './dom.js';
-import { type LinkedModel, parseUrl } from './settings.js';
+import { type BuiltIn, type LinkedModel, parseUrl } from './settings.js';
 
 export interface ModelChoice {
   source: ModelSource;
@@ -15,8 +15,8 @@ export interface ModelChoice {
   linked: LinkedModel | null;
 }
 
-type Kind = 'fashion' | 'stack' | 'url' | 'file';
-const kinds: Kind[] = ['fashion', 'stack', 'url', 'file'];
+const kinds = ['fashion', 'emoji', 'stack', 'url', 'file'] as const;
+type Kind = (typeof kinds)[number];
 
 const builtIn = (name: string) => new URL(`models/${name}.safetensors`, document.baseURI).href;
 
@@ -34,7 +34,10 @@ export class ModelPicker {
   private readonly load = byId('load', HTMLButtonElement);
   private readonly state = byId('model-state', HTMLElement);
 
-  constructor(private readonly onLoad: (choice: ModelChoice) => void) {
+  constructor(
+    private readonly onLoad: (choice: ModelChoice) => void,
+    private readonly onPicture: (file: File) => void,
+  ) {
     this.form.addEventListener('change', (event) => {
       const { name } = event.target as HTMLInputElement;
       if (name !== 'source') {
@@ -63,7 +66,7 @@ export class ModelPicker {
   }
 
   /** Loads one of the page's own models. */
-  chooseBuiltIn(kind: 'fashion' | 'stack'): void {
+  chooseBuiltIn(kind: BuiltIn): void {
     this.choose(kind);
     this.request();
   }
@@ -95,6 +98,9 @@ export class ModelPicker {
       options.classifier = builtIn('fashion32-classifier');
       return { source: builtIn('fashion32'), options, upsampler: null, name: 'Fashion', batch, linked: { kind: 'fashion' } };
     }
+    if (this.kind === 'emoji') {
+      return { source: builtIn('emoji32'), options, upsampler: null, name: 'Emoji', batch, linked: { kind: 'emoji' } };
+    }
     if (this.kind === 'stack') {
       const upsampler = builtIn('fashion16-to-32');
       return { source: builtIn('fashion16'), options, upsampler, name: 'Fashion in two stages', batch, linked: { kind: 'stack' } };
@@ -102,7 +108,7 @@ export class ModelPicker {
     if (this.flags.value.trim()) options.flags = this.flags.value.trim();
     if (this.kind === 'file') {
       const file = this.file.files?.[0];
-      if (!valid(this.file, file ? '' : 'Please choose a .safetensors file.') || !file) return null;
+      if (!valid(this.file, file ? '' : 'Please choose a .safetensors or .pt file.') || !file) return null;
       const classifier = this.classifierFile.files?.[0];
       if (classifier) options.classifier = classifier;
       const upsampler = this.upsamplerFile.files?.[0] ?? null;
@@ -131,7 +137,7 @@ export class ModelPicker {
   }
 
   private get builtIn(): boolean {
-    return this.kind === 'fashion' || this.kind === 'stack';
+    return this.kind !== 'url' && this.kind !== 'file';
   }
 
   private get kind(): Kind {
@@ -167,6 +173,8 @@ export class ModelPicker {
       if (!carriesFiles(event)) return;
       event.preventDefault();
       const files = [...(event.dataTransfer?.files ?? [])];
+      const picture = files.find(({ type }) => type.startsWith('image/'));
+      if (picture) return this.onPicture(picture);
       const named = (pattern: RegExp) => (files.length > 1 ? files.find(({ name }) => pattern.test(name)) : undefined);
       const [classifier, upsampler] = [named(/classifier/i), named(/upsampl|-to-/i)];
       const model = files.find((file) => file !== classifier && file !== upsampler);
@@ -178,6 +186,11 @@ export class ModelPicker {
       this.request();
     });
   }
+}
+
+/** Whether loading would give what is loaded. A file may have changed under its name, but is the same object then. */
+export function alike(a: ModelChoice, b: ModelChoice | undefined): boolean {
+  return a === b || (typeof a.source === 'string' && JSON.stringify(a) === JSON.stringify(b));
 }
 
 function put(input: HTMLInputElement, file: File | undefined): void {

@@ -13,7 +13,7 @@ import {
 } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './dom.js';
-import { type Settings, takesEta } from './settings.js';
+import { type Sampler, type Settings, takesEta } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -44,7 +44,8 @@ export class Runner {
   async load(choice: ModelChoice, count: number, signal: AbortSignal, onProgress: (p: LoadProgress) => void): Promise<Model> {
     const engine = await this.open();
     // A new file's image size is not known before it is loaded.
-    const small = choice.linked?.kind === 'fashion' || choice.linked?.kind === 'stack' || (this.choice?.source === choice.source && this.isSmall());
+    const ours = choice.linked !== null && choice.linked.kind !== 'url';
+    const small = ours || (this.choice?.source === choice.source && this.isSmall());
     const batch = choice.batch || (small ? this.batchFor(count) : 1);
     const how = { ...choice.options, batch, signal, onProgress };
     const load = async () => {
@@ -91,11 +92,11 @@ export class Runner {
   }
 
   /** `given`: further options of the run. */
-  sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery'> = {}): Run {
+  sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
     const { info } = model;
-    const options = {
+    const options: SampleOptions = {
       count: settings.count,
       steps: settings.steps,
       sampler: settings.sampler,
@@ -103,12 +104,15 @@ export class Runner {
       firstIndex: settings.first,
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
       signal,
-      ...(takesEta(settings.sampler) && { eta: settings.eta }),
+      ...(takesEta(settings.sampler) && !given.mask && { eta: settings.eta }),
       ...(info.guided && { guidance: settings.guidance }),
       ...(info.classes > 0 && { classes: labels(settings, info.classes) }),
       ...given,
     };
-    const { sampler, steps } = options;
+    // An edit has a sampler of its own.
+    if (given.mask) delete options.sampler;
+    const { steps } = options;
+    const sampler: Sampler = settings.sampler;
     const how = { sampler, steps, ...(takesEta(sampler) && { eta: settings.eta }) };
     return upsampler ? sampleStack(model, upsampler, { ...options, upsampler: how }) : model.sample(options);
   }

@@ -27,10 +27,14 @@ export interface Settings {
   first: number;
 }
 
-/** Where a link's model comes from; files on a disk cannot be linked. */
-export type LinkedModel = { kind: 'fashion' | 'stack' } | { kind: 'url'; model: string; classifier: string; upsampler: string };
+const BUILT_IN = ['fashion', 'emoji', 'stack'] as const;
 
-const BUILT_IN = ['fashion', 'stack'] as const;
+/** The models that come with the page. */
+export type BuiltIn = (typeof BUILT_IN)[number];
+
+/** Where a link's model comes from; files on a disk cannot be linked. */
+export type LinkedModel = { kind: BuiltIn } | { kind: 'url'; model: string; classifier: string; upsampler: string };
+
 
 interface Range {
   min: number;

@@ -1,6 +1,8 @@
 /** One image, large: how it came about, its parameters, and what can be done with it. */
+import { canClip, clip } from './clip.js';
 import { byId, closable, element, paint, save, slug } from './dom.js';
 import type { Sheet } from './gallery.js';
+import type { HowItWorks } from './how.js';
 import { type Job, factsOf } from './jobs.js';
 import { type Picture, strip } from './picture.js';
 import { animated } from './png.js';
@@ -14,6 +16,10 @@ interface ViewerActions {
   /** Makes the image of a place again, by itself. */
   again: (job: Job, at: number) => void;
   link: (job: Job) => Promise<void>;
+  /** Puts an image on the drawing board. */
+  draw: (bitmap: ImageBitmap) => void;
+  /** The column beside the image, which follows the slider. */
+  how: (follow: (step: number) => void) => HowItWorks;
 }
 
 export class Viewer {
@@ -25,13 +31,16 @@ export class Viewer {
   private readonly scrub = byId('scrub', HTMLInputElement);
   private readonly scrubbed = byId('scrub-state', HTMLElement);
   private readonly turns = [byId('viewer-previous', HTMLButtonElement), byId('viewer-next', HTMLButtonElement)] as const;
+  private readonly how: HowItWorks;
   private shown: { sheet: Sheet; at: number } | undefined;
   private playing = 0;
 
   constructor(actions: ViewerActions) {
     closable(this.dialog);
+    this.how = actions.how((step) => this.follow(step));
     this.dialog.addEventListener('close', () => {
       this.shown = undefined;
+      this.how.show(undefined);
       clearInterval(this.playing);
     });
     this.dialog.addEventListener('keydown', (event) => {
@@ -64,6 +73,13 @@ export class Viewer {
       const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
       return saved(await animated(frames, times), `${slug(sheet.fileName(at))}-animated.png`);
     });
+    byId('viewer-clip', HTMLButtonElement).hidden = !canClip;
+    on('viewer-clip', async (sheet, at, { trail, pixels }) => {
+      const frames = [...trail.frames, pixels];
+      const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
+      const blob = await clip(frames, times, (done) => (this.said.textContent = `Recording ${done} of ${frames.length}`));
+      return saved(blob, `${slug(sheet.fileName(at))}.webm`);
+    });
     on('viewer-copy', async (_sheet, _at, { parameters }) => {
       const lines = Object.entries(parameters).map(([name, value]) => `${name}: ${value}`);
       await navigator.clipboard.writeText(lines.join('\n'));
@@ -76,6 +92,12 @@ export class Viewer {
     on('viewer-seed', ({ job }) => {
       actions.useSeed(job.settings.seed);
       this.dialog.close();
+    });
+    on('viewer-draw', async (_sheet, _at, { pixels }) => {
+      const bitmap = await createImageBitmap(pixels);
+      this.dialog.close();
+      actions.draw(bitmap);
+      return '';
     });
     on('viewer-again', ({ job }, at) => {
       this.dialog.close();
@@ -121,6 +143,16 @@ export class Viewer {
     this.scrub.value = String(length);
     paint(this.canvas, picture.pixels);
     this.sayStep(picture, length);
+    this.how.show(sheet, at);
+  }
+
+  /** Goes to the place after a step. */
+  private follow(step: number): void {
+    const picture = this.shown?.sheet.pictures.get(this.shown.at);
+    const k = picture?.trail.at.findIndex((at) => at >= step) ?? -1;
+    if (k < 0) return;
+    this.scrub.value = String(k);
+    this.showStep(k);
   }
 
   /** What the model took for the image after some steps; the last place is the image itself. */
@@ -129,6 +161,7 @@ export class Viewer {
     if (!picture) return;
     paint(this.canvas, picture.trail.frames[k] ?? picture.pixels);
     this.sayStep(picture, k);
+    this.how.at(picture.trail.at[k] ?? Infinity);
   }
 
   private sayStep({ trail }: Picture, k: number): void {

@@ -156,15 +156,15 @@ export function pixels(page, frame = 0) {
   }, frame);
 }
 
-/** Presses Generate and waits for the images. */
-export async function generate(page) {
+/** Presses Generate, or another button that makes images, and waits for them. */
+export async function generate(page, button = '#generate') {
   // A short run is over before anybody looks: the titles it had are written down.
   await page.evaluate(() => {
     const title = document.querySelector('#stage-title');
     window.titles = [];
     new MutationObserver(() => window.titles.push(title.textContent)).observe(title, { childList: true });
   });
-  await page.click('#generate');
+  await page.click(button);
   await page.waitForFunction(() => window.titles.some((text) => !text.startsWith('Done')), null, { timeout: PATIENCE });
   await status(page, 'Done');
 }

@@ -103,6 +103,32 @@ describe('the page to play with', () => {
     assert.equal(await page.textContent('#viewer-title'), '8 steps');
   });
 
+  test('shows what happens in a step, and follows the slider', async () => {
+    await page.click('#how summary');
+    await page.click('#how-show');
+    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 8', null, { timeout: 180_000 });
+    assert.equal(await page.locator('#how canvas:visible').count(), 5, 'x_t, the noise, the guess, the gradient, x_t-1');
+    const drawn = (part) =>
+      page.evaluate((id) => [...document.getElementById(id).getContext('2d').getImageData(0, 0, 32, 32).data], `how-${part}`);
+    const [after, guess] = [await drawn('after'), await drawn('guess')];
+    assert.ok(after.every((level, at) => Math.abs(level - guess[at]) <= 1), 'the last step ends at the guess, but for rounding');
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+    assert.equal(await page.textContent('#how-said'), 'Step 1');
+    const [before, next] = [await drawn('before'), await drawn('after')];
+    await page.keyboard.press('ArrowRight');
+    assert.deepEqual(await drawn('before'), next, 'where one step ends the next one begins');
+    assert.notDeepEqual(before, next);
+    await page.click('#how summary');
+  });
+
+  test('saves a clip where the browser records one', async () => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#viewer-clip')]);
+    assert.ok(download.suggestedFilename().endsWith('.webm'));
+    const file = readFileSync(await download.path());
+    assert.equal(file.readUInt32BE(0), 0x1a45dfa3, 'a WebM file');
+  });
+
   test('makes one of them again, by itself', async () => {
     const wanted = await pixels(page, 1);
     await page.click('#viewer-again');
@@ -126,9 +152,35 @@ describe('the page to play with', () => {
     await status(page, 'Cancelled');
     assert.equal(await enabled(page), 1);
     assert.match(await edge(page), /Stopped: 1 of 3 finished/);
+    assert.equal(await page.locator('#current canvas:visible').count(), 1, 'what was not finished leaves no noise');
     await page.selectOption('#sampler', 'ddim');
     await fill(page, { count: 1, steps: 4 });
     await page.press('#steps', 'Tab');
+  });
+
+  test('a drawing becomes a picture, and a mark is mended while the rest stays', async () => {
+    await page.selectOption('#batch', '0');
+    await status(page, 'Ready');
+    await page.click('#draw-toggle');
+    await page.focus('#board');
+    for (const key of [' ', 'Shift+ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowUp', 'Shift+ArrowUp', 'Shift+ArrowUp']) await page.keyboard.press(key);
+    await generate(page, '#draw-make');
+    assert.match(await edge(page), /drawn, strength 0.7/);
+    const [weak, board] = [await pixels(page), await page.evaluate(() => document.querySelector('#board').toDataURL())];
+    await page.locator('#strength').fill('0.3');
+    await generate(page, '#draw-make');
+    assert.notEqual(await pixels(page), weak);
+    // A corner is marked: everywhere else, the picture is the drawing.
+    await page.locator('[name=brush][value=mask]').check({ force: true });
+    const box = await page.locator('#board').boundingBox();
+    await page.mouse.click(box.x + 20, box.y + 20);
+    assert.notEqual(await page.evaluate(() => document.querySelector('#board').toDataURL()), board);
+    await generate(page, '#draw-make');
+    assert.match(await edge(page), /mended/);
+    const levels = (await pixels(page)).split(',').map(Number);
+    assert.deepEqual(levels.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'black stays black');
+    await page.click('#draw-close');
+    assert.equal(await focused(page), 'draw-toggle');
   });
 
   test('a full memory in a run: “Try again” makes the images', async () => {
@@ -172,6 +224,27 @@ describe('the page to play with', () => {
     await status(page, 'Ready');
     await generate(page);
     assert.equal(await pixels(page), before, 'the file that was picked is loaded again');
+  });
+
+  test('opens a .pt file; the emoji’s class for none is none to draw', async () => {
+    await page.check('[value=file]');
+    await page.setInputFiles('#model-file', folder('tests/fixtures/pt/network.pt'));
+    await page.evaluate(() => (document.querySelector('#model-more').open = true));
+    await fill(page, { flags: '--image_size 8 --num_heads 1 --noise_schedule cosine --predict_xstart True' });
+    await page.click('#load');
+    await status(page, 'Ready');
+    assert.match(await page.textContent('#model-state'), /^8 × 8 pixels/);
+    await generate(page);
+    await fill(page, { flags: '' });
+    await page.check('[value=emoji]');
+    await status(page, 'Ready');
+    await page.click('#class');
+    assert.equal(await page.locator('#class-list li').count(), 13, 'all, and twelve classes: the one for none is none to draw');
+    await page.keyboard.press('Escape');
+    await fill(page, { count: 1, steps: 2 });
+    await generate(page);
+    await page.check('[value=fashion]');
+    await status(page, 'Ready');
   });
 
   test('images stay for the next visit, are saved together, and can be cleared', async () => {

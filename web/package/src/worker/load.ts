@@ -122,7 +122,7 @@ class Feed {
     raw: Calls['load']['take']['model'],
     private readonly expected: string | null,
   ) {
-    this.file = new File(source.name, source.length ?? undefined);
+    this.file = new File(source.name, source.length ?? undefined, raw.kind === 'blob' ? reader(raw.blob) : undefined);
     this.url = raw.kind === 'url' ? raw.url : null;
     this.#pieces = source.pieces();
   }
@@ -173,6 +173,12 @@ class Feed {
     progress();
     return true;
   }
+}
+
+/** Reads a file at any place, as a .pt file needs. */
+function reader(blob: Blob): (from: number, to: number) => Uint8Array {
+  const files = new FileReaderSync();
+  return (from, to) => new Uint8Array(files.readAsArrayBuffer(blob.slice(from, to)));
 }
 
 function sum(files: Feed[], from?: LoadProgress['from']): LoadProgress {

@@ -36,6 +36,7 @@ export async function sample(
       init: init && sizeOf(init),
       mask: mask && sizeOf(mask),
       fit: options.fit,
+      inside: options.inside,
       count,
       firstIndex: firstIndex + done,
       labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(done + k) % labels.length]) : [],
@@ -100,5 +101,6 @@ function byChannel(values: Float32Array, { width, height, channels }: ModelInfo)
 }
 
 function buffers(images: RawImage[] | null): Transferable[] {
-  return images?.flatMap(({ values, rgba, png }) => [values, rgba, png].map(({ buffer }) => buffer as ArrayBuffer)) ?? [];
+  const arrays = images?.flatMap(({ values, rgba, png, inside }) => [values, rgba, png, inside?.x, inside?.noise, inside?.gradient]);
+  return arrays?.flatMap((array) => (array ? [array.buffer as ArrayBuffer] : [])) ?? [];
 }

@@ -1,0 +1,208 @@
+/**
+ * The drawing board: strokes, or a picture that is chosen, dropped or pasted, which the model turns into one of a class; what the
+ * mask brush marks is made anew, and the rest stays as it is.
+ */
+import type { ModelInfo } from 'guided-diffusion';
+import { announce, byId } from './dom.js';
+import type { Given } from './jobs.js';
+
+/** Pixels of the board's side: more than small models have, so that strokes are round. */
+const SIDE = 256;
+/** Pixels by which a key moves the brush. */
+const STRIDE = 8;
+
+type Layer = OffscreenCanvasRenderingContext2D;
+type Point = [x: number, y: number];
+
+export class DrawingBoard {
+  private readonly root = byId('draw', HTMLElement);
+  private readonly toggle = byId('draw-toggle', HTMLButtonElement);
+  private readonly board = byId('board', HTMLCanvasElement);
+  private readonly form = byId('draw-form', HTMLFormElement);
+  private readonly colour = byId('brush-colour', HTMLInputElement);
+  private readonly size = byId('brush-size', HTMLInputElement);
+  private readonly strength = byId('strength', HTMLInputElement);
+  private readonly file = byId('draw-file', HTMLInputElement);
+  private readonly paint = layer();
+  private readonly mask = layer();
+  /** Grey, of a model that makes such images. */
+  private grey = true;
+  private pixels: [width: number, height: number] = [32, 32];
+  private empty = true;
+  private brush: Point = [SIDE / 2, SIDE / 2];
+  private last: Point | null = null;
+
+  constructor(onMake: () => void) {
+    [this.board.width, this.board.height] = [SIDE, SIDE];
+    this.toggle.addEventListener('click', () => this.open(this.root.hidden !== false));
+    this.form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      onMake();
+    });
+    byId('draw-clear', HTMLButtonElement).addEventListener('click', () => this.clear());
+    byId('draw-close', HTMLButtonElement).addEventListener('click', () => this.open(false));
+    this.file.addEventListener('change', () => {
+      const [file] = this.file.files ?? [];
+      if (file) void this.take(file);
+      this.file.value = '';
+    });
+    this.board.addEventListener('pointerdown', (event) => {
+      this.board.setPointerCapture(event.pointerId);
+      this.last = null;
+      this.stroke(this.place(event));
+    });
+    this.board.addEventListener('pointermove', (event) => {
+      if (event.buttons) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.place(one));
+    });
+    this.board.addEventListener('keydown', (event) => this.key(event));
+    this.board.addEventListener('blur', () => this.show());
+    addEventListener('paste', (event) => {
+      const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
+      if (picture) void this.take(picture);
+    });
+  }
+
+  /** The model that pictures are made by. */
+  offer({ channels, width, height }: ModelInfo): void {
+    this.pixels = [width, height];
+    const grey = channels === 1;
+    if (grey === this.grey && !this.empty) return;
+    this.grey = grey;
+    // Clothes lie on black, emoji on white.
+    this.colour.value = grey ? '#d8d8d8' : '#e0703a';
+    if (this.empty) this.clear();
+  }
+
+  /** Whether pictures can be made of it now. */
+  enable(can: boolean): void {
+    byId('draw-make', HTMLButtonElement).disabled = !can;
+  }
+
+  open(open: boolean): void {
+    this.root.hidden = !open;
+    this.toggle.ariaExpanded = String(open);
+    if (open) this.board.focus();
+    else this.toggle.focus();
+  }
+
+  /** Puts a picture on the board. */
+  put(picture: CanvasImageSource & { width: number; height: number }): void {
+    this.clear();
+    const scale = Math.max(SIDE / picture.width, SIDE / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    this.paint.imageSmoothingEnabled = scale < 1;
+    this.paint.drawImage(picture, (SIDE - width) / 2, (SIDE - height) / 2, width, height);
+    this.empty = false;
+    this.open(true);
+    this.show();
+  }
+
+  /** The same of a file. */
+  async take(file: Blob): Promise<void> {
+    try {
+      const bitmap = await createImageBitmap(file);
+      this.put(bitmap);
+      bitmap.close();
+    } catch {
+      announce('This picture cannot be read');
+    }
+  }
+
+  /** What is on it, of the model's size; null where nothing is. */
+  read(): Given | null {
+    if (this.empty) return null;
+    const init = this.small(this.paint);
+    for (let at = 0; at < init.data.length; at += 4) {
+      const [red = 0, green = 0, blue = 0] = init.data.subarray(at, at + 3);
+      if (this.grey) init.data.fill(Math.round(0.299 * red + 0.587 * green + 0.114 * blue), at, at + 3);
+      init.data[at + 3] = 255;
+    }
+    const marked = this.small(this.mask);
+    const data = Uint8Array.from({ length: init.width * init.height }, (_, at) => ((marked.data[at * 4 + 3] ?? 0) > 127 ? 0 : 255));
+    const mask = data.includes(0) ? { width: init.width, height: init.height, data } : null;
+    return { init, mask, strength: Number(this.strength.value) };
+  }
+
+  private get tool(): 'paint' | 'mask' | 'rub' {
+    return (new FormData(this.form).get('brush') ?? 'paint') as 'paint' | 'mask' | 'rub';
+  }
+
+  private get background(): string {
+    return this.grey ? '#000' : '#fff';
+  }
+
+  private clear(): void {
+    this.paint.fillStyle = this.background;
+    this.paint.fillRect(0, 0, SIDE, SIDE);
+    this.mask.clearRect(0, 0, SIDE, SIDE);
+    this.empty = true;
+    this.show();
+  }
+
+  private place({ clientX, clientY }: PointerEvent): Point {
+    const { left, top, width, height } = this.board.getBoundingClientRect();
+    return [((clientX - left) / width) * SIDE, ((clientY - top) / height) * SIDE];
+  }
+
+  private stroke(to: Point): void {
+    const from = this.last ?? to;
+    const { tool } = this;
+    for (const one of tool === 'rub' ? [this.paint, this.mask] : [tool === 'mask' ? this.mask : this.paint]) {
+      one.globalCompositeOperation = one === this.mask && tool === 'rub' ? 'destination-out' : 'source-over';
+      one.strokeStyle = tool === 'mask' ? '#ff7a2f' : tool === 'rub' ? this.background : this.colour.value;
+      one.lineWidth = Number(this.size.value);
+      one.lineCap = 'round';
+      one.beginPath();
+      one.moveTo(...from);
+      // A dot where nothing moved.
+      one.lineTo(to[0] + 0.01, to[1]);
+      one.stroke();
+      one.globalCompositeOperation = 'source-over';
+    }
+    this.empty = false;
+    [this.last, this.brush] = [to, to];
+    this.show();
+  }
+
+  /** Arrow keys move the brush, the space bar draws from where it was last used. */
+  private key(event: KeyboardEvent): void {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (way) {
+      const move = (at: number, by: number) => Math.min(SIDE, Math.max(0, at + by * STRIDE));
+      this.brush = [move(this.brush[0], way[0] ?? 0), move(this.brush[1], way[1] ?? 0)];
+      if (!event.shiftKey) this.last = null;
+      else this.stroke(this.brush);
+    } else if (event.key === ' ') this.stroke(this.brush);
+    else return;
+    event.preventDefault();
+    this.show(true);
+  }
+
+  private show(cursor = false): void {
+    const context = this.board.getContext('2d', { willReadFrequently: true });
+    if (!context) return;
+    context.drawImage(this.paint.canvas, 0, 0);
+    context.globalAlpha = 0.7;
+    context.drawImage(this.mask.canvas, 0, 0);
+    context.globalAlpha = 1;
+    if (!cursor) return;
+    context.strokeStyle = '#ff7a2f';
+    context.lineWidth = 2;
+    context.beginPath();
+    context.arc(...this.brush, Number(this.size.value) / 2 + 2, 0, 7);
+    context.stroke();
+  }
+
+  private small({ canvas }: Layer): ImageData {
+    const to = layer(...this.pixels);
+    to.imageSmoothingQuality = 'high';
+    to.drawImage(canvas, 0, 0, ...this.pixels);
+    return to.getImageData(0, 0, ...this.pixels);
+  }
+}
+
+function layer(width = SIDE, height = SIDE): Layer {
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  if (!context) throw new Error('this browser gives no canvas');
+  return context;
+}

@@ -1,0 +1,116 @@
+/** Makes what a job asks for: its sheet on the stage, its runs one after the other, and what is said meanwhile and afterwards. */
+import type { Step } from 'guided-diffusion';
+import { byId, seconds } from './dom.js';
+import type { Gallery, Sheet } from './gallery.js';
+import type { OnStep } from './how.js';
+import { type Job, MORPH } from './jobs.js';
+import { type ModelChoice, alike } from './models.js';
+import { morph } from './morph.js';
+import type { Progress } from './progress.js';
+import type { Runner } from './runner.js';
+import type { Settings } from './settings.js';
+
+/** Why a task was stopped, where the visitor wished it. */
+export const CANCELLED = 'cancelled';
+/** Milliseconds for an image that feel like at once. */
+const AT_ONCE = 100;
+
+/** Steps whose values are kept of images larger than SMALL pixels. */
+const FEW = 25;
+const SMALL = 64;
+
+interface Page {
+  sheet: (job: Job) => Sheet;
+  /** Loads a model for so many images at once. */
+  prepare: (choice: ModelChoice, count: number, signal: AbortSignal) => Promise<void>;
+}
+
+export class Maker {
+  constructor(
+    private readonly runner: Runner,
+    private readonly gallery: Gallery,
+    private readonly progress: Progress,
+    private readonly page: Page,
+  ) {}
+
+  async make(job: Job, signal: AbortSignal): Promise<void> {
+    const sheet = this.page.sheet(job);
+    this.gallery.stageSheet(sheet);
+    if (job.kind !== 'live') reveal(byId('stage', HTMLElement));
+    const { choice } = job;
+    const count = job.kind === 'morph' ? MORPH : Math.max(...job.parts.map(({ cells }) => cells.length));
+    try {
+      if (choice && (!alike(choice, this.runner.choice) || !this.runner.fits(count))) {
+        this.progress.begin(`Preparing for ${atOnce(choice.batch || this.runner.batchFor(count))}`);
+        await this.page.prepare(choice, count, signal);
+      }
+      this.progress.begin('Starting');
+      if (job.kind === 'morph') await morph(this.runner, sheet, signal, (images) => this.progress.walk(images));
+      else for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
+    } catch (error) {
+      // A newer wish shows a sheet of its own.
+      if (!signal.aborted || signal.reason === CANCELLED) sheet.stop();
+      throw error;
+    } finally {
+      void this.gallery.keep(sheet);
+    }
+    const { elapsed } = this.progress;
+    if (job.kind === 'live') {
+      const slow = elapsed / job.cells.length > AT_ONCE ? ' Fewer steps and images are faster; a software driver always waits.' : '';
+      return this.progress.rest('Live', `Made in ${seconds(elapsed)}.${slow}`);
+    }
+    const images = job.cells.length === 1 ? '1 image' : `${job.cells.length} images`;
+    this.progress.rest(`Done in ${seconds(elapsed)}`, `${images}. Open one to save it.`);
+  }
+
+  /** Makes one image; each step's preview carries what the step worked with. */
+  async explain(job: Job, settings: Settings, signal: AbortSignal, onStep: OnStep): Promise<void> {
+    this.progress.begin('Once more');
+    const every = this.runner.imageSize <= SMALL ? 1 : Math.ceil(settings.steps / FEW);
+    const run = this.runner.sample(settings, signal, { ...givenOf(job), previewEvery: every, inside: true });
+    run.result.catch(() => {}); // as below
+    for await (const step of run) {
+      this.progress.step(step, this.runner.model?.info.batch ?? 1, 0, 1, 'image');
+      for (const preview of step.previews ?? []) onStep(step.step, preview);
+    }
+    await run.result;
+    this.progress.rest('Ready', '');
+  }
+
+  private async makePart(sheet: Sheet, k: number, part: Job['parts'][number], signal: AbortSignal): Promise<void> {
+    const { parts } = sheet.job;
+    const batch = this.runner.model?.info.batch ?? 1;
+    const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
+    const run = this.runner.sample(part.settings, signal, givenOf(sheet.job));
+    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave its rejection unhandled
+    /** Whatever becomes of the rest, what is finished is kept. */
+    const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
+    try {
+      for await (const step of run) {
+        const { stages } = this.runner;
+        this.progress.step(step, batch, k * stages + stageOf(step), parts.length * stages, stages > 1 ? 'stage' : 'image');
+        for (const image of step.previews ?? []) sheet.preview(placeOf(image.index), image, step.step);
+        await finish();
+      }
+      await run.result;
+    } finally {
+      await finish();
+    }
+  }
+}
+
+export const atOnce = (images: number) => (images === 1 ? 'one image at a time' : `${images} images at once`);
+
+/** A drawing as options of a run. */
+const givenOf = ({ given }: Job) => given && { init: given.init, ...(given.mask ? { mask: given.mask } : { strength: given.strength }) };
+
+/** The stage of a stack's step. */
+const stageOf = (step: Step & { stage?: number }) => step.stage ?? 0;
+
+/** Brings the images into view where a small screen shows the fields. */
+function reveal(target: HTMLElement): void {
+  const { top, bottom } = target.getBoundingClientRect();
+  const seen = top > -120 && Math.min(bottom, top + 300) < innerHeight;
+  const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (!seen) target.scrollIntoView({ block: 'start', behavior: smooth ? 'smooth' : 'auto' });
+}
