@@ -17,7 +17,7 @@ rm -f "$out/$name"*
 cargo run --release --locked --quiet --package guided-diffusion-bindgen -- \
     "target/cross/wasm32-unknown-unknown/wasm/$name.wasm" "$out"
 scripts/npm-install.sh
-web/node_modules/.bin/wasm-opt -Os "$out/${name}_bg.wasm" --output "$out/${name}_bg.wasm.tmp"
+web/node_modules/.bin/wasm-opt -Os --one-caller-inline-max-function-size=0 --always-inline-max-function-size=0 "$out/${name}_bg.wasm" --output "$out/${name}_bg.wasm.tmp"
 mv "$out/${name}_bg.wasm.tmp" "$out/${name}_bg.wasm"
 printf 'wasm: %s: %d bytes, %d gzipped\n' "$out/${name}_bg.wasm" \
     "$(wc -c <"$out/${name}_bg.wasm")" "$(gzip -9 <"$out/${name}_bg.wasm" | wc -c)"
