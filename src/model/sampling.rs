@@ -116,7 +116,7 @@ pub fn sampling_graph(
     graph.output(ports::NOISE, noise);
     graph.output(ports::OUT, out);
     graph.output(ports::X_START, x0);
-    if let Some(gradient) = gradient {
+    if let Some(gradient) = gradient.filter(|_| classified) {
         graph.output(ports::GRADIENT, gradient);
     }
     Ok(graph)

@@ -20,9 +20,6 @@ import { Viewer } from './viewer.js';
 /** Milliseconds for which a change that goes on is waited for: a frame of the screen. */
 const FRAME = 16;
 
-/** What is known of a model before it is loaded. */
-const UNKNOWN: Facts = { classes: 0, classNames: [], guided: false, diffusionSteps: 1000 };
-
 class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
   private readonly cancelButton = byId('cancel', HTMLButtonElement);
@@ -156,7 +153,7 @@ class Page {
   private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal): Promise<void> {
     const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     const { info } = model;
-    this.form.offer(info);
+    this.form.offer(this.facts);
     this.board.offer(info);
     this.sayBatch();
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
@@ -299,8 +296,7 @@ class Page {
   }
 
   private get facts(): Facts {
-    const { classes, classNames, guided, diffusionSteps } = this.runner.model?.info ?? UNKNOWN;
-    return { classes, classNames, guided, diffusionSteps };
+    return this.runner.facts;
   }
 
   private sheetOf(job: Job, options: { draft?: boolean; id?: string } = {}): Sheet {

@@ -34,7 +34,7 @@ export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, s
   if (!info) return;
   const length = info.imageSize ** 2 * info.channels;
   const noiseOf = (stop: number) => seedNoise(settings.seed, settings.first + stop, length);
-  const labelOf = (stop: number) => (settings.label ?? settings.first + stop) % Math.max(1, info.classes);
+  const labelOf = (stop: number) => (settings.label ?? settings.first + stop) % Math.max(1, runner.facts.classes);
   let made = 0;
   let shown: Promise<void> = Promise.resolve();
   let [from, to] = [noiseOf(0), noiseOf(1)];

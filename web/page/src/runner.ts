@@ -11,6 +11,7 @@ import {
   type TuneProgress,
   type TuneResult,
 } from 'guided-diffusion';
+import type { Facts } from './jobs.js';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './dom.js';
 import { type Sampler, type Settings, takesEta } from './settings.js';
@@ -30,6 +31,15 @@ export class Runner {
 
   get model(): Model | undefined {
     return this.loaded?.model;
+  }
+
+  /** What captions and fields need to know. The class for none, the last one of a model that has it, is none to draw. */
+  get facts(): Facts {
+    const { info } = this.loaded?.model ?? {};
+    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000 };
+    const classes = info.classes - (info.nullClass === info.classes - 1 ? 1 : 0);
+    const guided = info.guided || info.nullClass !== null;
+    return { classes, classNames: info.classNames.slice(0, classes), guided, diffusionSteps: info.diffusionSteps };
   }
 
   get choice(): ModelChoice | undefined {
@@ -95,7 +105,7 @@ export class Runner {
   sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
-    const { info } = model;
+    const { classes, guided } = this.facts;
     const options: SampleOptions = {
       count: settings.count,
       steps: settings.steps,
@@ -105,8 +115,8 @@ export class Runner {
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
       signal,
       ...(takesEta(settings.sampler) && !given.mask && { eta: settings.eta }),
-      ...(info.guided && { guidance: settings.guidance }),
-      ...(info.classes > 0 && { classes: labels(settings, info.classes) }),
+      ...(guided && { guidance: settings.guidance }),
+      ...(classes > 0 && { classes: labels(settings, classes) }),
       ...given,
     };
     // An edit has a sampler of its own.

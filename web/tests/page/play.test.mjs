@@ -184,8 +184,6 @@ describe('the page to play with', () => {
   });
 
   test('a full memory in a run: “Try again” makes the images', async () => {
-    await page.selectOption('#batch', '0');
-    await status(page, 'Ready');
     await fill(page, { count: 2 });
     await page.press('#count', 'Tab');
     await page.workers()[0].evaluate(() => (self.hook.fail = 'out-of-memory'));

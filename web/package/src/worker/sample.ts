@@ -78,7 +78,7 @@ function labelsOf(info: ModelInfo, { classes }: RawSampleOptions, input: RawInpu
     if (info.classes === 0) return [];
     throw new Failure('bad-options', 'the images do not say their classes, which this model needs; give `classes`');
   }
-  return Array.from({ length: info.classes }, (_, k) => k);
+  return Array.from({ length: info.classes }, (_, k) => k).filter((k) => k !== info.nullClass);
 }
 
 function joined(rows: RawInput[]): Uint8Array {
