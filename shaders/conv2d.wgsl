@@ -9,6 +9,8 @@ struct Params {
     source_height: u32,
     source_width: u32,
     channels: u32, // of the input
+    first_line: u32, // of 8 output pixels: the dispatch has those from here to `end_line`
+    end_line: u32,
 }
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
@@ -19,8 +21,8 @@ struct Params {
 @compute @workgroup_size(8, 8)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c = id.x;
-    let row = id.y + id.z * 524280u; // 65535 workgroups of 8
-    if (c >= p.n4 || row >= p.m) {
+    let row = id.y + id.z * 524280u + 8u * p.first_line; // 65535 workgroups of 8
+    if (c >= p.n4 || row >= min(p.m, 8u * p.end_line)) {
         return;
     }
     let column = row % p.width;

@@ -13,6 +13,9 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Storage buffers that a kernel may bind.
     pub max_storage_buffers: u32,
+    /// Floating-point operations per dispatch at most, where its rows can be split: a driver resets a device whose submission
+    /// takes about two seconds.
+    pub most_work: u64,
     /// Kernels may compute in float16.
     pub shader_f16: bool,
     /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
@@ -29,6 +32,9 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// Takes 0.2 s of a slow integrated GPU.
+    pub const MOST_WORK: u64 = 8_000_000_000;
+
     /// What every WebGPU implementation offers.
     pub fn webgpu_defaults() -> Self {
         Self {
@@ -37,6 +43,7 @@ impl Caps {
             max_binding_size: 128 << 20,
             max_workgroups: 65_535,
             max_storage_buffers: 8,
+            most_work: Self::MOST_WORK,
             shader_f16: false,
             subgroup: None,
             cooperative: None,

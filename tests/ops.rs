@@ -13,9 +13,14 @@ use conformance::cases::{self, Case, TOLERANCE};
 use conformance::{OpRun, Task, ample, op_runs};
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Gpu;
-use guided_diffusion::op::Op;
-use guided_diffusion::op::variant::Variant;
+use guided_diffusion::gpu::trial::Trial;
+use guided_diffusion::op::probe::{Probe, noise};
+use guided_diffusion::op::variant::{AttentionTile, GemmTile, Sharing, Variant};
+use guided_diffusion::op::{Attention, Conv2d, Op};
+use guided_diffusion::plan::tuning::VariantOverrides;
+use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::KERNELS;
+use guided_diffusion::tensor::Shape;
 use pollster::block_on;
 
 fn op_name(op: &Op) -> String {
@@ -56,12 +61,28 @@ fn check(gpu: &Arc<Gpu>, runs: &[OpRun]) -> Vec<String> {
     failures
 }
 
+/// Whether its invocations share what they read by broadcasts.
+fn has_subgroups(variant: Variant) -> bool {
+    match variant {
+        Variant::Gemm(tile) | Variant::Winograd(_, tile) => tile.sharing == Sharing::Subgroup,
+        Variant::Attention(tile) => tile.subgroup > 0,
+        _ => false,
+    }
+}
+
 #[test]
 fn every_case_by_every_kernel_equals_the_reference() {
     // Compiling is what takes time, and it takes one core a thread.
+    // Where the driver is set to subgroups of another size, those kernels alone.
+    let subgroups = std::env::var_os("TEST_SUBGROUPS").is_some();
     let failures: Vec<String> = std::thread::scope(|scope| {
         let parts = gpus().iter().flat_map(|gpu| {
-            let runs = op_runs(gpu.caps());
+            let mut runs = op_runs(gpu.caps());
+            if subgroups {
+                println!("subgroups of {:?}", gpu.caps().subgroup);
+                runs.retain(|run| has_subgroups(run.variant));
+                assert!(!runs.is_empty());
+            }
             [0, 1].map(|k| (gpu, runs.iter().skip(k).step_by(2).cloned().collect::<Vec<_>>()))
         });
         let threads: Vec<_> = parts.map(|(gpu, part)| scope.spawn(move || check(gpu, &part))).collect();
@@ -82,6 +103,46 @@ fn winograd_in_chunks_equals_the_whole() {
         let plan = case.plan(&small, variant, Precision::F32).unwrap();
         assert!(plan.dispatches().len() >= 6, "{variant:?}: {} steps", plan.dispatches().len());
         let error = relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &expected);
+        assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
+    }
+}
+
+#[test]
+fn dispatches_in_pieces_equal_the_whole() {
+    let gpu = &gpus()[0];
+    let small = Caps { most_work: 1000, ..gpu.caps().clone() };
+    let names = ["3x3, wider than a tile", "1x1, in parts, residual", "3x3 stride 2, odd", "three heads of 4"];
+    for case in cases::table().unwrap().iter().filter(|case| names.contains(&case.name.as_str())) {
+        let expected = case.trial.expected(Precision::F32).unwrap();
+        let mut pieces = BTreeSet::new();
+        for variant in case.variants(gpu.caps()) {
+            let whole = case.plan(gpu.caps(), variant, Precision::F32).unwrap();
+            let plan = case.plan(&small, variant, Precision::F32).unwrap();
+            if plan.dispatches().len() > whole.dispatches().len() {
+                pieces.extend(plan.dispatches().iter().map(|step| step.kernel.stem));
+                let error = relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &expected);
+                assert!(error <= TOLERANCE, "{} {variant:?}: {error:.2e}", case.name);
+            }
+        }
+        println!("{}: {pieces:?}", case.name);
+        assert!(!pieces.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn lines_beyond_a_grids_dimension_go_on_in_z() {
+    let gpu = &gpus()[0];
+    let linear = Probe::new(Conv2d::linear().into(), vec![noise(Shape::vector(65_540, 4))]).with_params(&[&[4, 4]]);
+    let op = Attention { heads: 2, new_order: true };
+    let attention = Probe::new(op.into(), vec![noise(Shape::new(32_770, 1, 1, 24))]);
+    let tile = AttentionTile { workgroup: true, queries: 2, ..AttentionTile::GENERAL };
+    for (probe, variant) in [(linear, Variant::Gemm(GemmTile::FLAT)), (attention, Variant::Attention(tile))] {
+        let trial = Trial::of(probe).unwrap();
+        let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
+        let options = PlanOptions { overrides, ..PlanOptions::default() };
+        let plan = Plan::new(trial.graph(), gpu.caps(), &options).unwrap();
+        assert_eq!(plan.dispatches()[0].workgroups[2], 2, "{variant:?}");
+        let error = relative_l2(&block_on(trial.run(gpu, plan)).unwrap(), &trial.expected(Precision::F32).unwrap());
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
     }
 }

@@ -11,7 +11,7 @@ use super::console::note;
 use crate::config::ModelConfig;
 use crate::device::Precision;
 use crate::gpu::tuner::{TuneOptions, TuneReport};
-use crate::gpu::{AdapterChoice, Cache, Gpu, OpenOptions, TensorCores};
+use crate::gpu::{AdapterChoice, AdapterSummary, Cache, Gpu, OpenOptions, TensorCores};
 use crate::plan::tuning::TuningCache;
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -22,6 +22,15 @@ const VARIABLE: &str = "GUIDED_DIFFUSION_CACHE";
 const WORTH_TUNING: usize = 100;
 /// Seconds that this may take where no flag says otherwise.
 const BUDGET: f64 = 5.0;
+
+/// What to do where kernels pass through FXC.
+const OLD_COMPILER: &str = "note: Direct3D 12 compiles kernels by FXC here, which takes minutes; a Vulkan driver, or Microsoft's \
+    dxcompiler.dll beside the program, is faster";
+
+/// Whether kernels are compiled by FXC: wgpu takes it where it finds no DXC, and then offers no subgroups.
+fn has_old_compiler(adapter: &AdapterSummary) -> bool {
+    adapter.backend == "Dx12" && !adapter.features.contains(&"subgroups")
+}
 
 /// An open device.
 pub struct Device {
@@ -45,6 +54,9 @@ impl Device {
         let tensor_cores = args.tensor_cores.then(|| unsafe { TensorCores::enabled() });
         let options = OpenOptions { tensor_cores, assume_gpu: args.assume_gpu, ..OpenOptions::default() };
         let gpu = Gpu::open_with(&choice, options).await?;
+        if has_old_compiler(gpu.summary()) {
+            note(OLD_COMPILER);
+        }
         let cache = folder().map(Cache::new);
         if let Some(cache) = &cache {
             cache.load_pipelines(&gpu).unwrap_or_else(|error| warn(&error));

@@ -67,8 +67,10 @@ pub(super) async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
         adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(usable));
         adapters.sort_by_key(|a| {
             let info = a.get_info();
-            // Of the software drivers, Mesa's is several times faster than SwiftShader.
-            (rank(info.device_type), info.name.starts_with("SwiftShader"))
+            // Vulkan before Direct3D, whose kernels pass through one more compiler. Of the software drivers, Mesa's is
+            // several times faster than SwiftShader.
+            let direct3d = info.backend == wgpu::Backend::Dx12;
+            (rank(info.device_type), direct3d, info.name.starts_with("SwiftShader"))
         });
         adapters
     }

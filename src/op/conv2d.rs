@@ -170,8 +170,9 @@ impl Conv2d {
             .word("m", out.rows())
             .word("source_height", grid.h)
             .word("source_width", grid.w)
-            .word("channels", grid.c)
-            .tiles(out.c.div_ceil(4), out.rows());
+            .word("channels", grid.c);
+        let (columns, lines) = (out.c.div_ceil(4).div_ceil(8), out.rows().div_ceil(8));
+        dispatch.lines(columns, lines, lines, self.flops(lowering.input_shapes(), out));
         lowering.emit(dispatch)
     }
 

@@ -34,10 +34,6 @@ impl From<ValueId> for Resource {
     }
 }
 
-/// Floating-point operations of one dispatch at most, where its lines can be split: 0.2 s of a slow integrated GPU, whose
-/// driver resets it after about 2.
-const MOST_WORK: u64 = 8_000_000_000;
-
 /// A dispatch being described.
 #[derive(Debug, Clone)]
 pub struct DispatchBuilder {
@@ -92,10 +88,11 @@ impl DispatchBuilder {
         self.word("lines", lines)
     }
 
-    /// The dispatch, or those that have a part of its lines each. Lines go on in z, 65,535 at a time.
-    pub(crate) fn pieces(self) -> Vec<Self> {
+    /// The dispatch, or those that have a part of its lines each and do about `most` operations. Lines go on in z, 65,535 at a
+    /// time.
+    pub(crate) fn pieces(self, most: u64) -> Vec<Self> {
         let Some((columns, all, work)) = self.lines else { return vec![self] };
-        let count = usize::try_from(work.div_ceil(MOST_WORK)).unwrap_or(all).clamp(1, all.max(1));
+        let count = usize::try_from(work.div_ceil(most)).unwrap_or(all).clamp(1, all.max(1));
         let piece = |i: usize| {
             let (first, end) = (all * i / count, all * (i + 1) / count);
             let mut piece = self.clone();
@@ -119,13 +116,15 @@ impl DispatchBuilder {
 mod tests {
     use super::*;
 
+    const MOST: u64 = 1000;
+
     fn lines(all: usize, work: u64) -> Vec<([usize; 3], u32, u32)> {
         let mut dispatch = DispatchBuilder::new(Kernel::new("gemm"));
         dispatch.lines(3, 7, all, work);
         let word = |piece: &DispatchBuilder, name: &str| {
             piece.words.iter().find(|(known, _)| *known == name).and_then(|(_, word)| *word).unwrap()
         };
-        let pieces = dispatch.pieces();
+        let pieces = dispatch.pieces(MOST);
         pieces.iter().map(|p| (p.workgroups, word(p, "first_line"), word(p, "end_line"))).collect()
     }
 
@@ -133,8 +132,8 @@ mod tests {
     fn lines_are_split_by_work_and_go_on_in_z() {
         assert_eq!(lines(100, 1), [([3, 100, 1], 0, 100)]);
         assert_eq!(lines(70_000, 1), [([3, 65_535, 2], 0, 70_000)]);
-        assert_eq!(lines(5, 3 * MOST_WORK), [([3, 1, 1], 0, 1), ([3, 2, 1], 1, 3), ([3, 2, 1], 3, 5)]);
+        assert_eq!(lines(5, 3 * MOST), [([3, 1, 1], 0, 1), ([3, 2, 1], 1, 3), ([3, 2, 1], 3, 5)]);
         // No further than to single lines.
-        assert_eq!(lines(2, 9 * MOST_WORK).len(), 2);
+        assert_eq!(lines(2, 9 * MOST).len(), 2);
     }
 }

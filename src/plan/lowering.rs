@@ -336,7 +336,7 @@ impl Lowering for Recorder<'_> {
     }
 
     fn emit(&mut self, dispatch: DispatchBuilder) -> Result<()> {
-        dispatch.pieces().into_iter().try_for_each(|piece| self.emit_piece(piece))
+        dispatch.pieces(self.caps.most_work).into_iter().try_for_each(|piece| self.emit_piece(piece))
     }
 
     fn misfit(&self, reason: String) -> Error {
