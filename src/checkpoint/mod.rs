@@ -8,6 +8,7 @@
 
 mod decode;
 mod header;
+mod parts;
 mod pickle;
 mod safetensors;
 pub mod stream;
@@ -32,36 +33,12 @@ pub(crate) use self::decode::not_finite_as;
 pub use self::decode::{decode_f16, decode_f32, encode};
 pub use self::header::{DType, Header, TensorInfo};
 use self::header::{Strides, malformed};
+use self::parts::slice;
+pub use self::parts::{Parts, ReadAt};
 pub use self::stream::Stream;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
-
-/// A file that is read in parts, such as a browser's file handle.
-pub trait ReadAt {
-    /// Its bytes.
-    fn length(&self) -> u64;
-
-    /// Some of them; `None` where they lie outside of the file, or cannot be had.
-    fn read(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>>;
-}
-
-impl ReadAt for &[u8] {
-    fn length(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn read(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>> {
-        slice(self, &range).map(Cow::Borrowed)
-    }
-}
-
-/// Such a file, which threads may share; a browser's handle stays in its worker.
-#[cfg(not(target_arch = "wasm32"))]
-pub type Parts = Box<dyn ReadAt + Send + Sync>;
-/// Such a file, which threads may share; a browser's handle stays in its worker.
-#[cfg(target_arch = "wasm32")]
-pub type Parts = Box<dyn ReadAt>;
 
 /// Where the bytes come from.
 enum Backing {
@@ -232,9 +209,4 @@ fn parse(name: &str, bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides
         return Err(malformed(name, format!("a safetensors file holds no state dict {key:?}")));
     }
     Ok((Header::parse(name, bytes, bytes.len() as u64)?, Strides::new()))
-}
-
-/// A checked slice by a file's 64-bit offsets.
-fn slice<'a>(bytes: &'a [u8], range: &Range<u64>) -> Option<&'a [u8]> {
-    bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::header::{Header, Strides, TensorInfo, malformed};
+use super::parts::ReadAt;
 use super::pickle::{self, Element, Machine, Storage, Tensor, Value};
-use super::{ReadAt, zip};
+use super::zip;
 use crate::error::Result;
 
 /// The number that starts a legacy file, as the pickle's long integer.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::ReadAt;
+use super::parts::ReadAt;
 
 /// Entries of one file, at most: more than any model has tensors.
 const MAX_ENTRIES: u64 = 200_000;
