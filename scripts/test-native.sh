@@ -14,7 +14,3 @@ export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 cargo test --release "$@"
 # What GPUs would run, on a software driver, which is slow at it: networks, guided samples and the built-in model.
 TEST_ADAPTERS=llvmpipe TEST_ASSUME_GPU=1 cargo test --release --test device -- golden:: guided:: builtin::
-# Lavapipe's subgroups are as wide as a vector: 16 invocations with AVX-512 (8 otherwise).
-if grep -q avx512f /proc/cpuinfo; then
-    TEST_ADAPTERS=llvmpipe TEST_SUBGROUPS=1 LP_NATIVE_VECTOR_WIDTH=512 cargo test --release --test device -- ops::every_case
-fi
