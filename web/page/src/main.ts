@@ -121,8 +121,8 @@ class Page {
     this.notice.hide();
     this.machine.enter(state);
     const whole = async () => {
-      if (control.signal.aborted) return;
       try {
+        control.signal.throwIfAborted();
         await work(control.signal);
         if (this.control === control && this.machine.busy) this.machine.enter({ kind: 'ready' });
       } catch (error) {
@@ -228,7 +228,8 @@ class Page {
             ? { kind: 'run', job: state.job }
             : null;
       this.fail(error, retry);
-    } else if (signal.reason === CANCELLED) {
+    } else if (signal.reason === CANCELLED && signal === this.control.signal && this.machine.busy) {
+      // Otherwise something else goes on already, or an error is shown.
       const { model } = this.runner;
       this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
       this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
@@ -320,9 +321,14 @@ class Page {
     const cell = job.cells[at];
     if (!cell) return;
     this.reuse(job, cell.settings);
-    const { choice } = this.runner;
-    if (job.given && choice) this.run(jobOf('draw', cell.settings, this.facts, choice, job.given));
-    else this.generate();
+    if (!job.model && !job.choice) return; // which file it was only the visitor knows
+    if (!job.given || this.offered) return this.generate();
+    const { state } = this.machine;
+    const choice = job.choice ?? (state.kind === 'loading' ? state.choice : this.runner.choice);
+    if (!choice) return this.generate();
+    const next = jobOf('draw', cell.settings, job.facts, choice, job.given);
+    if (state.kind === 'loading') this.machine.enter({ ...state, next });
+    else this.run(next);
   }
 
   /** Makes an image once more, for what happens within its steps; the page is busy meanwhile. */
@@ -339,6 +345,8 @@ class Page {
       });
       const { control } = this;
       outer.addEventListener('abort', () => control.abort(CANCELLED));
+      // Its turn may come only after that.
+      control.signal.addEventListener('abort', () => reject(control.signal.reason));
     });
   }
 

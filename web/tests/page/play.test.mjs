@@ -139,6 +139,20 @@ describe('the page to play with', () => {
     assert.equal(await page.inputValue('#steps'), '8');
   });
 
+  test('what waits for its turn can be given up, and the page goes on', async () => {
+    // In one task, so that nothing has begun by then.
+    await page.evaluate(() => ['#generate', '#cancel'].forEach((button) => document.querySelector(button).click()));
+    await page.waitForSelector('#generate');
+    await page.click('#current button.frame');
+    await page.evaluate(() => {
+      document.querySelector('#how-show').click();
+      document.querySelector('#viewer').dispatchEvent(new Event('close'));
+    });
+    await page.waitForSelector('#generate');
+    await page.click('#viewer [data-close]');
+    await generate(page);
+  });
+
   test('what a cancelled run has finished is kept', async () => {
     await page.evaluate(() => (document.querySelector('#model-more').open = document.querySelector('#more').open = true));
     await page.selectOption('#batch', '1');
@@ -181,6 +195,19 @@ describe('the page to play with', () => {
     assert.deepEqual(levels.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'black stays black');
     await page.click('#draw-close');
     assert.equal(await focused(page), 'draw-toggle');
+  });
+
+  test('a drawing is made again by the model that made it', async () => {
+    const before = await pixels(page);
+    await page.check('[value=file]');
+    await page.setInputFiles('#model-file', TINY);
+    await page.click('#load');
+    await status(page, 'Ready');
+    await page.click('#current button.frame');
+    await page.click('#viewer-again');
+    await status(page, 'Done');
+    assert.match(await edge(page), /mended/);
+    assert.equal(await pixels(page), before);
   });
 
   test('a full memory in a run: “Try again” makes the images', async () => {
