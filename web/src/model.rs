@@ -103,6 +103,7 @@ impl Model {
             "classNames": self.about.class_names(),
             "guided": session.is_guided(),
             "batch": session.batch(),
+            "process": config.diffusion.process.as_str(),
             "diffusionSteps": config.diffusion.diffusion_steps,
             "gpuBytes": session.program().bytes(),
             "tuned": session.tuned(),

@@ -14,6 +14,7 @@ import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 import { natively } from './lib/natively.mjs';
 import { openSite } from './lib/site.mjs';
+import { Model } from '../package/dist/index.js';
 
 const MODELS = folder('target/tiny-models');
 const run = promisify(execFile);
@@ -93,11 +94,36 @@ async function given() {
   return { usual: values(usual), made: values(made), refused };
 }
 
+/** Runs in the page: an image by a number of steps, and by the same steps named. */
+async function counted() {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const made = [];
+  for (const steps of [5, 'ddim5']) made.push(...(await model.sample({ classes: [1], steps, seed: 3 }).result));
+  engine.dispose();
+  return { process: model.info.process, values: made.map(({ values }) => [...values]) };
+}
+
+/** The steps that the core is asked for by a model of a process. */
+function stepsOf(process, options) {
+  const asked = [];
+  const call = async (_name, take) => asked.push(take.options.settings.steps);
+  new Model({ call }, 0, { process, diffusionSteps: 1000 }).sample(options);
+  return asked[0];
+}
+
 /** The largest difference in levels of 255. */
 function apart(a, b) {
   assert.equal(a.length, b.length);
   return Math.max(...a.map((value, i) => Math.abs(value - b[i]) * 127.5));
 }
+
+test('a number of steps goes to the sampler that the model’s process has', () => {
+  assert.equal(stepsOf('discrete', { steps: 30 }), 'ddim30');
+  assert.equal(stepsOf('discrete', { steps: 30, sampler: 'ancestral' }), '30');
+  for (const process of ['edm', 'consistency']) assert.equal(stepsOf(process, { steps: 20 }), '20');
+});
 
 describe('package', { concurrency: true }, () => {
   for (const under of browsers()) {
@@ -120,6 +146,12 @@ describe('package', { concurrency: true }, () => {
         const largest = apart(made.values, expected);
         console.log(`${under.name}: stack: at most ${largest.toFixed(4)} of 255 levels apart`);
         assert.ok(largest <= 1, `${largest} of 255 levels apart`);
+      });
+
+      test('a number of steps is at the stride of ddim', async () => {
+        const { process, values } = await site.page.evaluate(counted);
+        assert.equal(process, 'discrete');
+        assert.deepEqual(values[0], values[1]);
       });
 
       test('noise that is given makes the images of the seed that means it', async () => {

@@ -108,6 +108,8 @@ export interface ModelInfo {
   guided: boolean;
   /** Images that are computed at once. */
   batch: number;
+  /** What it was trained on: a `discrete` process of so many steps, or noise levels, as of `edm` or as a `consistency` model. */
+  process: 'discrete' | 'edm' | 'consistency';
   /** Steps of the full diffusion process. */
   diffusionSteps: number;
   /** The files' SHA-256 as hex, by role. */
@@ -123,9 +125,10 @@ export interface ModelInfo {
 }
 
 /**
- * What to sample and how. A number of `steps` is for ddim the nearest count at a fixed stride that is not larger. Where
- * neither sampler nor steps are given: dpm++2m with the steps that the file has a searched grid for, else 20; ddim25 where a
- * classifier guides.
+ * What to sample and how. A number of `steps` is for ddim the nearest count at a fixed stride that is not larger; ddim is also
+ * what a discrete process takes where only that number is given. Where neither sampler nor steps are given: dpm++2m with the
+ * steps that the file has a searched grid for, else 20; ddim25 where a classifier guides. Models of noise levels take heun
+ * (`edm`) or multistep (`consistency`).
  */
 export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */
