@@ -18,7 +18,17 @@ const STATES = {
     await page.click('#more summary');
     await page.click('#model-more summary');
   },
+  drawing: (page) => page.click('#draw-toggle'),
+  'what a step works with': async (page) => {
+    await page.click('#draw-close');
+    await generate(page);
+    await page.click('#current button.frame');
+    await page.click('#how summary');
+    await page.click('#how-show');
+    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 2', null, { timeout: 180_000 });
+  },
   'two stages': async (page) => {
+    await page.click('#viewer [data-close]');
     await page.check('[value=stack]');
     await status(page, 'Ready');
   },
