@@ -26,10 +26,11 @@ function install() {
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: HERE, stdio: 'inherit' });
 }
 
-/** An application in a folder of its own, with the package from the tarball. */
+/** An application in a folder of its own, with the package from the tarball. `found` and `named` are one, with other options. */
 function application(name, tarball) {
   const root = mkdtempSync(join(HERE, 'application-'));
-  cpSync(join(HERE, name), root, { recursive: true });
+  cpSync(join(HERE, name === 'next' ? name : 'plain'), root, { recursive: true });
+  if (name !== 'next') cpSync(join(HERE, `${name}.js`), join(root, 'options.js'));
   const own = join(root, 'node_modules/guided-diffusion');
   mkdirSync(own, { recursive: true });
   execFileSync('tar', ['xzf', tarball, '--strip-components=1', '-C', own]);

@@ -6,7 +6,6 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { GuidedDiffusion, GuidedDiffusionError, browsers as needed } from 'guided-diffusion';
 import { browsers } from './lib/browsers.mjs';
-import { serveFaulty } from './lib/faulty.mjs';
 import { folder } from './lib/folder.mjs';
 import { openSite } from './lib/site.mjs';
 import { readFileSync } from 'node:fs';
@@ -101,14 +100,10 @@ describe('errors', { concurrency: true }, () => {
     describe(name, { concurrency: false }, () => {
       let [site, faulty, page] = [];
       before(async () => {
-        site = await openSite(launch, { '/models/': MODELS });
-        faulty = await serveFaulty(MODELS);
-        ({ page } = site);
+        site = await openSite(launch, { '/models/': MODELS }, MODELS);
+        ({ faulty, page } = site);
       });
-      after(async () => {
-        await site?.close();
-        await faulty?.close();
-      });
+      after(() => site?.close());
 
       test('an invalid call fails with a code, and leaves the others alone', async () => {
         const [found, width] = await page.evaluate(misuse);

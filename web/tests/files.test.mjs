@@ -7,9 +7,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { browsers } from './lib/browsers.mjs';
-import { serveFaulty } from './lib/faulty.mjs';
 import { folder } from './lib/folder.mjs';
-import { load, stored } from './lib/load.mjs';
+import { deleteAll, load, stored } from './lib/load.mjs';
 import { openSite } from './lib/site.mjs';
 
 const MODELS = folder('target/tiny-models');
@@ -22,20 +21,14 @@ describe('files', { concurrency: true }, () => {
     describe(name, { concurrency: false }, () => {
       let [site, faulty, page] = [];
       before(async () => {
-        site = await openSite(launch, { '/models/': MODELS });
-        faulty = await serveFaulty(MODELS);
-        ({ page } = site);
+        site = await openSite(launch, { '/models/': MODELS }, MODELS);
+        ({ faulty, page } = site);
       });
-      after(async () => {
-        await site?.close();
-        await faulty?.close();
-      });
+      after(() => site?.close());
       beforeEach(async () => {
         faulty.requests.length = 0;
         faulty.state.fault = null;
-        await page.evaluate(async () => {
-          for (const { url } of (await window.engine?.stored()) ?? []) await window.engine.deleteStored(url);
-        });
+        await deleteAll(page);
       });
       const ranges = () => faulty.requests.filter(({ status }) => status === 206).map(({ range }) => range);
 

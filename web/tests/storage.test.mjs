@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { browsers } from './lib/browsers.mjs';
-import { serveFaulty } from './lib/faulty.mjs';
 import { folder } from './lib/folder.mjs';
 import { damage, deleteAll, kept, load, stored } from './lib/load.mjs';
 import { openSite } from './lib/site.mjs';
@@ -22,15 +21,11 @@ describe('storage', { concurrency: true }, () => {
     describe(name, { concurrency: false }, () => {
       let [site, faulty, page, url] = [];
       before(async () => {
-        site = await openSite(launch, { '/models/': MODELS });
-        faulty = await serveFaulty(MODELS);
+        site = await openSite(launch, { '/models/': MODELS }, MODELS);
+        ({ faulty, page } = site);
         url = `${faulty.url}/plain/${FILE}`;
-        ({ page } = site);
       });
-      after(async () => {
-        await site?.close();
-        await faulty?.close();
-      });
+      after(() => site?.close());
       beforeEach(async () => {
         Object.assign(faulty.state, { fault: null, busy: 0, secret: null });
         await deleteAll(page);

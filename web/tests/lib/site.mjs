@@ -1,18 +1,27 @@
 /** A page for tests of the package: a server, a browser, and all that is written to the console. */
+import { serveFaulty } from './faulty.mjs';
 import { folder } from './folder.mjs';
 import { serve } from '../../server.mjs';
 
-/** Opens it; `mounts` are served beside an empty page and the package, `launch` starts the browser. */
-export async function openSite(launch, mounts) {
+/**
+ * Opens it; `mounts` are served beside an empty page and the package, `launch` starts the browser. `broken`: a folder that a
+ * server with faults, which is then `faulty`, has.
+ */
+export async function openSite(launch, mounts, broken = null) {
   const server = await serve({
     '/': folder('web/conformance/page'),
     '/guided-diffusion/': folder('web/package/dist'),
     '/workers/': folder('web/tests/workers'),
     ...mounts,
   });
+  const faulty = broken && (await serveFaulty(broken));
+  const closeServers = async () => {
+    await server.close();
+    await faulty?.close();
+  };
   // A server that nobody closes would keep the test run alive.
   const browser = await launch().catch(async (error) => {
-    await server.close();
+    await closeServers();
     throw error;
   });
   const page = await browser.newPage();
@@ -22,7 +31,7 @@ export async function openSite(launch, mounts) {
   await page.goto(`${server.url}/`);
   const close = async () => {
     await browser.close();
-    await server.close();
+    await closeServers();
   };
-  return { server, page, messages, close };
+  return { server, faulty, page, messages, close };
 }

@@ -1,0 +1,2 @@
+// Where the bundler finds the worker and the wasm file by itself.
+export const options = {};
