@@ -1,4 +1,4 @@
-// GroupNorm's gradient in parts, last: g - mean(g) - x' mean(g x'), in place of g. One invocation: four channels of one chunk.
+// GroupNorm's gradient, last: g - mean(g) - x' mean(g x'), in place of g. One invocation: four channels of one chunk.
 #import group_norm
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<vec4<f32>>;

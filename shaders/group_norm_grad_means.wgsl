@@ -1,21 +1,35 @@
-// GroupNorm's gradient in parts, fourth: the chunks' sums folded into means. One invocation: one group of one sample.
-// out is [sample][group].
+// GroupNorm's gradient, fourth: the chunks' sums folded into means. One workgroup, or where it is SERIAL one invocation: one
+// group of one sample. out is [sample][group].
 #import group_norm
 @auto var<uniform> p: Params;
 @auto var<storage, read> sums: array<f32>; // [sample][chunk][g, g x'][channel]
 @auto var<storage, read_write> out: array<vec2<f32>>;
 
-@compute @workgroup_size(32)
+#if !SERIAL
+var<workgroup> partial: array<vec2<f32>, ${WORKERS}>;
+#end
+
+@compute @workgroup_size(${WORKERS})
+#if SERIAL
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let worker = 0u;
+    let task = id.x;
+#else
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) worker: u32) {
+    let task = group.x;
+#end
+#let STEP = SERIAL + !SERIAL * WORKERS
     let channels = 4u * p.c4;
     let groups = channels / p.group_channels;
-    if (id.x >= groups * p.samples) {
+#if SERIAL
+    if (task >= groups * p.samples) {
         return;
     }
-    let first = id.x % groups * p.group_channels;
-    let n = id.x / groups;
+#end
+    let first = task % groups * p.group_channels;
+    let n = task / groups;
     var total = vec2<f32>(0.0);
-    for (var chunk = 0u; chunk < p.chunks; chunk++) {
+    for (var chunk = worker; chunk < p.chunks; chunk += ${STEP}u) {
         // Each chunk is summed before it joins the total, which would round small values away.
         var part = vec2<f32>(0.0);
         for (var i = 0u; i < p.group_channels; i++) {
@@ -24,5 +38,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         }
         total += part;
     }
-    out[id.x] = total / f32(p.pixels * p.group_channels);
+#if !SERIAL
+    partial[worker] = total;
+    workgroupBarrier();
+    for (var half = ${WORKERS / 2}u; half > 0u; half /= 2u) {
+        if (worker < half) {
+            partial[worker] += partial[worker + half];
+        }
+        workgroupBarrier();
+    }
+    total = partial[0];
+    if (worker != 0u) {
+        return;
+    }
+#end
+    out[task] = total / f32(p.pixels * p.group_channels);
 }

@@ -1,4 +1,4 @@
-// GroupNorm's gradient in parts, third: g, the incoming gradient times all that follows the normalization, and over a chunk of
+// GroupNorm's gradient, third: g, the incoming gradient times all that follows the normalization, and over a chunk of
 // pixels the sums of g and of g times the normalized input. One invocation: four channels of one chunk.
 // out is g; sums is [sample][chunk][g, g x'][channel / 4].
 #import group_norm

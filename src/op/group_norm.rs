@@ -87,9 +87,8 @@ impl GroupNormAffine {
         let serial = lowering.variant() == Variant::Serial;
         let statistics = statistics(lowering, channels, self.two_sources, serial)?;
 
-        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("SERIAL", serial);
-        let tasks = GROUPS * first.n;
-        let mut dispatch = DispatchBuilder::new(kernel.with("WORKERS", WORKERS as i64));
+        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", self.scale_shift).with("MOMENTS", false);
+        let mut dispatch = fold(kernel, GROUPS * first.n, serial);
         dispatch
             .bind("stats", statistics.stats)
             .bind("weight", lowering.weight(0, Layout::Vector))
@@ -97,7 +96,7 @@ impl GroupNormAffine {
         if self.scale_shift {
             dispatch.bind("embedding", lowering.input(1 + self.two_sources as usize));
         }
-        dispatch.bind("out", out).groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+        dispatch.bind("out", out);
         statistics.size(&mut dispatch);
         lowering.emit(dispatch)
     }
@@ -197,6 +196,14 @@ pub(crate) fn statistics(
     statistics.size(&mut dispatch);
     lowering.emit(dispatch)?;
     Ok(statistics)
+}
+
+/// A dispatch of a kernel that folds chunks: one workgroup, or where serial one invocation, per group of every sample.
+/// Software drivers are slow at barriers.
+pub(crate) fn fold(kernel: Kernel, tasks: usize, serial: bool) -> DispatchBuilder {
+    let mut dispatch = DispatchBuilder::new(kernel.with("SERIAL", serial).with("WORKERS", WORKERS as i64));
+    dispatch.groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+    dispatch
 }
 
 pub(crate) fn check(x: Shape, params: &[&[usize]]) -> Result<(), String> {

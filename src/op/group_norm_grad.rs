@@ -1,7 +1,7 @@
 //! The gradient of group normalization, with the modulation and SiLU that follow it, with respect to its input.
 
 use super::dispatch::DispatchBuilder;
-use super::group_norm::{EPSILON, GROUPS, statistics};
+use super::group_norm::{EPSILON, GROUPS, fold, statistics};
 use super::lowering::{Layout, Lowering};
 use super::operator::{Operator, ensure};
 use super::probe::{Probe, noise, spread};
@@ -12,68 +12,17 @@ use crate::error::Result;
 use crate::shader::Kernel;
 use crate::tensor::{Shape, Tensor};
 
-/// Invocations that share one group.
-const WORKERS: usize = 64;
-/// Groups per workgroup in kernels that handle one group per invocation.
-const FOLD: usize = 32;
-
 /// Inputs: x, the incoming gradient, the embedding where `scale_shift`. Parameters: weight `[C]`, bias `[C]`.
 ///
 /// With g the incoming gradient times everything that follows the normalization, and x' the normalized input,
-/// the result is g - mean(g) - x' mean(g x'), the means over a group.
+/// the result is g - mean(g) - x' mean(g x'), the means over a group. In five dispatches: statistics, moments, g and its sums,
+/// means, result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupNormGrad {
     /// Adaptive group normalization follows.
     pub scale_shift: bool,
     /// SiLU follows, last.
     pub silu: bool,
-}
-
-impl GroupNormGrad {
-    /// Statistics, g, its means and the result as kernels without barriers.
-    fn lower_in_parts(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        let x = lowering.output_shape();
-        let tasks = GROUPS * x.n;
-        let statistics = statistics(lowering, x.c, false, true)?;
-        let rows = statistics.chunks * x.n;
-        let moments = lowering.temporary("moments", 2 * tasks);
-        let sums = lowering.temporary("sums", rows * 2 * x.c);
-        let means = lowering.temporary("means", 2 * tasks);
-        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_moments"));
-        dispatch.bind("stats", statistics.stats).bind("out", moments).groups([tasks.div_ceil(FOLD), 1, 1]);
-        statistics.size(&mut dispatch);
-        lowering.emit(dispatch)?;
-
-        let kernel = Kernel::new("group_norm_grad_sums").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
-        let mut dispatch = DispatchBuilder::new(kernel);
-        dispatch
-            .bind("x", lowering.input(0))
-            .bind("incoming", lowering.input(1))
-            .bind("moments", moments)
-            .bind("weight", lowering.weight(0, Layout::Vector))
-            .bind("bias", lowering.weight(1, Layout::Vector));
-        if self.scale_shift {
-            dispatch.bind("embedding", lowering.input(2));
-        }
-        dispatch.bind("sums", sums).bind("out", lowering.output()).tiles(x.c / 4, rows);
-        statistics.size(&mut dispatch);
-        lowering.emit(dispatch)?;
-
-        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_grad_means"));
-        dispatch.bind("sums", sums).bind("out", means).groups([tasks.div_ceil(FOLD), 1, 1]);
-        statistics.size(&mut dispatch);
-        lowering.emit(dispatch)?;
-
-        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_grad_apply"));
-        dispatch
-            .bind("x", lowering.input(0))
-            .bind("moments", moments)
-            .bind("means", means)
-            .bind("out", lowering.output())
-            .tiles(x.c / 4, rows);
-        statistics.size(&mut dispatch);
-        lowering.emit(dispatch)
-    }
 }
 
 impl Operator for GroupNormGrad {
@@ -97,30 +46,48 @@ impl Operator for GroupNormGrad {
     }
 
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
-        if lowering.variant() == Variant::Serial {
-            return self.lower_in_parts(lowering);
-        }
         let x = lowering.output_shape();
-        let kernel = Kernel::new("group_norm_grad")
-            .with("SCALE_SHIFT", self.scale_shift)
-            .with("SILU", self.silu)
-            .with("WORKERS", WORKERS as i64);
+        let serial = lowering.variant() == Variant::Serial;
+        let tasks = GROUPS * x.n;
+        let statistics = statistics(lowering, x.c, false, serial)?;
+        let rows = statistics.chunks * x.n;
+        let moments = lowering.temporary("moments", 2 * tasks);
+        let sums = lowering.temporary("sums", rows * 2 * x.c);
+        let means = lowering.temporary("means", 2 * tasks);
+        let kernel = Kernel::new("group_norm_affine").with("SCALE_SHIFT", false).with("MOMENTS", true);
+        let mut dispatch = fold(kernel, tasks, serial);
+        dispatch.bind("stats", statistics.stats).bind("out", moments);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
+
+        let kernel = Kernel::new("group_norm_grad_sums").with("SCALE_SHIFT", self.scale_shift).with("SILU", self.silu);
         let mut dispatch = DispatchBuilder::new(kernel);
         dispatch
             .bind("x", lowering.input(0))
             .bind("incoming", lowering.input(1))
+            .bind("moments", moments)
             .bind("weight", lowering.weight(0, Layout::Vector))
             .bind("bias", lowering.weight(1, Layout::Vector));
         if self.scale_shift {
             dispatch.bind("embedding", lowering.input(2));
         }
+        dispatch.bind("sums", sums).bind("out", lowering.output()).tiles(x.c / 4, rows);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
+
+        let mut dispatch = fold(Kernel::new("group_norm_grad_means"), tasks, serial);
+        dispatch.bind("sums", sums).bind("out", means);
+        statistics.size(&mut dispatch);
+        lowering.emit(dispatch)?;
+
+        let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_grad_apply"));
         dispatch
+            .bind("x", lowering.input(0))
+            .bind("moments", moments)
+            .bind("means", means)
             .bind("out", lowering.output())
-            .word("pixels", x.pixels())
-            .word("channels", x.c)
-            .word("group_channels", x.c / GROUPS)
-            .float("epsilon", EPSILON)
-            .groups([GROUPS, x.n, 1]);
+            .tiles(x.c / 4, rows);
+        statistics.size(&mut dispatch);
         lowering.emit(dispatch)
     }
 

@@ -115,7 +115,7 @@ describe('errors', { concurrency: true }, () => {
         const wasm = await page.evaluate(start, { wasmUrl: '/nowhere.wasm' });
         assert.deepEqual([wasm.code, /nowhere\.wasm.*404.*wasmUrl/.test(wasm.message)], ['network', true], wasm.message);
         const other = await page.evaluate(start, { wasmUrl: '/models/base.safetensors' });
-        assert.deepEqual([other.code, /no WebAssembly/.test(other.message)], ['network', true], other.message);
+        assert.deepEqual([other.code, /is not WebAssembly/.test(other.message)], ['network', true], other.message);
         const worker = await page.evaluate(start, { workerUrl: '/nowhere.js' });
         assert.deepEqual([worker.code, /workerUrl/.test(worker.message)], ['network', true], worker.message);
       });
