@@ -183,7 +183,7 @@ describe('package', { concurrency: true }, () => {
         console.log(`${under.name}: ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
 
         // What a tuning cache says is done, as far as it is legal.
-        const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing })';
+        const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing, parts: 1 })';
         const forced = await page.evaluate(tuned, { alter: { variant } });
         assert.ok(forced.tuned > 5, `${forced.tuned} kernels follow the cache`);
         assert.deepEqual(forced.warnings, []);
