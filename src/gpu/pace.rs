@@ -54,18 +54,19 @@ impl Pace {
         Started { flops, at: self.now() }
     }
 
-    /// It is finished. The device worked on it since it was submitted, or since the one before was finished. A host that
-    /// comes late sees it as slower than it was, which only makes the next ones smaller.
+    /// It is finished. The device worked on it since it was submitted, or since the one before was seen to be finished. A
+    /// host that comes late sees the first of those in flight as slower than it was and the others as faster; each halves
+    /// or doubles the budget at most, and the next ones correct it.
     pub fn finish(&mut self, started: &Started) {
         let (now, began) = (self.now(), started.at.max(self.last));
         self.last = now;
         let seconds = now - began;
-        if self.clock.is_none() || seconds <= 0.0 {
+        if self.clock.is_none() || seconds <= 0.0 || started.flops == 0 {
             return;
         }
         let fitting = (started.flops as f64 / seconds * AIM) as u64;
         // What is small says little of a larger one, unless it is slow already.
-        if fitting < self.budget || 2 * started.flops > self.budget {
+        if seconds > AIM || (fitting > self.budget && 2 * started.flops > self.budget) {
             let (least, most) = RANGE;
             self.budget = fitting.clamp(self.budget / 2, 2 * self.budget).clamp(least, most);
         }
@@ -113,6 +114,16 @@ mod tests {
         NOW.set(NOW.get() + 1e-4);
         pace.finish(&started);
         assert_eq!(pace.budget(), FIRST, "a small submission, fast");
+        for seconds in [1e-4, 1.0] {
+            let started = pace.start(0);
+            NOW.set(NOW.get() + seconds);
+            pace.finish(&started);
+            assert_eq!(pace.budget(), FIRST, "a draw of noise, in {seconds} s");
+        }
+        let started = pace.start(FIRST / 100);
+        NOW.set(NOW.get() + AIM / 2.0);
+        pace.finish(&started);
+        assert_eq!(pace.budget(), FIRST, "a small one that takes less than it may");
         // A host that pauses halves it at most.
         let started = pace.start(FIRST);
         NOW.set(NOW.get() + 60.0);
