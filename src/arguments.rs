@@ -110,7 +110,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     },
     "Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: the file's searched grid (5 for the built-in model), else the sampler's own number; edit 100, invert ddim50, nll all]";
 
-    "grid" "T,...", None, MAKE | INVERT, list!(grid),
+    "grid" "T,...", Some("timestep_respacing"), MAKE | INVERT, list!(grid),
     "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels)";
 
     "eta" "ETA", None, MAKE,

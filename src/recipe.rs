@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::arguments::{self, command};
 use crate::device::Precision;
+use crate::image::Images;
 use crate::interpolate::Interpolation;
 use crate::resize::Fit;
 use crate::sampler::Settings;
@@ -40,6 +41,15 @@ impl GivenFile {
     /// Values that a program gave.
     pub fn unnamed(name: &str) -> Self {
         Self { name: name.into(), hash: String::new() }
+    }
+
+    /// A file of pictures. Grey ones have the hash of one channel, also where the file, or a page, has three equal ones.
+    pub fn of(name: &str, images: &Images) -> Self {
+        let mut pixels = images.data().chunks_exact(3);
+        if images.channels() == 3 && pixels.all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]) {
+            return Self::new(name, &images.data().iter().step_by(3).copied().collect::<Vec<_>>());
+        }
+        Self::new(name, images.data())
     }
 
     /// A file of that name with these values.
@@ -315,6 +325,9 @@ mod tests {
             fit: Some(Fit::Pad),
             flags: Vec::new(),
         };
+        let grey = Images::from_u8(1, 1, 2, 1, &[3, 200]).expect("a picture");
+        let colours = Images::from_u8(1, 1, 2, 3, &[3, 3, 3, 200, 200, 200]).expect("a picture");
+        assert_eq!(GivenFile::of("x", &grey), GivenFile::of("x", &colours), "a page knows no grey pictures");
         let text = serde_json::to_string(&recipe).expect("JSON");
         assert_eq!(serde_json::from_str::<Recipe>(&text).expect("a recipe"), recipe);
     }

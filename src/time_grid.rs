@@ -94,10 +94,7 @@ impl Teacher {
             while let Some(step) = run.step().await? {
                 taken.predicted.push(run.program().read(ports::X_START).await?);
                 taken.states.push(run.program().read(ports::X).await?);
-                if progress(first / batch * TEACHER_STEPS + step.done, batches * TEACHER_STEPS).is_break() {
-                    let stopped = std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped; nothing was written");
-                    return Err(Error::io("grid", stopped));
-                }
+                go_or_stop(progress(first / batch * TEACHER_STEPS + step.done, batches * TEACHER_STEPS))?;
             }
             let size = taken.states[0].len() / batch;
             teacher.ends.push((first as u32, run.finish().await?));
@@ -124,16 +121,21 @@ impl Teacher {
         }
     }
 
-    /// The grid of so many steps.
+    /// The grid of so many steps. `progress` is called after each step of each trial, and may stop the work.
     ///
     /// # Errors
-    /// [`Error::Options`] for a number of steps that is none; a lost device.
-    pub async fn grid(&self, session: &mut Session, steps: usize) -> Result<Found> {
+    /// [`Error::Options`] for a number of steps that is none; a lost device; as [`Teacher::new`] where it was stopped.
+    pub async fn grid(
+        &self,
+        session: &mut Session,
+        steps: usize,
+        mut progress: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Found> {
         if !(2..=MOST_STEPS).contains(&steps) {
             return Err(Error::Options(format!("a grid of {steps} steps; give 2 to {MOST_STEPS}")));
         }
         let own = levels(session, steps)?.0;
-        let own_distance = self.distance(session, &own).await?;
+        let own_distance = self.distance(session, &own, &mut progress).await?;
         let mut found = Found { grid: own, distance: own_distance, own_distance };
         let mut tried = Vec::new();
         for weight in WEIGHTS {
@@ -142,7 +144,7 @@ impl Teacher {
                 continue;
             }
             let grid: Vec<f64> = path.iter().map(|i| self.values[*i]).collect();
-            let distance = self.distance(session, &grid).await?;
+            let distance = self.distance(session, &grid, &mut progress).await?;
             if distance < found.distance {
                 found = Found { grid, distance, ..found };
             }
@@ -152,12 +154,21 @@ impl Teacher {
     }
 
     /// How far samples by a grid end from the teacher's: root mean square over all values.
-    async fn distance(&self, session: &mut Session, grid: &[f64]) -> Result<f64> {
+    async fn distance(
+        &self,
+        session: &mut Session,
+        grid: &[f64],
+        progress: &mut impl FnMut() -> ControlFlow<()>,
+    ) -> Result<f64> {
         let (mut squares, mut count) = (0.0, 0);
         for (first, end) in &self.ends {
             let sampler = if is_discrete(session) { "dpm++2m" } else { "ipndm" };
             let options = self.options(session, sampler, grid, *first, end.count())?;
-            let images = session.sample(options)?.finish().await?;
+            let mut run = session.sample(options)?;
+            while run.step().await?.is_some() {
+                go_or_stop(progress())?;
+            }
+            let images = run.finish().await?;
             squares += images.data().iter().zip(end.data()).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
             count += end.data().len();
         }
@@ -175,10 +186,18 @@ impl Teacher {
         let sampler: Sampler = sampler.parse()?;
         let settings =
             Settings { sampler: Some(sampler), grid: Some(grid.to_vec()), seed: self.seed, ..Settings::default() };
-        let classes = session.classes() as u32;
-        let labels = (first_index..first_index + count as u32).filter_map(|i| i.checked_rem(classes)).collect();
+        let classes = session.config().classes_in_turn();
+        let label = |i: u32| classes.get((i as usize).checked_rem(classes.len())?).copied();
+        let labels = (first_index..first_index + count as u32).filter_map(label).collect();
         Ok(SampleOptions { count, labels, settings, first_index, ..SampleOptions::default() })
     }
+}
+
+fn go_or_stop(flow: ControlFlow<()>) -> Result<()> {
+    if flow.is_continue() {
+        return Ok(());
+    }
+    Err(Error::io("grid", std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped; nothing was written")))
 }
 
 /// A level of a trajectory: sigma, and what a state is multiplied with for sigma-space.
@@ -197,6 +216,10 @@ fn levels(session: &Session, steps: usize) -> Result<(Vec<f64>, Vec<Level>)> {
     let sampler: Option<Sampler> = Some(if is_discrete(session) { "dpm++2m" } else { "euler" }.parse()?);
     let settings = Settings { sampler, ..Settings::default() };
     match settings.process(config)? {
+        Process::Discrete(schedule) if schedule.len() <= TEACHER_STEPS => Err(Error::Options(format!(
+            "the model's process has {} steps; grids are searched along {TEACHER_STEPS} of more",
+            schedule.len()
+        ))),
         Process::Discrete(schedule) => Ok(dpm_indices(schedule.len(), steps)
             .into_iter()
             .map(|i| {

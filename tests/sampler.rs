@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{
-    DiffusionConfig, FewStep, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig, descends,
+    DiffusionConfig, FewStep, ModelConfig, NoiseSchedule, ProcessKind, Role, TimeGrids, UNetConfig, descends,
 };
 use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
 use guided_diffusion::sampler::{Edit, Facts, Sampler, Settings};
@@ -319,6 +319,8 @@ fn impossible_edits_are_refused() {
         (Settings { grid: Some(vec![1000.0, 500.0]), ..named("dpm++2m") }, None, "not a timestep"),
         (Settings { steps: Some("ddim10".parse().unwrap()), ..named("dpm++2m") }, None, "takes a count"),
         (Settings { steps: Some("1000".parse().unwrap()), ..named("dpm++2m") }, None, "at most 999"),
+        (Settings { steps: Some("1000000000000".parse().unwrap()), ..named("euler") }, None, "at most 100000"),
+        (Settings { steps: Some("18446744073709551615".parse().unwrap()), ..named("heun") }, None, "at most 100000"),
     ] {
         let message = refusal(&mut session, SampleOptions { settings, edit, ..options(0, 2) });
         assert!(message.contains(said), "{message} does not say {said}");
@@ -343,13 +345,18 @@ fn a_searched_grid_comes_nearer_to_the_teacher_and_is_the_default() {
     }))
     .unwrap();
     assert_eq!(evaluations, (1..=120).map(|done| (done, 120)).collect::<Vec<_>>());
-    let found = block_on(teacher.grid(&mut session, 5)).unwrap();
+    let found = block_on(teacher.grid(&mut session, 5, || ControlFlow::Continue(()))).unwrap();
     assert!(found.distance <= found.own_distance && found.own_distance < 1.0, "{found:?}");
-    assert!((found.grid.len(), found.grid[0]) == (5, 999.0) && descends(&found.grid), "{found:?}");
+    assert!(
+        (found.grid.len(), found.grid[0]) == (5, 999.0) && descends(&found.grid, ProcessKind::Discrete),
+        "{found:?}"
+    );
     for steps in [1, 31] {
-        let message = block_on(teacher.grid(&mut session, steps)).unwrap_err().to_string();
+        let message = block_on(teacher.grid(&mut session, steps, || ControlFlow::Break(()))).unwrap_err().to_string();
         assert!(message.contains("give 2 to 30"), "{message}");
     }
+    let stopped = block_on(teacher.grid(&mut session, 5, || ControlFlow::Break(()))).unwrap_err();
+    assert!(matches!(stopped, Error::Io { .. }), "{stopped}");
     let stopped = block_on(Teacher::new(&mut session, 3, 5, |_, _| ControlFlow::Break(()))).unwrap_err();
     assert!(matches!(stopped, Error::Io { .. }), "{stopped}");
 

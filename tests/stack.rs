@@ -174,6 +174,7 @@ fn what_does_not_fit_is_refused_before_any_work() {
         (2, "sample --model base.safetensors --upsampler up.safetensors --upsampler-steps 0", "zero"),
         (2, "sample --model base.safetensors --upsampler up.safetensors --small_size 4", "enlarges 4x4"),
         (2, "sample --model base.safetensors --upsampler up.safetensors --small-out a.png --out a.png", "same place"),
+        (2, "sample --model base.safetensors --out a.png --trajectory ./a.png", "same place"),
         (2, "upsample --model base.safetensors --input small.npz", "does not enlarge"),
         (2, "upsample --model up.safetensors", "--input"),
         (2, "upsample --input small.npz", "--model"),

@@ -4,6 +4,7 @@
 //! names ("goldfish" of "goldfish, Carassius auratus"), and a part of a name that only one class has, whole words
 //! first. What matches nothing is answered with the nearest names.
 
+use crate::config::classes_in_turn;
 use crate::{Error, Result};
 
 /// Classes shown in a message, at most.
@@ -16,12 +17,14 @@ pub struct Classes<'a> {
     pub count: usize,
     /// Their names, or empty.
     pub names: &'a [String],
+    /// The class that stands for none in particular: taken only where it is named.
+    pub null: Option<u32>,
     /// Their WordNet synset ids (n01440764), or empty.
     pub ids: &'a [String],
 }
 
 impl Classes<'_> {
-    /// The labels that `--class` asks for, in the order given; all classes where it is not given.
+    /// The labels that `--class` asks for, in the order given; all classes but the null class where it is not given.
     ///
     /// # Errors
     /// [`Error::Options`] for a class that the model does not have.
@@ -43,7 +46,7 @@ impl Classes<'_> {
                 None => {
                     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                         if part.eq_ignore_ascii_case("all") {
-                            labels.extend(0..self.count as u32);
+                            labels.extend(classes_in_turn(self.count, self.null));
                         } else {
                             labels.push(self.find(part)?);
                         }
@@ -53,7 +56,7 @@ impl Classes<'_> {
         }
         match (labels.is_empty(), asked.first()) {
             (false, _) => Ok(labels),
-            (true, None) => Ok((0..self.count as u32).collect()),
+            (true, None) => Ok(classes_in_turn(self.count, self.null)),
             (true, Some(_)) => Err(Error::Options("--class names no class; give a name, an index or all".into())),
         }
     }
@@ -205,7 +208,8 @@ mod tests {
 
     fn select(asked: &[&str]) -> Result<Vec<u32>> {
         let names = fashion();
-        Classes { count: 10, names: &names, ids: &[] }.select(&asked.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        Classes { count: 10, names: &names, null: None, ids: &[] }
+            .select(&asked.iter().map(|s| s.to_string()).collect::<Vec<_>>())
     }
 
     fn message(asked: &str) -> String {
@@ -222,7 +226,7 @@ mod tests {
         assert_eq!(select(&["7,7"]).expect("repeated"), [7, 7]);
         assert_eq!(select(&["top"]).expect("a part"), [0]);
         let names = ["tench, Tinca tinca".to_string(), "great white shark".to_string()];
-        let classes = Classes { count: 2, names: &names, ids: &[] };
+        let classes = Classes { count: 2, names: &names, null: None, ids: &[] };
         assert_eq!(classes.select(&["Tench, tinca TINCA".into()]).expect("a name with a comma"), [0]);
     }
 
@@ -243,19 +247,22 @@ mod tests {
 
     #[test]
     fn models_without_names_or_classes() {
-        let numbered = Classes { count: 1000, names: &[], ids: &[] };
+        let numbered = Classes { count: 1000, names: &[], null: None, ids: &[] };
         assert_eq!(numbered.select(&["7,999".into()]).expect("indices"), [7, 999]);
         assert!(numbered.select(&["cat".into()]).expect_err("no names").to_string().contains("no names"));
         assert_eq!(numbered.name(12), "12");
-        let none = Classes { count: 0, names: &[], ids: &[] };
+        let none = Classes { count: 0, names: &[], null: None, ids: &[] };
         assert!(none.select(&[]).expect("nothing to choose").is_empty());
         assert!(none.select(&["0".into()]).is_err());
+        let with_null = Classes { count: 3, null: Some(1), ..none };
+        assert_eq!(with_null.select(&[]).expect("all but it"), [0, 2]);
+        assert_eq!(with_null.select(&["all,1".into()]).expect("and it"), [0, 2, 1]);
     }
 
     #[test]
     fn imagenet_by_name_part_index_and_synset() {
         let names = crate::cli::imagenet::names(1000);
-        let classes = Classes { count: 1000, names, ids: crate::cli::imagenet::ids(names) };
+        let classes = Classes { count: 1000, names, null: None, ids: crate::cli::imagenet::ids(names) };
         let select = |text: &str| classes.select(&[text.into()]);
         assert_eq!(select("goldfish, Carassius auratus").expect("all its names"), [1]);
         assert_eq!(select("Goldfish, n02099601,999").expect("a name, a synset, an index"), [1, 207, 999]);

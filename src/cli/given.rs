@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::input::{self, Labeled};
-use super::values::{Expected, given};
+use super::values::{Expected, file_name, given};
 use crate::image::Images;
 use crate::recipe::GivenFile;
 use crate::resize::Fit;
@@ -50,7 +50,7 @@ impl Pictures {
     /// [`Error::Io`]; [`Error::Options`] for files that hold no pictures, several masks, or other values than expected.
     pub fn read(files: &Files<'_>) -> Result<Self> {
         let Labeled { images, labels } = input::images(files.path)?;
-        let init = given(files.expected, files.name, files.path, images.data())?;
+        let init = given(files.expected, files.name, files.path, GivenFile::of(&file_name(files.path), &images))?;
         let (mut mask, mut shown) = (None, None);
         if let Some(path) = files.mask {
             let Labeled { images, .. } = input::images(path)?;
@@ -60,7 +60,7 @@ impl Pictures {
                     format!("{} masks; give one, which holds for every picture", images.count()),
                 ));
             }
-            mask = Some(given(files.expected, "mask", path, images.data())?);
+            mask = Some(given(files.expected, "mask", path, GivenFile::of(&file_name(path), &images))?);
             shown = Some(images);
         }
         Ok(Self { init, mask, fit: files.fit, labels, images, shown })
@@ -69,6 +69,14 @@ impl Pictures {
     /// The number of pictures.
     pub fn count(&self) -> usize {
         self.images.count()
+    }
+
+    /// Refuses pictures that do not fit: one at a time, because they may be larger at the model's size.
+    ///
+    /// # Errors
+    /// As [`Pictures::rows`].
+    pub fn check(&self, settings: &Settings, shape: Shape) -> Result<()> {
+        (0..self.count() as u32).try_for_each(|k| self.rows(settings, shape, k..k + 1).map(drop))
     }
 
     /// What the images `indices` of a run start from, each of `shape`: image K from picture K modulo their number.

@@ -16,7 +16,7 @@ use super::values::Ended;
 use crate::config::{Flags, Role, TimeGrids, add_grids, with_grids};
 use crate::plan::PlanOptions;
 use crate::session::{Session, SessionOptions};
-use crate::time_grid::{TEACHER_STEPS, Teacher};
+use crate::time_grid::{Found, TEACHER_STEPS, Teacher};
 use crate::{Error, Result};
 
 /// Runs the command. `stop` ends it within a moment, leaving the file as it was.
@@ -46,21 +46,17 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
     device.remember_pipelines();
     session.warnings().iter().for_each(|warning| note(warning));
     let progress = Progress::new((images.div_ceil(batch) * TEACHER_STEPS) as u64, images);
-    let teacher = Teacher::new(&mut session, images, args.seed, |_, _| {
-        progress.step();
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let teacher = match teacher.await {
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => {
-            note(&format!("stopped: {} was not written", out.display()));
-            return Ok(Ended::Interrupted);
-        }
-        other => other?,
+    let searched = match search(args, &mut session, &progress, stop).await {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => None,
+        other => Some(other?).filter(|_| !stop.load(Ordering::Relaxed)),
     };
     progress.end();
+    let Some(searched) = searched else {
+        note(&format!("stopped: {} was not written", out.display()));
+        return Ok(Ended::Interrupted);
+    };
     let (mut grids, mut reports, mut text) = (TimeGrids::new(), Vec::new(), String::new());
-    for steps in &args.steps {
-        let found = teacher.grid(&mut session, *steps).await?;
+    for (steps, found) in searched {
         let values: Vec<String> = found.grid.iter().map(f64::to_string).collect();
         text += &format!(
             "{steps} steps: {}\n  {:.4} from the images of {TEACHER_STEPS} steps (root mean square of values in [-1, 1]), the \
@@ -70,7 +66,7 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
             found.own_distance
         );
         reports.push(json!({ "steps": steps, "found": found }));
-        grids.insert(*steps, found.grid);
+        grids.insert(steps, found.grid);
     }
     add_grids(&checkpoint, &grids, out)?;
     if args.json {
@@ -80,4 +76,24 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
         print(&format!("{text}{}: kept in its configuration\n", out.display()))?;
     }
     Ok(Ended::Done)
+}
+
+/// The grids of all numbers of steps.
+async fn search(
+    args: &GridArgs,
+    session: &mut Session,
+    progress: &Progress,
+    stop: &AtomicBool,
+) -> Result<Vec<(usize, Found)>> {
+    let flow = || if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let teacher = Teacher::new(session, args.images as usize, args.seed, |_, _| {
+        progress.step();
+        flow()
+    });
+    let teacher = teacher.await?;
+    let mut found = Vec::new();
+    for steps in &args.steps {
+        found.push((*steps, teacher.grid(session, *steps, flow).await?));
+    }
+    Ok(found)
 }

@@ -127,11 +127,11 @@ impl Models {
     /// # Errors
     /// What opening them gives; [`Error::Options`] for files of other roles.
     pub fn open(files: [Option<&Path>; 3], flags: &Flags) -> Result<Self> {
-        let [model, guide, upsampler] = files;
+        let [model, classifier, upsampler] = files;
         let first = Opened::open(model.or(flags.model_path.as_deref()), flags)?.expect(Role::Diffusion)?;
-        let classifier = match guide.or(flags.classifier_path.as_deref()) {
+        let classifier = match classifier.or(flags.classifier_path.as_deref()) {
             None => None,
-            Some(path) => Some(classifier(path, flags, first.config())?),
+            Some(path) => Some(open_classifier(path, flags, first.config())?),
         };
         let upsampler = match upsampler {
             None => None,
@@ -177,10 +177,15 @@ impl Models {
         let names = named.map_or_else(|| imagenet::names(count).to_vec(), |m| m.config().class_names.clone());
         Ok((count, names))
     }
+
+    /// The class that stands for none in particular.
+    pub fn null_class(&self) -> Option<u32> {
+        self.all().find_map(|model| model.config().null_class)
+    }
 }
 
 /// Opens a classifier for `model`.
-fn classifier(path: &Path, flags: &Flags, model: &ModelConfig) -> Result<Opened> {
+fn open_classifier(path: &Path, flags: &Flags, model: &ModelConfig) -> Result<Opened> {
     let opened = Opened::open(Some(path), flags)?;
     let (name, header) = (opened.checkpoint.name(), opened.checkpoint.header());
     let found = config::infer_classifier(name, header, flags, model)?;

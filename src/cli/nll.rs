@@ -41,7 +41,7 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     let stage = Stage::new(&models.first, None, &settings, batch)?;
     let labels = labels_of(&args.class, &models, &pictures.init.name, pictures.labels.as_ref())?;
     let total = u32::try_from(pictures.count()).map_err(|_| Error::Options("too many images".into()))?;
-    pictures.rows(&settings, stage.shape(), 0..total)?;
+    pictures.check(&settings, stage.shape())?;
 
     let device = Device::open(&args.device).await?;
     let precision = args.device.precision.unwrap_or_default();

@@ -15,6 +15,7 @@ use super::settings::UpsamplerSettings;
 use super::stage::Stage;
 use super::values::{file_name, given, index};
 use super::{imagenet, input};
+use crate::config::classes_in_turn;
 use crate::device::Precision;
 use crate::image::Grid;
 use crate::interpolate::Interpolation;
@@ -103,7 +104,7 @@ impl Request {
         let (classes, class_names) = models.classes()?;
         let labels = match pictures {
             Some(pictures) => labels_of(&run.class, models, &pictures.init.name, pictures.labels.as_ref())?,
-            None => classes_of(classes, &class_names).select(&run.class)?,
+            None => classes_of(classes, &class_names, models.null_class()).select(&run.class)?,
         };
         let usual = match &run.noise {
             None if pictures.is_some() => index(pictures.map_or(0, Pictures::count), "pictures")?,
@@ -120,7 +121,7 @@ impl Request {
                 "--interpolate {wanted} makes {n} images, not {count}; leave --count out"
             )));
         }
-        Ok(request.with_class_words(classes))
+        Ok(request.with_class_words(&classes_in_turn(classes, models.null_class())))
     }
 
     /// Settles the arguments of `edit` and `invert`, whose settings are `own`.
@@ -136,7 +137,8 @@ impl Request {
             None => index(pictures.count(), "pictures")?,
         };
         let request = Self { stages: vec![stage], labels, class_names, ..Self::of_run(run, usual)? };
-        Ok(request.with_pictures(Some(pictures)).with_class_words(classes))
+        let all = classes_in_turn(classes, models.null_class());
+        Ok(request.with_pictures(Some(pictures)).with_class_words(&all))
     }
 
     fn with_pictures(self, pictures: Option<&Pictures>) -> Self {
@@ -157,7 +159,8 @@ impl Request {
         let mut stage = Stage::new(upsampler, None, &settings(run, &args.settings.settings)?, batch(run))?;
         let shape = [images.height(), images.width(), images.channels()];
         stage.low_size = upsampler.low_size(run.flags.small_size, shape)?;
-        let file = given(&run.expect, "input", args.input().unwrap_or(Path::new("")), images.data())?;
+        let path = args.input().unwrap_or(Path::new(""));
+        let file = given(&run.expect, "input", path, GivenFile::of(&file_name(path), images))?;
         let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;
         let labels = labels_of(&run.class, models, &file.name, input.labels.as_ref())?;
@@ -165,7 +168,8 @@ impl Request {
         let request = Self::of_run(run, if rest == 0 { count } else { rest })?;
         let input = Some(Input { file, count });
         let request = Self { stages: vec![stage], labels, class_names, input, fit: args.fit, ..request };
-        Ok(if run.class.is_empty() { request } else { request.with_class_words(classes) })
+        let all = classes_in_turn(classes, models.null_class());
+        Ok(if run.class.is_empty() { request } else { request.with_class_words(&all) })
     }
 
     /// What is the same for every command; `usual` is the number of images where the arguments give none.
@@ -214,9 +218,9 @@ impl Request {
         })
     }
 
-    /// Notes the `--class` that chooses these labels.
-    fn with_class_words(mut self, classes: usize) -> Self {
-        let all = self.labels.len() == classes && self.labels.iter().zip(0..).all(|(a, b)| *a == b);
+    /// Notes the `--class` that chooses these labels; `all` are those of none.
+    fn with_class_words(mut self, all: &[u32]) -> Self {
+        let all = self.labels == all;
         let words: Vec<String> = self.labels.iter().map(u32::to_string).collect();
         // Upsampling takes the input's own classes where none are given.
         self.class_words =
@@ -257,7 +261,7 @@ impl Request {
 
     /// A class's name, or its number.
     pub fn class(&self, label: u32) -> String {
-        classes_of(self.class_names.len(), &self.class_names).name(label)
+        classes_of(self.class_names.len(), &self.class_names, None).name(label)
     }
 
     /// The run's parameters, as files and reports hold them.
@@ -339,7 +343,7 @@ fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
 pub fn labels_of(words: &[String], models: &Models, name: &str, own: Option<&Vec<u32>>) -> Result<Vec<u32>> {
     let (classes, class_names) = models.classes()?;
     match own {
-        _ if !words.is_empty() => classes_of(classes, &class_names).select(words),
+        _ if !words.is_empty() => classes_of(classes, &class_names, models.null_class()).select(words),
         // They travel on to the output, though this model does not look at them.
         Some(labels) if classes == 0 => Ok(labels.clone()),
         Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
@@ -363,8 +367,8 @@ fn batch(run: &RunArgs) -> Option<usize> {
     run.batch.map(|n| n as usize).or(run.flags.batch_size)
 }
 
-fn classes_of(count: usize, names: &[String]) -> Classes<'_> {
-    Classes { count, names, ids: imagenet::ids(names) }
+fn classes_of(count: usize, names: &[String], null: Option<u32>) -> Classes<'_> {
+    Classes { count, names, null, ids: imagenet::ids(names) }
 }
 
 /// The batch that makes `count` images in as few runs as `most` at a time would, with the least padding.

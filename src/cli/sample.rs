@@ -20,9 +20,10 @@ use super::progress::Progress;
 use super::request::Request;
 use super::stage::Stage;
 use super::trajectory::Trajectory;
-use super::values::{Ended, given};
+use super::values::{Ended, file_name, given};
 use crate::image::Images;
 use crate::plan::PlanOptions;
+use crate::recipe::GivenFile;
 use crate::resize::Fit;
 use crate::run::{Noise, SampleOptions};
 use crate::sampler::{Sampler, Settings};
@@ -37,9 +38,6 @@ use crate::{Error, Result};
 /// [`Error::Options`] for what cannot be asked for, before any work; later the device's errors.
 pub async fn sample(args: &SampleArgs, stop: &AtomicBool) -> Result<Ended> {
     let (run, small_out) = (&args.run, args.small_out.as_deref());
-    if small_out == Some(run.out()) {
-        return Err(Error::Options("--out and --small-out name the same place".into()));
-    }
     let models = Models::of_sample(args)?;
     let files = |path| Files { path, name: "init", mask: None, fit: args.fit, expected: &run.expect };
     let pictures = args.init.as_deref().map(|path| Pictures::read(&files(path))).transpose()?;
@@ -176,14 +174,34 @@ impl<'a> Job<'a> {
         Self { run, out: run.out(), pictures: None, small_out: None, request, stop }
     }
 
+    /// Refuses one place for several outputs, of which the last would replace the others.
+    fn check_places(&self) -> Result<()> {
+        let places = [
+            ("--out", Some(self.out)),
+            ("--small-out", self.small_out),
+            ("--trajectory", self.run.trajectory.as_deref()),
+        ];
+        let places =
+            places.map(|(flag, path)| path.map(|path| (flag, std::path::absolute(path).unwrap_or(path.into()))));
+        let places: Vec<_> = places.into_iter().flatten().collect();
+        for (k, (flag, path)) in places.iter().enumerate() {
+            if let Some((other, _)) = places[..k].iter().find(|(_, earlier)| earlier == path) {
+                return Err(Error::Options(format!("{other} and {flag} name the same place; give each its own")));
+            }
+        }
+        Ok(())
+    }
+
     async fn work(mut self, models: Models, input: Option<LowRes>) -> Result<Ended> {
+        self.check_places()?;
         let noise = self.noise()?;
         if let (Some(path), Some(values)) = (&self.run.noise, &noise) {
-            self.request.noise = Some(given(&self.run.expect, "noise", path, values)?);
+            self.request.noise =
+                Some(given(&self.run.expect, "noise", path, GivenFile::new(&file_name(path), values))?);
         }
         // Pictures that do not fit are refused before any GPU work.
         if let (Some(pictures), Some(stage)) = (&self.pictures, self.request.stages.first()) {
-            pictures.rows(&stage.recipe.settings, stage.shape(), 0..pictures.count() as u32)?;
+            pictures.check(&stage.recipe.settings, stage.shape())?;
         }
         let mut trajectory = self.trajectory()?;
         let Some(mut outputs) = self.open(&models)? else { return Ok(Ended::Done) };
@@ -205,7 +223,7 @@ impl<'a> Job<'a> {
             loop {
                 let work = Work { noise: noise.as_deref(), input: input.as_ref(), started };
                 match self.stages(&models, &work, &mut outputs, &mut trajectory, &mut done).await {
-                    // What is finished is on disk, so that a new device can go on. A second loss has a lasting cause.
+                    // What is finished is on disk, so that a new device can continue. A second loss has a lasting cause.
                     Err(Error::DeviceLost(reason)) if lost.is_none() => {
                         note(&format!("note: the GPU device was lost ({reason}); opening it again"));
                         lost = Some(reason);
@@ -254,9 +272,9 @@ impl<'a> Job<'a> {
         let small = match self.small_out {
             None => None,
             Some(path) => {
-                let alone = request.first_stage();
-                let part = layout(&alone, first, Self::identity(&alone, models)?);
-                Some((Output::open(path, part, restart, |index| alone.record(index))?, path))
+                let request = request.first_stage();
+                let part = layout(&request, first, Self::identity(&request, models)?);
+                Some((Output::open(path, part, restart, |index| request.record(index))?, path))
             }
         };
         Ok(Some(Outputs { out, small }))
@@ -306,7 +324,9 @@ impl<'a> Job<'a> {
             let batch = request.batch(stage) as usize;
             let finished = outputs.finished(k == last);
             outputs.keep(k == last, if finished == total { total } else { finished / batch * batch })?;
-            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.steps;
+            // An inversion is sampled back, to measure its error.
+            let runs = if inverts(stage) { 2 } else { 1 };
+            steps += (total - outputs.finished(k == last)).div_ceil(batch) * stage.steps * runs;
         }
         let mut progress = Progress::new(steps as u64, total - outputs.out.written());
         let mut interrupted = false;
@@ -352,8 +372,8 @@ impl<'a> Job<'a> {
                     progress.finished(images.count());
                 } else {
                     if let Some((small, _)) = &mut outputs.small {
-                        let alone = request.first_stage();
-                        let records: Vec<_> = indices.map(|index| alone.record(index)).collect();
+                        let request = request.first_stage();
+                        let records: Vec<_> = indices.map(|index| request.record(index)).collect();
                         small.push(&images, &records)?;
                     }
                     if let Some(low) = outputs.out.low() {
@@ -422,10 +442,12 @@ impl<'a> Job<'a> {
             low_res,
             edit: edit.clone(),
         })?;
+        if let Some(trajectory) = &mut trajectory {
+            trajectory.begin_batch();
+        }
         let mut first = None;
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                trajectory.map_or(Ok(()), |trajectory| trajectory.end_batch(true))?;
                 return Ok(None);
             }
             if run.step().await?.is_none() {
@@ -442,17 +464,26 @@ impl<'a> Job<'a> {
             progress.step();
         }
         let mut images = run.finish().await?;
-        trajectory.map_or(Ok(()), |trajectory| trajectory.end_batch(false))?;
         if let Some(edit) = edit {
             edit.restore(&mut images);
-            if recipe.settings.sampler == Some(Sampler::invert()) {
+            if inverts(stage) {
                 let noise = Noise::Start(images.to_nchw());
                 let settings = Settings { sampler: Some(Sampler::ddim()), ..recipe.settings.clone() };
                 let options = SampleOptions { settings, count, labels, noise, first_index, ..SampleOptions::default() };
-                let back = session.sample(options)?.finish().await?;
-                done.errors.extend(back.distances(&edit.known));
+                let mut back = session.sample(options)?;
+                loop {
+                    if self.stop.load(Ordering::Relaxed) {
+                        return Ok(None);
+                    }
+                    if back.step().await?.is_none() {
+                        break;
+                    }
+                    progress.step();
+                }
+                done.errors.extend(back.finish().await?.distances(&edit.known));
             }
         }
+        trajectory.map_or(Ok(()), Trajectory::end_batch)?;
         Ok(Some((images, first.unwrap_or_else(Instant::now))))
     }
 
@@ -523,6 +554,10 @@ fn pairs<'a>(
     upsampler: Option<&'a Opened>,
 ) -> impl Iterator<Item = (&'a Opened, Option<&'a Opened>)> {
     [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten()
+}
+
+fn inverts(stage: &Stage) -> bool {
+    stage.recipe.settings.sampler == Some(Sampler::invert())
 }
 
 fn layout(request: &Request, stage: &Stage, run: Value) -> Layout {

@@ -56,18 +56,23 @@ impl Trajectory {
         Ok(Self { path: path.into(), animated, grid, steps, images: None, batch: Vec::new() })
     }
 
+    /// Begins a batch. What is there of one that was stopped, or whose device was lost, is dropped.
+    pub fn begin_batch(&mut self) {
+        self.batch.clear();
+    }
+
     /// Takes the predicted images of a batch's next step.
     pub fn push(&mut self, images: Images) {
         self.batch.push(images);
     }
 
-    /// Ends a batch: one that was stopped is dropped.
+    /// Ends a batch, which is kept.
     ///
     /// # Errors
     /// [`Error::Options`] for images of another shape.
-    pub fn end_batch(&mut self, stopped: bool) -> Result<()> {
+    pub fn end_batch(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
-        let Some(first) = batch.first().filter(|_| !stopped) else { return Ok(()) };
+        let Some(first) = batch.first() else { return Ok(()) };
         let steps = |k: usize| batch.iter().flat_map(move |images| images.image(k).iter().copied());
         let values = (0..first.count()).flat_map(steps).collect();
         let count = first.count() * batch.len();

@@ -106,12 +106,11 @@ impl FromStr for Expected {
     }
 }
 
-/// A given file that `--expect` may name.
+/// The given file at `path`, which `--expect` may name.
 ///
 /// # Errors
 /// [`Error::Options`] where it holds other values.
-pub fn given(expected: &[Expected], what: &str, path: &Path, values: &[f32]) -> Result<GivenFile> {
-    let file = GivenFile::new(&file_name(path), values);
+pub fn given(expected: &[Expected], what: &str, path: &Path, file: GivenFile) -> Result<GivenFile> {
     match expected.iter().find(|expected| expected.file == what && expected.hash != file.hash) {
         None => Ok(file),
         Some(Expected { hash, .. }) => Err(Error::Options(format!(

@@ -260,4 +260,14 @@ impl ModelConfig {
     pub fn classes(&self) -> usize {
         if self.role == Role::Classifier { self.unet.out_channels } else { self.unet.num_classes }
     }
+
+    /// The classes that images take in turn where none is asked for: all but the null class.
+    pub fn classes_in_turn(&self) -> Vec<u32> {
+        classes_in_turn(self.classes(), self.null_class)
+    }
+}
+
+/// The labels of `classes` classes but for that of `null_class`.
+pub fn classes_in_turn(classes: usize, null_class: Option<u32>) -> Vec<u32> {
+    (0..classes as u32).filter(|label| Some(*label) != null_class).collect()
 }

@@ -214,16 +214,17 @@ pub fn schedule(schedule: NoiseSchedule, steps: usize) -> Result<()> {
 fn time_grid(steps: usize, grid: &[f64], diffusion: &DiffusionConfig) -> Result<()> {
     let discrete = diffusion.process == ProcessKind::Discrete;
     let is_timestep = |t: &f64| t.fract() == 0.0 && *t < diffusion.diffusion_steps as f64;
-    if steps == grid.len() && descends(grid) && (!discrete || grid.iter().all(is_timestep)) {
+    if steps == grid.len() && descends(grid, diffusion.process) && (!discrete || grid.iter().all(is_timestep)) {
         return Ok(());
     }
-    let values = if discrete { "timesteps of its process" } else { "noise levels" };
+    let values = if discrete { "timesteps of its process" } else { "noise levels above 0" };
     fail(format!("grids: that of {steps} steps must be {steps} {values}, descending"))
 }
 
-/// Whether a time grid goes from noisy to clean.
-pub fn descends(grid: &[f64]) -> bool {
-    !grid.is_empty() && grid.iter().all(|t| t.is_finite() && *t >= 0.0) && grid.is_sorted_by(|a, b| a > b)
+/// Whether a time grid goes from noisy to clean: over timesteps from 0, or over noise levels, none of which may be 0.
+pub fn descends(grid: &[f64], process: ProcessKind) -> bool {
+    let valid = |t: &f64| t.is_finite() && if process == ProcessKind::Discrete { *t >= 0.0 } else { *t > 0.0 };
+    !grid.is_empty() && grid.iter().all(valid) && grid.is_sorted_by(|a, b| a > b)
 }
 
 fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {

@@ -61,7 +61,7 @@ impl Settings {
         };
         sampler.check_kind(kind)?;
         self.check_taken(sampler)?;
-        self.check_values()?;
+        self.check_values(facts.config.diffusion.process)?;
         if let Some([width, height]) = self.size {
             check_size(facts.config, facts.guided, [height, width])?;
         }
@@ -183,7 +183,7 @@ impl Settings {
         Ok(())
     }
 
-    fn check_values(&self) -> Result<()> {
+    fn check_values(&self, process: ProcessKind) -> Result<()> {
         let ranges = [
             (
                 "eta",
@@ -209,8 +209,10 @@ impl Settings {
                 return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
             }
         }
-        if self.grid.as_ref().is_some_and(|grid| !descends(grid)) {
-            return Err(Error::Options("grid: it must descend, from the noisiest step to the cleanest".into()));
+        if self.grid.as_ref().is_some_and(|grid| !descends(grid, process)) {
+            return Err(Error::Options(
+                "grid: it must descend, from the noisiest step to the cleanest; a noise level must be above 0".into(),
+            ));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::process::Process;
 use super::respace::Respacing;
 use super::row::Row;
 use super::schedule::Schedule;
-use crate::config::ProcessKind;
+use crate::config::{MAX_STEPS, ProcessKind};
 use crate::{Error, Result};
 
 /// How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
@@ -179,6 +179,9 @@ impl Task<'_> {
     /// The number of steps of a sampler that counts them.
     pub(super) fn count(&self) -> Result<usize> {
         match &self.settings.steps {
+            Some(Respacing::Sections(counts)) if counts.len() == 1 && counts[0] > MAX_STEPS => {
+                Err(Error::Options(format!("steps {}: a sampler makes at most {MAX_STEPS}", counts[0])))
+            }
             Some(Respacing::Sections(counts)) if counts.len() == 1 && counts[0] > 0 => Ok(counts[0]),
             steps => {
                 let given = steps.as_ref().map_or_else(String::new, ToString::to_string);

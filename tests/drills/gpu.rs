@@ -56,28 +56,32 @@ fn smallest(name: &str) -> Folder {
     config.unet.channel_mult = vec![1.0];
     config.unet.attention_resolutions = Vec::new();
     write(&folder, "base.safetensors", &config, 0);
-    folder.ok(&words(LOST, "--out whole.npz"));
+    folder.ok(&words(LOST, "--out whole.npz --trajectory whole.png"));
     folder
 }
 
 /// Whether that run, whose device is lost at a call, goes on to the same bytes; else there was no device yet, which is an error.
 fn goes_on(folder: &Folder, call: &str, at: usize) -> bool {
-    let output = with_fault(folder, &words(LOST, "--out lost.npz"), ("DRILL_LOSE", &format!("{call}:{at}")));
+    let lost = words(LOST, "--out lost.npz --trajectory lost.png");
+    let output = with_fault(folder, &lost, ("DRILL_LOSE", &format!("{call}:{at}")));
     let said = text(&output);
     if output.status.code() == Some(1) && said.contains("gave no device") {
-        assert_eq!(folder.names(), ["base.safetensors", "whole.npz"], "{call} {at}");
+        assert_eq!(folder.names(), ["base.safetensors", "whole.npz", "whole.png"], "{call} {at}");
         return false;
     }
     assert!(output.status.success() && said.contains("opening it again"), "{call} {at}: {said}");
-    assert_eq!(bytes(folder, "lost.npz"), bytes(folder, "whole.npz"), "{call} {at}");
-    std::fs::remove_file(folder.join("lost.npz")).expect("there");
+    for kind in ["npz", "png"] {
+        let (made, whole) = (format!("lost.{kind}"), format!("whole.{kind}"));
+        assert_eq!(bytes(folder, &made), bytes(folder, &whole), "{call} {at}: {kind}");
+        std::fs::remove_file(folder.join(made)).expect("there");
+    }
     true
 }
 
 #[test]
 fn a_device_lost_at_every_submission() {
     let folder = smallest("drill-lost");
-    let [submissions, ..] = counts(&folder, &words(LOST, "--out whole.npz"));
+    let [submissions, ..] = counts(&folder, &words(LOST, "--out whole.npz --trajectory whole.png"));
     assert!((1..=submissions).all(|at| goes_on(&folder, "submit", at)));
     println!("a lost device: at each of {submissions} submissions of a run, opened again, the same bytes");
 }
@@ -85,7 +89,7 @@ fn a_device_lost_at_every_submission() {
 #[test]
 fn a_device_lost_while_it_is_set_up() {
     let folder = smallest("drill-set-up");
-    let [_, blocks, buffers, pipelines] = counts(&folder, &words(LOST, "--out whole.npz"));
+    let [_, blocks, buffers, pipelines] = counts(&folder, &words(LOST, "--out whole.npz --trajectory whole.png"));
     let (mut again, mut refused) = (0, 0);
     for (call, moments) in
         [("memory", spread(blocks, 3)), ("buffer", spread(buffers, 5)), ("pipeline", spread(pipelines, 5))]

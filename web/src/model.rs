@@ -115,7 +115,7 @@ impl Model {
     /// Samples one batch. `input` holds an upsampler's input images as RGBA, `noise` the first x of each image (N, C, H, W) in
     /// place of the seed's, `init` the picture that is varied, edited or inverted as RGBA and `mask` one byte per pixel, 255
     /// where the picture is known and 0 where it is made; the options have their sizes. After each step, `on_step` is called
-    /// with the steps done, all steps and the previews, where some are due, and says whether to go on.
+    /// with the steps done, all steps and the previews, where some are due, and says whether to continue.
     /// Resolves to the images, or to `undefined` where it was stopped.
     ///
     /// # Errors
@@ -203,8 +203,8 @@ impl About {
                 input: enlarges.then(|| GivenFile::unnamed("input")),
                 noise: given,
                 interpolate: None,
-                init: init.map(|images| GivenFile::new("init", images.data())),
-                mask: mask.map(|images| GivenFile::new("mask", images.data())),
+                init: init.map(|images| GivenFile::of("init", &images)),
+                mask: mask.map(|images| GivenFile::of("mask", &images)),
                 fit: request.fit,
                 flags: self.flags.clone(),
             },
@@ -230,8 +230,8 @@ impl About {
                 }
                 false => JsValue::NULL,
             };
-            let goes_on = on_step.call3(&JsValue::NULL, &step.done.into(), &step.total.into(), &previews)?;
-            if !goes_on.is_truthy() {
+            let continues = on_step.call3(&JsValue::NULL, &step.done.into(), &step.total.into(), &previews)?;
+            if !continues.is_truthy() {
                 return Ok(JsValue::UNDEFINED);
             }
         }

@@ -68,6 +68,10 @@ impl BatchRequest {
         if self.mask.is_some() {
             settings.edit.get_or_insert_default().mask = true;
         }
+        // What is padded is made, as what a mask leaves out.
+        if let Some(edit) = settings.edit.as_mut().filter(|_| self.fit == Some(Fit::Pad)) {
+            edit.mask = true;
+        }
         settings
     }
 }
