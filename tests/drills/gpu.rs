@@ -73,7 +73,7 @@ fn goes_on(folder: &Folder, call: &str, at: usize) -> bool {
     for kind in ["npz", "png"] {
         let (made, whole) = (format!("lost.{kind}"), format!("whole.{kind}"));
         assert_eq!(bytes(folder, &made), bytes(folder, &whole), "{call} {at}: {kind}");
-        std::fs::remove_file(folder.join(made)).expect("there");
+        std::fs::remove_file(folder.join(&made)).expect("there");
     }
     true
 }
