@@ -35,7 +35,7 @@ pub struct Argument {
     pub upsampler: &'static str,
     /// The value's name in help texts.
     pub value: &'static str,
-    /// The value where none is given; such an argument takes one after "=" alone.
+    /// The value where none is given; such an argument takes one only after "=".
     pub missing: Option<&'static str>,
     /// The help text.
     pub help: &'static str,

@@ -13,6 +13,7 @@ pub use crate::model::sampling::CLASSIFIER;
 use crate::model::{sampling::ports, sampling_graph};
 use crate::plan::tuning::{TuningCache, VariantOverrides};
 use crate::plan::{Plan, PlanOptions};
+use crate::sampler::{Facts, Settings};
 use crate::tensor::Shape;
 
 /// How a model is loaded.
@@ -123,13 +124,20 @@ impl Session {
     /// [`Session::upload`] for each (a classifier's under their names after [`CLASSIFIER`]) and [`Session::seal`].
     ///
     /// # Errors
-    /// A device too small or out of memory, a refused shader.
+    /// A device too small or out of memory, a refused shader; [`Error::Config`] for a `few_step` that the model cannot make.
     pub async fn prepare(
         gpu: &Arc<Gpu>,
         config: &ModelConfig,
         classifier: Option<&ModelConfig>,
         options: &SessionOptions,
     ) -> Result<Self> {
+        if config.few_step.is_some() {
+            // Its sampler is not known where the configuration is read.
+            Settings::default().resolve(&Facts::new(config, classifier.is_some())).map_err(|error| match error {
+                Error::Options(message) => Error::Config(format!("few_step: {message}")),
+                other => other,
+            })?;
+        }
         let graph = Self::graph(config, classifier, options)?;
         // What does not fit is refused before anything is compiled.
         let mut measured = options.measured(&graph, gpu.caps());

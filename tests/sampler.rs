@@ -292,6 +292,13 @@ fn a_distilled_model_steps_as_it_was_trained() {
     let unknown = ModelConfig { few_step: few("dimm", &[960]), ..config.clone() };
     let message = Settings::default().resolve(&Facts::new(&unknown, false)).unwrap_err().to_string();
     assert!(message.contains("few_step") && message.contains("dimm"), "{message}");
+    // A session is refused, whatever its runs would ask for.
+    let unfit = ModelConfig { few_step: few("onestep", &[960]), ..config.clone() };
+    for config in [unknown, unfit] {
+        let made = block_on(Session::prepare(&gpus()[0], &config, None, &SessionOptions::default())).map(|_| ());
+        let message = made.unwrap_err().to_string();
+        assert!(message.contains("few_step: sampler"), "{message}");
+    }
 }
 
 #[test]

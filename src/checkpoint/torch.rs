@@ -35,7 +35,7 @@ pub(super) fn parse(file: &str, bytes: &[u8], key: Option<&str>) -> Result<(Head
     parsed.map_err(|reason| malformed(file, reason))
 }
 
-/// The same of a file that is read in parts, in the zip format alone.
+/// The same of a file that is read in parts, only in the zip format.
 pub(super) fn parse_parts(name: &str, file: &dyn ReadAt) -> Result<(Header, Strides)> {
     zipped(file, None).map_err(|reason| malformed(name, reason))
 }

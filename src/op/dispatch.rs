@@ -75,7 +75,7 @@ impl DispatchBuilder {
         self
     }
 
-    /// The grid of 8 x 8 workgroups over (columns, rows); rows go on in z, 65,535 workgroups at a time.
+    /// The grid of 8 x 8 workgroups over (columns, rows); rows continue in z, 65,535 workgroups at a time.
     pub fn tiles(&mut self, columns: usize, rows: usize) -> &mut Self {
         let groups = rows.div_ceil(8);
         self.groups([columns.div_ceil(8), groups.min(65_535), groups.div_ceil(65_535)])
@@ -88,7 +88,7 @@ impl DispatchBuilder {
         self.word("lines", lines)
     }
 
-    /// The dispatch, or those that have a part of its lines each and do about `most` operations. Lines go on in z, 65,535 at a
+    /// The dispatch, or those that have a part of its lines each and do about `most` operations. Lines continue in z, 65,535 at a
     /// time.
     pub(crate) fn pieces(self, most: u64) -> Vec<Self> {
         let Some((columns, all, work)) = self.lines else { return vec![self] };

@@ -60,8 +60,8 @@ fn smallest(name: &str) -> Folder {
     folder
 }
 
-/// Whether that run, whose device is lost at a call, goes on to the same bytes; else there was no device yet, which is an error.
-fn goes_on(folder: &Folder, call: &str, at: usize) -> bool {
+/// Whether that run, whose device is lost at a call, continues to the same bytes; else there was no device yet, which is an error.
+fn continues(folder: &Folder, call: &str, at: usize) -> bool {
     let lost = words(LOST, "--out lost.npz --trajectory lost.png");
     let output = with_fault(folder, &lost, ("DRILL_LOSE", &format!("{call}:{at}")));
     let said = text(&output);
@@ -82,7 +82,7 @@ fn goes_on(folder: &Folder, call: &str, at: usize) -> bool {
 fn a_device_lost_at_every_submission() {
     let folder = smallest("drill-lost");
     let [submissions, ..] = counts(&folder, &words(LOST, "--out whole.npz --trajectory whole.png"));
-    assert!((1..=submissions).all(|at| goes_on(&folder, "submit", at)));
+    assert!((1..=submissions).all(|at| continues(&folder, "submit", at)));
     println!("a lost device: at each of {submissions} submissions of a run, opened again, the same bytes");
 }
 
@@ -95,7 +95,7 @@ fn a_device_lost_while_it_is_set_up() {
         [("memory", spread(blocks, 3)), ("buffer", spread(buffers, 5)), ("pipeline", spread(pipelines, 5))]
     {
         for at in moments {
-            *(if goes_on(&folder, call, at) { &mut again } else { &mut refused }) += 1;
+            *(if continues(&folder, call, at) { &mut again } else { &mut refused }) += 1;
         }
     }
     assert!(again > refused, "only opening itself has nothing to open again");
