@@ -10,7 +10,7 @@ pub enum AdapterChoice {
     Default,
     /// Of the lowest power: integrated before others.
     LowPower,
-    /// The first whose name, driver or backend contains this, ignoring case; or its number in [`Gpu::adapters`].
+    /// The first whose name, driver or backend contains this, ignoring case; or its number in [`crate::Gpu::adapters`].
     Named(String),
 }
 
