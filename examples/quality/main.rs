@@ -1,16 +1,20 @@
 //! Quality per evaluation of the network: for each sampler and number of evaluations the share of the built-in model's
 //! images that the judge labels as asked, and the Frechet distance in its features to the real test images.
 //!
-//!     cargo run --release --example quality -- [--images N] [--data FOLDER] [SAMPLER:EVALUATIONS[:grid] ...]
+//! ```text
+//! cargo run --release --example quality -- [--images N] [--data FOLDER] [SAMPLER:EVALUATIONS[:grid] ...]
+//! ```
 //!
 //! makes the cells that are named (all of them otherwise) in turn, and then prints the table of all that were ever made and
 //! draws docs/images/quality.svg. Cells with a grid take it from target/quality/grids.safetensors, which this makes first:
 //!
-//!     guided-diffusion grid models/fashion32.safetensors --steps 2,3,4,5,6,8,10,13,15,25 --seed 1 \
-//!         --out target/quality/grids.safetensors
+//! ```text
+//! guided-diffusion grid models/fashion32.safetensors --steps 2,3,4,5,6,8,10,13,15,25 --seed 1 \
+//!     --out target/quality/grids.safetensors
+//! ```
 //!
 //! What a cell has is kept in target/quality, a batch at a time, so that the work can be
-//! stopped and gone on with; `--images 0` only reports. All cells start from the same noise.
+//! stopped and continued; `--images 0` only reports. All cells start from the same noise.
 
 mod frechet;
 #[path = "../../tests/common/judge.rs"]
