@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::gpu::{adapters, gpus, on_each, open, relative_l2};
 use common::{cases_of, model_config, synth};
 use guided_diffusion::config::{
-    DiffusionConfig, FewStep, ModelConfig, NoiseSchedule, ProcessKind, Role, TimeGrids, UNetConfig, descends,
+    DiffusionConfig, FewStep, ModelConfig, NoiseSchedule, ProcessKind, Role, UNetConfig, descends,
 };
 use guided_diffusion::run::{Noise, Preview, Run, SampleOptions};
 use guided_diffusion::sampler::{Edit, Facts, Sampler, Settings};
@@ -23,9 +23,9 @@ const BATCH: f64 = 2e-5;
 /// A network of one level, conditional on ten classes: a step costs little, and every segment is there.
 fn small(role: Role) -> ModelConfig {
     let upsampler = role == Role::Upsampler;
-    ModelConfig {
+    ModelConfig::new(
         role,
-        unet: UNetConfig {
+        UNetConfig {
             image_size: 8,
             in_channels: if upsampler { 6 } else { 3 },
             model_channels: 32,
@@ -42,12 +42,8 @@ fn small(role: Role) -> ModelConfig {
             pool: None,
             attention_conv2d: false,
         },
-        diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
-        class_names: Vec::new(),
-        null_class: None,
-        few_step: None,
-        grids: TimeGrids::new(),
-    }
+        DiffusionConfig::new(1000, NoiseSchedule::Linear),
+    )
 }
 
 fn load(gpu: &Arc<Gpu>, config: &ModelConfig, batch: usize) -> Session {

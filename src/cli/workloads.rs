@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::console::{print, print_json};
 use crate::checkpoint::synthetic;
-use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, TimeGrids, UNetConfig};
+use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use crate::device::Precision;
 use crate::gpu::profile::median;
 use crate::gpu::{Gpu, Program};
@@ -30,9 +30,9 @@ const HEADS: (usize, usize) = (6, 64);
 
 /// A network that takes a second on slow devices too: 0.999 GFLOP per image.
 pub fn small() -> ModelConfig {
-    ModelConfig {
-        role: Role::Diffusion,
-        unet: UNetConfig {
+    ModelConfig::new(
+        Role::Diffusion,
+        UNetConfig {
             image_size: 32,
             in_channels: 1,
             model_channels: 32,
@@ -49,12 +49,8 @@ pub fn small() -> ModelConfig {
             pool: None,
             attention_conv2d: false,
         },
-        diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
-        class_names: Vec::new(),
-        null_class: None,
-        few_step: None,
-        grids: TimeGrids::new(),
-    }
+        DiffusionConfig::new(1000, NoiseSchedule::Linear),
+    )
 }
 
 /// Seconds of one evaluation of the network: the median of `runs`, after one that warms up.

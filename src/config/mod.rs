@@ -251,6 +251,12 @@ impl UNetConfig {
 }
 
 impl ModelConfig {
+    /// A network and its process, without class names, a null class or steps of its own.
+    pub fn new(role: Role, unet: UNetConfig, diffusion: DiffusionConfig) -> Self {
+        let (class_names, grids) = (Vec::new(), TimeGrids::new());
+        Self { role, unet, diffusion, class_names, null_class: None, few_step: None, grids }
+    }
+
     /// Channels of the images it makes or classifies.
     pub fn image_channels(&self) -> usize {
         if self.role == Role::Upsampler { self.unet.in_channels / 2 } else { self.unet.in_channels }

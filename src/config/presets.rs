@@ -3,7 +3,7 @@
 //! A row is the flags that the public README gives for the file; what its code fixes (channel multipliers by image
 //! size, the classifiers' heads) is filled in by [`Preset::config`].
 
-use super::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, ProcessKind, Role, TimeGrids, UNetConfig};
+use super::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, ProcessKind, Role, UNetConfig};
 use crate::checkpoint::Header;
 
 use NoiseSchedule::{Cosine, Linear};
@@ -233,9 +233,9 @@ impl Preset {
         } else {
             DiffusionConfig::of_noise_levels(self.process)
         };
-        ModelConfig {
-            role: self.role,
-            unet: UNetConfig {
+        ModelConfig::new(
+            self.role,
+            UNetConfig {
                 image_size: self.image_size,
                 in_channels: if is_upsampler { 6 } else { 3 },
                 model_channels: self.num_channels,
@@ -257,11 +257,7 @@ impl Preset {
                 attention_conv2d: !discrete,
             },
             diffusion,
-            class_names: Vec::new(),
-            null_class: None,
-            few_step: None,
-            grids: TimeGrids::new(),
-        }
+        )
     }
 }
 

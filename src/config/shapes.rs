@@ -2,7 +2,7 @@
 //! qkv's rows and the diffusion process.
 
 use super::parameters::{list, mismatches};
-use super::{DiffusionConfig, Flags, ModelConfig, NoiseSchedule, Pool, Role, TimeGrids, UNetConfig};
+use super::{DiffusionConfig, Flags, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
 use crate::checkpoint::Header;
 use crate::error::{Error, Result};
 use crate::order::{pair, sort_by_number};
@@ -44,15 +44,7 @@ pub(super) fn read(file: &str, header: &Header, flags: &Flags) -> Result<Shapes>
             ..c
         };
         let diffusion = DiffusionConfig { learn_sigma, ..DiffusionConfig::new(1000, NoiseSchedule::Linear) };
-        let config = ModelConfig {
-            role,
-            unet,
-            diffusion,
-            class_names: Vec::new(),
-            null_class: None,
-            few_step: None,
-            grids: TimeGrids::new(),
-        };
+        let config = ModelConfig::new(role, unet, diffusion);
         // A hostile header may describe what nothing could hold: check before listing its parameters.
         if let Err(e) = config.validate() {
             refused.get_or_insert(e);

@@ -1,6 +1,6 @@
 //! The configurations of golden cases, read from their JSON.
 
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, ProcessKind, Role, TimeGrids, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, ProcessKind, Role, UNetConfig};
 use serde_json::Value;
 
 /// A list of sizes.
@@ -50,15 +50,7 @@ pub fn model_config(config: &Value) -> ModelConfig {
         learn_sigma: unet.out_channels == 2 * image,
         ..DiffusionConfig::new(1000, NoiseSchedule::Linear)
     };
-    ModelConfig {
-        role,
-        unet,
-        diffusion,
-        class_names: Vec::new(),
-        null_class: None,
-        few_step: None,
-        grids: TimeGrids::new(),
-    }
+    ModelConfig::new(role, unet, diffusion)
 }
 
 /// The model of a golden `sampler` case, with its diffusion process.

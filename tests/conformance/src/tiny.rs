@@ -1,6 +1,6 @@
 //! The smallest models that have everything: for tests of what surrounds the networks.
 
-use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, Role, TimeGrids, UNetConfig};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Pool, Role, UNetConfig};
 
 /// 8x8 images of ten classes, or an upsampler from them to 16x16, or a classifier of them.
 pub fn tiny(role: Role) -> ModelConfig {
@@ -9,9 +9,9 @@ pub fn tiny(role: Role) -> ModelConfig {
         Role::Upsampler => (16, 6, 6),
         Role::Classifier => (8, 3, 10),
     };
-    ModelConfig {
+    ModelConfig::new(
         role,
-        unet: UNetConfig {
+        UNetConfig {
             image_size: size,
             in_channels: inputs,
             model_channels: 32,
@@ -28,10 +28,6 @@ pub fn tiny(role: Role) -> ModelConfig {
             pool: (role == Role::Classifier).then_some(Pool::Attention),
             attention_conv2d: false,
         },
-        diffusion: DiffusionConfig::new(1000, NoiseSchedule::Linear),
-        class_names: Vec::new(),
-        null_class: None,
-        few_step: None,
-        grids: TimeGrids::new(),
-    }
+        DiffusionConfig::new(1000, NoiseSchedule::Linear),
+    )
 }
