@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::op::Op;
 use crate::op::dispatch::{Resource, ValueId};
-use crate::shader::Access;
 
 impl Plan {
     /// Plans a graph, usually a fused one.
@@ -47,13 +46,7 @@ impl Plan {
                 Resource::Constant(i) => Buffer::Constant(i),
                 Resource::Parameters => Buffer::Parameters(offset),
             };
-            let traffic = |(resource, _): &(Resource, Access)| match resource {
-                Resource::Value(value) => recording.values[value.0].bytes,
-                Resource::Part { bytes, .. } => *bytes,
-                Resource::Weight(_) | Resource::Constant(_) | Resource::Parameters => 0,
-            };
             Dispatch {
-                traffic: dispatch.buffers.iter().map(traffic).sum(),
                 buffers: dispatch.buffers.iter().map(|(resource, access)| (place(*resource), *access)).collect(),
                 node: dispatch.node,
                 op: dispatch.op,
@@ -62,6 +55,7 @@ impl Plan {
                 segment: dispatch.segment,
                 shape: dispatch.shape,
                 flops: dispatch.flops,
+                traffic: dispatch.traffic,
             }
         });
         Ok(Self {

@@ -100,14 +100,30 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Divides the current node's operations among its dispatches.
+    /// Divides the current node's operations among its dispatches, and what they read and write: those of one kernel have a
+    /// part each of an operand or of the result (chunks of tiles, pieces), but the workspace whole, in turn.
     fn leave(&mut self) {
         let node = &self.graph.nodes[self.node];
         let flops = node.op.operator().flops(&self.input_shapes, node.shape);
+        let (values, nodes) = (&self.recording.values, self.graph.nodes.len());
         let dispatches = &mut self.recording.dispatches[self.first_dispatch..];
+        let sharing = |kernel: &Kernel, buffer: &(Resource, Access)| {
+            dispatches.iter().filter(|other| other.kernel == *kernel && other.buffers.contains(buffer)).count() as u64
+        };
+        let moved = |dispatch: &RecordedDispatch| -> u64 {
+            let bytes = |buffer: &(Resource, Access)| match buffer.0 {
+                Resource::Value(value) if value.0 < nodes => values[value.0].bytes / sharing(&dispatch.kernel, buffer),
+                Resource::Value(value) => values[value.0].bytes,
+                Resource::Part { bytes, .. } => bytes,
+                Resource::Weight(_) | Resource::Constant(_) | Resource::Parameters => 0,
+            };
+            dispatch.buffers.iter().map(bytes).sum()
+        };
+        let traffic: Vec<u64> = dispatches.iter().map(moved).collect();
         let count = dispatches.len() as u64;
-        for (i, dispatch) in (0..).zip(dispatches) {
+        for (i, (dispatch, traffic)) in (0..).zip(dispatches.iter_mut().zip(traffic)) {
             dispatch.flops = flops * (i + 1) / count - flops * i / count;
+            dispatch.traffic = traffic;
         }
     }
 
@@ -208,6 +224,7 @@ impl<'a> Recorder<'a> {
             segment: node.segment,
             shape: node.shape,
             flops: 0,
+            traffic: 0,
         });
         Ok(())
     }

@@ -40,6 +40,8 @@ pub struct RecordedDispatch {
     pub shape: Shape,
     /// Its share of the node's operations.
     pub flops: u64,
+    /// Bytes of activations that it reads and writes.
+    pub traffic: u64,
 }
 
 /// Everything that was lowered.
