@@ -1,7 +1,9 @@
-// onehot(label) - softmax(logits): the gradient of log softmax(logits)[label]. One workgroup: one sample.
+// onehot(label) - softmax(logits): the gradient of log softmax(logits)[label]. What is not finite
+// stays. One workgroup: one sample.
 struct Params {
     classes: u32,
 }
+#import finite
 #import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> logits: array<f32>;
@@ -40,7 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
     }
     for (var i = worker; i < p.classes; i += ${WORKERS}u) {
-        let softmax = exp_vec4(vec4<f32>(logits[first + i] - peak)).x / partial[0];
-        out[first + i] = select(0.0, 1.0, labels[group.x] == i) - softmax;
+        let logit = logits[first + i];
+        let softmax = exp_vec4(vec4<f32>(logit - peak)).x / partial[0];
+        out[first + i] = select(logit, select(0.0, 1.0, labels[group.x] == i) - softmax, is_finite(logit));
     }
 }

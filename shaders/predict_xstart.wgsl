@@ -1,10 +1,12 @@
-// The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0.
+// The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0. What is not
+// finite stays.
 struct Params {
     elements: u32,
     stride: u32,
     channels: u32, // of the image
     model_channels: u32, // of the network's output
 }
+#import finite
 #import row
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
@@ -27,5 +29,5 @@ fn element(i: u32) {
         x0 += row.guide * gradient[i];
     }
 #end
-    out[i] = select(x0, clamp(x0, -row.clip, row.clip), row.clip != 0.0);
+    out[i] = select(x0, clamp(x0, -row.clip, row.clip), row.clip != 0.0 && is_finite(x0));
 }

@@ -1,11 +1,12 @@
 // Dynamic thresholding (Saharia et al. 2022): with q the 0.995 quantile of |x_0| over an image, s = max(q, 1): x_0 is clamped
 // to [-s, s] and divided by s. One workgroup per image; the quantile by bisection on the bits of floats, whose order is
-// that of the values where none is negative, and linear between two neighbours.
+// that of the values where none is negative, and linear between two neighbours. What is not finite stays.
 struct Params {
     elements: u32, // of one image
     rank: u32, // of the lower neighbour, counted from 0
     share: f32, // of the upper neighbour
 }
+#import finite
 @auto var<uniform> p: Params;
 @auto var<storage, read_write> x0: array<f32>;
 
@@ -62,6 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let upper = select(lower, bitcast<f32>(next), below == p.rank + 1u && next != 0x7fffffffu);
     let s = max(lower + p.share * (upper - lower), 1.0);
     for (var i = lane; i < p.elements; i += LANES) {
-        x0[first + i] = clamp(x0[first + i], -s, s) / s;
+        let value = x0[first + i];
+        x0[first + i] = select(value, clamp(value, -s, s) / s, is_finite(value));
     }
 }

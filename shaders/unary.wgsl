@@ -22,7 +22,8 @@ fn element(i: u32) {
 #elif RELU && ADJOINT
     out[i] = select(0.0, incoming[i], v > 0.0);
 #elif RELU
-    out[i] = max(v, 0.0);
+    // NaN stays, which it would not by max.
+    out[i] = select(v, 0.0, v <= 0.0);
 #else
     out[i] = v;
 #end

@@ -50,7 +50,8 @@ impl Bits {
 /// for the cleanest step.
 ///
 /// # Errors
-/// [`Error::Options`] without images, or for a model without a discrete process; a lost device.
+/// [`Error::Options`] without images, or for a model without a discrete process; [`Error::NotFinite`] where the
+/// network gives infinities or NaN; a lost device.
 pub async fn bits_per_dimension(session: &mut Session, options: SampleOptions) -> Result<Bits> {
     let Some(Edit { known, .. }) = options.edit.clone() else {
         return Err(Error::Options("bits per dimension need images".into()));
@@ -79,6 +80,12 @@ pub async fn bits_per_dimension(session: &mut Session, options: SampleOptions) -
         let noise = program.read(ports::NOISE).await?;
         let (x, out, x_start) =
             (program.read(ports::X).await?, program.read(ports::OUT).await?, program.read(ports::X_START).await?);
+        if [&out, &x_start].iter().any(|values| values.iter().any(|v| !v.is_finite())) {
+            return Err(Error::NotFinite(format!(
+                "the network's output at step {i} holds infinities or NaN: the file's weights are damaged, its activations exceed \
+                 the precision's range (use precision f32), or the driver is broken"
+            )));
+        }
         let at = |k: usize| f64::from(x_start[k]);
         let log_variance = |k: usize| {
             let [low, high] = schedule.log_variance(i);

@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use common::golden;
-use common::gpu::{gpus, relative_l2};
+use common::gpu::{gpus, on_each, relative_l2};
+use common::{golden, synth};
 use conformance::cases::{self, Case, TOLERANCE};
 use conformance::{OpRun, Task, ample, op_runs};
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::gpu::trial::Trial;
-use guided_diffusion::op::probe::{Probe, noise};
+use guided_diffusion::op::probe::{Operand, Probe, Values, labels, noise};
+use guided_diffusion::op::sampling::{HISTORY, row};
 use guided_diffusion::op::variant::{AttentionTile, GemmTile, Sharing, Variant};
-use guided_diffusion::op::{Attention, Conv2d, Op};
+use guided_diffusion::op::{Attention, Conv2d, LogSoftmaxGrad, Op, PredictXStart, SamplerStep, Threshold, Unary};
 use guided_diffusion::plan::tuning::VariantOverrides;
 use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::KERNELS;
@@ -145,6 +146,52 @@ fn lines_beyond_a_grids_dimension_go_on_in_z() {
         let error = relative_l2(&block_on(trial.run(gpu, plan)).unwrap(), &trial.expected(Precision::F32).unwrap());
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
     }
+}
+
+/// What lies between a network's output and the check of the images: what is not finite goes through it, although it clamps.
+#[test]
+fn what_is_not_finite_stays() {
+    let shape = Shape::new(2, 5, 5, 3);
+    let wrong = [(7, f32::NAN), (20, f32::INFINITY), (41, f32::NEG_INFINITY)];
+    let planted = |shape: Shape, place: &dyn Fn(usize) -> usize| {
+        let mut values = synth::noise("planted", shape.elements(), 0);
+        wrong.iter().for_each(|(at, value)| values[place(*at)] = *value);
+        Operand { shape, values: Values::Floats(values) }
+    };
+    let same = |at| at;
+    // Where a network's output has the variance that belongs to a value of the image.
+    let variance = planted(shape.with_channels(6), &|at| at / 3 * 6 + 3 + at % 3);
+    let plain = row(|_| ());
+    let history = noise(Shape { n: HISTORY * shape.n, ..shape });
+    let step = SamplerStep { learn_sigma: true, guided: false };
+    let operands = vec![noise(shape), noise(shape), variance, noise(shape), plain.clone(), history, noise(shape)];
+    let logits = Shape::vector(1, 75);
+    let probes: [Probe<Op>; 5] = [
+        Probe::new(PredictXStart { guided: false }, vec![noise(shape), planted(shape, &same), plain]).into(),
+        Probe::new(Threshold, vec![planted(shape, &same)]).into(),
+        Probe::new(step, operands).into(),
+        Probe::new(Unary::RELU, vec![planted(shape, &same)]).into(),
+        Probe::new(LogSoftmaxGrad, vec![planted(logits, &same), labels(&[3])]).into(),
+    ];
+    let mut failures = Vec::new();
+    for probe in probes {
+        let name = probe.op.operator().name();
+        let trial = Trial::of(probe).unwrap();
+        let found = on_each(|gpu| {
+            let plan = Plan::new(trial.graph(), gpu.caps(), &PlanOptions::default()).unwrap();
+            block_on(trial.run(gpu, plan)).unwrap()
+        });
+        for (gpu, found) in gpus().iter().zip(found) {
+            // A rectifier's negative infinity is 0.
+            let hidden = wrong
+                .iter()
+                .filter(|(at, value)| found[*at].is_finite() && (name != "relu" || value.is_nan() || *value > 0.0));
+            failures.extend(
+                hidden.map(|(at, value)| format!("{}: {name}: {value} became {}", gpu.summary().name, found[*at])),
+            );
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]

@@ -155,3 +155,25 @@ fn parts_merge_into_the_bytes_of_the_whole() {
     let [whole, merged] = ["whole.npz", "pictures.npz"].map(|name| input::images(&folder.join(name)).expect(name));
     assert_eq!((whole.labels, whole.images), (merged.labels, merged.images));
 }
+
+/// Weights that overflow: the clipping of the predicted x_0 does not hide it, and nothing comes under the final name.
+#[test]
+fn images_of_a_broken_network_are_refused() {
+    let folder = models("resume-broken");
+    let mut file = bytes(&folder, "base.safetensors");
+    let header = 8 + u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&file[8..header]).expect("a header");
+    let offset = |k: usize| header + json["out.2.weight"]["data_offsets"][k].as_u64().expect("an offset") as usize;
+    let (from, to) = (offset(0), offset(1));
+    file[from..to].chunks_exact_mut(4).for_each(|weight| weight.copy_from_slice(&f32::MAX.to_le_bytes()));
+    std::fs::write(folder.join("broken.safetensors"), file).expect("written");
+    for clipping in ["", "--threshold", "--no-clip", "--sampler ancestral"] {
+        let run = words("sample --model broken.safetensors --steps 2 --class 3 --count 2 --out broken.npz", clipping);
+        let text = folder.refused(1, &run);
+        assert!(text.contains("image 0") && text.contains("infinities or NaN"), "{clipping}: {text}");
+        assert!(!folder.join("broken.npz").exists());
+    }
+    folder.ok(&words(BASE, "--count 1 --out x.png"));
+    let text = folder.refused(1, &words("nll --model broken.safetensors --steps 2 --class 3 --input x.png", ""));
+    assert!(text.contains("infinities or NaN"), "{text}");
+}

@@ -47,7 +47,8 @@ impl Operator for LogSoftmaxGrad {
             let peak = row(n).fold(f64::MIN, f64::max);
             let total: f64 = row(n).map(|v| (v - peak).exp()).sum();
             let softmax = (f64::from(logits.at(n, 0, 0, c)) - peak).exp() / total;
-            (f64::from(inputs[1].data[n] as usize == c) - softmax) as f32
+            let logit = logits.at(n, 0, 0, c);
+            if logit.is_finite() { (f64::from(inputs[1].data[n] as usize == c) - softmax) as f32 } else { logit }
         })
     }
 

@@ -94,7 +94,7 @@ impl Operator for PredictXStart {
         Tensor::from_fn(output, |n, y, x, c| {
             let gradient = inputs.get(3).map_or(0.0, |g| g.at(n, y, x, c));
             let x0 = skip * inputs[0].at(n, y, x, c) + out * inputs[1].at(n, y, x, c) + guide * gradient;
-            if clip == 0.0 { x0 } else { x0.clamp(-clip, clip) }
+            if clip == 0.0 || !x0.is_finite() { x0 } else { x0.clamp(-clip, clip) }
         })
     }
 

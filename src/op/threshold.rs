@@ -57,7 +57,7 @@ impl Operator for Threshold {
             let lower = sorted[rank];
             let upper = sorted.get(rank + 1).copied().unwrap_or(lower);
             let s = (lower + share as f32 * (upper - lower)).max(1.0);
-            image.iter().map(|v| v.clamp(-s, s) / s).collect::<Vec<_>>()
+            image.iter().map(|v| if v.is_finite() { v.clamp(-s, s) / s } else { *v }).collect::<Vec<_>>()
         };
         let data = inputs[0].data.chunks(elements.max(1)).flat_map(threshold).collect();
         Tensor { shape: output, data }

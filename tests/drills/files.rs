@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use guided_diffusion::checkpoint::Checkpoint;
 
@@ -163,6 +164,8 @@ fn a_model_that_changes_while_it_is_open() {
                     break;
                 }
                 std::fs::write(&path, &whole).expect("written");
+                // On a busy machine nobody would find it whole.
+                std::thread::sleep(Duration::from_micros(200));
                 file.set_len(round * 4099 % whole.len() as u64).expect("cut");
             }
         });
