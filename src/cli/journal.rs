@@ -63,7 +63,7 @@ impl Journal {
     /// of each stage takes here, 0 where it is kept elsewhere. `restart` drops what an earlier process has finished.
     ///
     /// # Errors
-    /// [`Error::Options`] where another process has it open or it belongs to another run; [`Error::Io`].
+    /// [`Error::Options`] where it belongs to another run; [`Error::Io`], also where another process has it open.
     pub fn open(folder: PathBuf, run: &Value, sizes: &[usize], restart: bool) -> Result<Self> {
         let path = folder.join("journal");
         let mut file = lock(&folder, &path)?;
@@ -202,10 +202,7 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Options(format!(
-                    "{}: another process is making these images; wait for it, or give another --out",
-                    folder.display()
-                )));
+                return Err(busy(folder, "these images"));
             }
             // A file system without locks: then nobody is refused.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
@@ -215,6 +212,12 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
             return Ok(file);
         }
     }
+}
+
+/// Not impossible arguments: whoever tries again later may succeed, such as a pod whose predecessor's node is lost.
+fn busy(folder: &Path, images: &str) -> Error {
+    let reason = format!("another process is making {images}; wait for it, or give another --out");
+    Error::io(folder, std::io::Error::new(std::io::ErrorKind::WouldBlock, reason))
 }
 
 /// Where the journal of an output is.
@@ -231,7 +234,7 @@ pub fn place(output: &Path, is_folder: bool, indices: &Range<u32>) -> PathBuf {
 /// process is making has too.
 ///
 /// # Errors
-/// [`Error::Options`].
+/// [`Error::Io`].
 pub fn refuse_overlap(folder: &Path, indices: &Range<u32>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {
         let name = entry.file_name();
@@ -242,11 +245,7 @@ pub fn refuse_overlap(folder: &Path, indices: &Range<u32>) -> Result<()> {
         }
         let open = File::options().write(true).open(entry.path().join("journal"));
         if open.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock))) {
-            return Err(Error::Options(format!(
-                "{}: another process is making images {start} to {} here; wait for it, or give another --out",
-                folder.display(),
-                end.saturating_sub(1)
-            )));
+            return Err(busy(folder, &format!("images {start} to {} here", end.saturating_sub(1))));
         }
     }
     Ok(())

@@ -142,8 +142,8 @@ impl Output {
     /// earlier process has finished.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be written; [`Error::Options`] where the format does not take such images, another run
-    /// was begun there, or another process is writing it.
+    /// [`Error::Io`] where it cannot be written or another process is writing it; [`Error::Options`] where the format does not
+    /// take such images, or another run was begun there.
     pub fn open(path: &Path, layout: Layout, restart: bool, name: impl Fn(u32) -> Record) -> Result<Self> {
         let format = Format::of(path)?;
         if matches!(format, Format::Grid | Format::Folder) && !matches!(layout.channels, 1 | 3) {
