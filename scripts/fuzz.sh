@@ -3,12 +3,16 @@
 #
 # With AddressSanitizer, where the toolchain has its runtime (rustup's do, not every distribution's). Works on stable Rust:
 # RUSTC_BOOTSTRAP switches the instrumentation on, by the flags that cargo-fuzz gives. A crash ends the script, and its input
-# is target/fuzz/crash-*: run the target's program on that file to see it again.
+# is FUZZ_KEPT/crash-*: run the target's program on that file to see it again.
+#
+# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time goes on, and times.tsv there adds up how long each
+# target has run: an hour may be reached in several sittings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] || set -- array checkpoint pickle picture text
+kept=${FUZZ_KEPT:-target/fuzz/kept}
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" RUSTC_BOOTSTRAP=1
 scripts/setup.sh rust cxx
 
@@ -24,22 +28,25 @@ fi
 # With a target, cargo builds build scripts without the flags.
 RUSTFLAGS=$flags cargo build --release --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --target "$host" --bins
 
-# fuzz TARGET: from valid files, which are the best start, kept in target/fuzz/corpus for the next time.
+# fuzz TARGET: from valid files, which are the best start, and from what earlier times have found.
 fuzz() {
-    local corpus=target/fuzz/corpus/$1
+    local corpus=$kept/$1 began=$SECONDS runs all
     mkdir -p "$corpus"
     case $1 in
     pickle) find tests/fixtures/pt -name '*.pt' -size -12k -exec cp {} "$corpus" \; ;;
     checkpoint) cp tests/fixtures/pt/expected.safetensors "$corpus" ;;
     esac
     [ ! -d "fuzz/seeds/$1" ] || cp "fuzz/seeds/$1"/* "$corpus"
-    "target/fuzz/$host/release/$1" "$corpus" -artifact_prefix=target/fuzz/ -max_total_time="$seconds" -max_len=16384 \
-        -timeout=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"target/fuzz/$1.log" 2>&1 || {
-        tail -n 40 "target/fuzz/$1.log" >&2
+    "target/fuzz/$host/release/$1" "$corpus" -artifact_prefix="$kept/" -max_total_time="$seconds" -max_len=16384 \
+        -timeout=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"$kept/$1.log" 2>&1 || {
+        tail -n 40 "$kept/$1.log" >&2
         return 1
     }
-    printf 'fuzz: %s: %s runs in %d s, sanitizer %s\n' "$1" \
-        "$(sed -n 's/^stat::number_of_executed_units: *//p' "target/fuzz/$1.log")" "$seconds" "$sanitizer"
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$kept/$1.log")
+    printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" $((SECONDS - began)) "$runs" >>"$kept/times.tsv"
+    all=$(awk -v target="$1" -v with="$sanitizer" \
+        '$1 == target && $2 == with { seconds += $3; runs += $4 } END { printf "%d s, %d runs", seconds, runs }' "$kept/times.tsv")
+    printf 'fuzz: %s: %s runs in %d s (so far %s), sanitizer %s\n' "$1" "$runs" $((SECONDS - began)) "$all" "$sanitizer"
 }
 
 while [ $# -gt 0 ]; do

@@ -160,7 +160,7 @@ setup_cargo_deny() {
     setup_rust
     say "compiling cargo-deny $version"
     # Unoptimised: it is compiled more often than it runs.
-    cargo install cargo-deny --version "=$version" --locked --debug --quiet
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version "=$version" --locked --debug --quiet
 }
 
 for part in "${@:-rust}"; do

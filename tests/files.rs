@@ -285,6 +285,13 @@ fn jpegs_are_read_and_brought_to_a_size() {
         assert_eq!([read.height(), read.width()], [8, 8]);
         assert_eq!(read.data().chunks_exact(3).filter(|pixel| is_red(pixel)).count(), red);
     }
+    // A header that describes more than the file can hold.
+    let size = 5 + bytes.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame");
+    let mut large = bytes.clone();
+    large[size..size + 4].copy_from_slice(&[0x30, 0, 0x30, 0]);
+    std::fs::write(folder.join("large.jpg"), &large).expect("written");
+    let text = input::images(&folder.join("large.jpg")).err().expect("refused").to_string();
+    assert!(text.contains("cannot hold the 12288 x 12288 pixels"), "{text}");
     for cut in 0..bytes.len() {
         std::fs::write(folder.join("cut.jpg"), &bytes[..cut]).expect("written");
         let _ = input::images(&folder.join("cut.jpg")); // An error or an image, but no panic.

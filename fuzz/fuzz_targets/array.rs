@@ -3,9 +3,17 @@
 #![no_main]
 
 use guided_diffusion_fuzz::npy::Header;
-use guided_diffusion_fuzz::{bounded, input};
+use guided_diffusion_fuzz::{bounded, check, input};
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+fn seeds() {
+    check(&["seeds/array"], &["npy", "npz"], |path, bytes| match path.file_stem().and_then(|name| name.to_str()) {
+        // Of these only headers are read: they are no images.
+        Some("fortran" | "i8") => Header::read(&mut &bytes[..]).is_ok(),
+        _ => input::images(path).is_ok(),
+    });
+}
+
+libfuzzer_sys::fuzz_target!(init: seeds(), |data: &[u8]| {
     let folder = std::path::Path::new("/dev/shm");
     let _ = Header::read(&mut &data[..]);
     for extension in ["npy", "npz"] {

@@ -52,10 +52,37 @@ mod memory;
 
 pub use error::{Error, Result};
 pub use image::Images;
-pub use memory::bounded;
+pub use memory::{bounded, measured};
+
+use std::path::Path;
 
 use checkpoint::Checkpoint;
 use config::Flags;
+
+/// What each target does first: its seeds must be read as what they are, so that every format is reached, and memory must be
+/// counted. `reads`: by the file's name and bytes, whether its reader takes it.
+///
+/// # Panics
+/// They are not, or it is not.
+pub fn check(folders: &[&str], extensions: &[&str], reads: impl Fn(&Path, &[u8]) -> bool) {
+    let (held, took) = measured(|| vec![1u8; 1 << 20]);
+    assert!(took >= held.len(), "memory is not counted: {took} bytes for {}", held.len());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(root.join(folder)).expect("a folder of seeds").flatten() {
+            let path = entry.path();
+            let extension = path.extension().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if extensions.contains(&extension.as_str()) {
+                let bytes = std::fs::read(&path).expect("a seed");
+                assert!(reads(&path, &bytes), "the seed {} is not read", path.display());
+                found.push(extension);
+            }
+        }
+    }
+    let missing: Vec<_> = extensions.iter().filter(|wanted| !found.iter().any(|one| one == *wanted)).collect();
+    assert!(missing.is_empty(), "no seeds of {missing:?}");
+}
 
 /// Everything that a program does with a file it was given. Errors are fine; panics and exhaustion are not.
 pub fn use_file(bytes: Vec<u8>) {

@@ -28,15 +28,20 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// The result of `work`, and how much memory it took.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = work();
+    (result, PEAK.load(Relaxed).saturating_sub(before))
+}
+
 /// Runs a reader on `input` bytes. It may take `multiple` bytes for each of them, and a MiB.
 ///
 /// # Panics
 /// It took more.
 pub fn bounded<T>(input: usize, multiple: usize, read: impl FnOnce() -> T) -> T {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = read();
-    let took = PEAK.load(Relaxed).saturating_sub(before);
+    let (result, took) = measured(read);
     let allowed = input * multiple + (1 << 20);
     assert!(took <= allowed, "{took} bytes of memory for {input} bytes of input; {allowed} are allowed");
     result

@@ -193,7 +193,11 @@ fn picture(path: &Path) -> Result<(Pixels, Option<u32>)> {
     Ok((picture, label))
 }
 
+/// Pixels per byte of a JPEG at most: a block of 64 takes at least a bit, of the channel that has them all.
+const JPEG_PIXELS: u64 = 512;
+
 fn jpeg(file: BufReader<File>) -> Result<Pixels, String> {
+    let length = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
     let sides =
         DecoderOptions::default().set_max_width(png::MAX_SIDE).set_max_height(png::MAX_SIDE).set_strict_mode(true);
     let mut decoder = JpegDecoder::new_with_options(file, sides);
@@ -205,6 +209,10 @@ fn jpeg(file: BufReader<File>) -> Result<Pixels, String> {
     let (height, width) = (usize::from(info.height), usize::from(info.width));
     if height * width * channels > MAX_ELEMENTS {
         return Err(format!("a picture of {width} x {height} pixels is too large"));
+    }
+    // Memory is taken by what the header says.
+    if (height * width) as u64 > JPEG_PIXELS.saturating_mul(length) {
+        return Err(format!("{length} bytes cannot hold the {width} x {height} pixels that the header describes"));
     }
     let bytes = decoder.decode().map_err(|e| e.to_string())?;
     if bytes.len() != height * width * channels {
