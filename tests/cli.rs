@@ -216,6 +216,10 @@ fn reports_are_json() {
     let info = json(&["info", "--json", "--tensors"]);
     assert_eq!((&info["role"], &info["config"]["image_size"]), (&"diffusion".into(), &32.into()));
     assert_eq!(info["tensors"].as_object().map(|t| t.len() as u64), info["tensor_count"].as_u64());
+    // Of an unknown file, its tensors and why it is unknown.
+    let unknown = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pt/expected.safetensors");
+    let info = json(&["info", unknown, "--json", "--tensors"]);
+    assert!(info["error"].is_string() && info["tensors"].as_object().is_some_and(|all| !all.is_empty()), "{info}");
     // A container has no XDG_RUNTIME_DIR, and Mesa says so where it may.
     let mut bare = folder.command(&["adapters", "--json"]);
     let bare = bare.env_remove("XDG_RUNTIME_DIR").env_remove("NODEVICE_SELECT").output().expect("started");

@@ -106,6 +106,26 @@ fn an_image_depends_on_its_seed_and_index_alone() {
     });
 }
 
+/// None waits for what only another's polling would bring.
+#[test]
+fn threads_that_share_a_device_make_the_same_images() {
+    on_each(|gpu| {
+        let config = small(Role::Diffusion);
+        let expected = sample(&mut load(gpu, &config, 2), options(0, 2));
+        std::thread::scope(|scope| {
+            let threads = [(); 3].map(|()| {
+                scope.spawn(|| {
+                    let mut session = load(gpu, &config, 2);
+                    (0..4).map(|_| sample(&mut session, options(0, 2))).collect::<Vec<_>>()
+                })
+            });
+            for images in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+                assert_eq!(images.data(), expected.data());
+            }
+        });
+    });
+}
+
 #[test]
 fn a_second_run_compiles_nothing_and_a_dropped_one_does_no_harm() {
     // A device of its own: other tests compile on the shared ones meanwhile.
