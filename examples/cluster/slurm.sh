@@ -4,9 +4,10 @@
 #   sbatch --array=0-7 examples/cluster/slurm.sh FOLDER --model 64x64_diffusion.safetensors --count 50000 --batch 16
 #   guided-diffusion merge FOLDER/part*.npz --out all.npz
 #
-# FOLDER must be one that all nodes see. What follows it goes to `guided-diffusion sample`. Give --batch: then the merged file
-# has the bytes of a single run, because kernels of other batch sizes add in other orders. PROGRAM names the program where it
-# is not on the nodes' PATH. A GPU is asked for as your cluster has it: sbatch --gres=gpu:1 …
+# FOLDER must be one that all nodes see. What follows it goes to `guided-diffusion sample`. Give --batch, and
+# GUIDED_DIFFUSION_CACHE as docs/reliability.md says: then the merged file has the bytes of a single run, because other kernels
+# add in other orders. PROGRAM names the program where it is not on the nodes' PATH. A GPU is asked for as your cluster has it:
+# sbatch --gres=gpu:1 …
 #SBATCH --job-name=guided-diffusion
 #SBATCH --requeue
 #SBATCH --open-mode=append
