@@ -27,5 +27,5 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-# Two files at a time: a browser compiles kernels on one core. What hangs ends.
-node --test --test-concurrency=2 --test-timeout=1800000 --test-reporter=spec "$@"
+# Two files at a time: a browser compiles kernels on one core. What hangs ends; Node 18 has no timeout of its own.
+timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@"
