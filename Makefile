@@ -8,13 +8,14 @@ export NODEVICE_SELECT := 1
 # Where `make web` serves the page.
 PORT := 8000
 
-.PHONY: help demo web web-build test test-native test-web test-cluster drill bench bench-peers gpu-report gpu-check fuzz \
+.PHONY: help demo web web-build lighthouse test test-native test-web test-cluster drill bench bench-peers gpu-report gpu-check fuzz \
 	differential
 
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
 	@echo 'make web          build the page, and serve it on http://127.0.0.1:$(PORT)/'
 	@echo 'make web-build    build the page and the package into web/dist, for any static host'
+	@echo 'make lighthouse   measure the page with Lighthouse, as a phone and as a desktop'
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'
 	@echo 'make test-web     the tests in Chromium and Firefox'
@@ -36,6 +37,10 @@ web: web-build
 
 web-build:
 	scripts/web-build.sh
+
+lighthouse: web-build
+	scripts/setup.sh chromium
+	node web/tests/lighthouse.mjs
 
 test: test-native test-web
 

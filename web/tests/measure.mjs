@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { start, status } from './page/harness.mjs';
+import { counts, start, status } from './page/harness.mjs';
 
 const WASM = fileURLToPath(new URL('../dist/guided-diffusion/wasm/guided_diffusion_web_bg.wasm', import.meta.url));
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -29,14 +29,9 @@ try {
   row('page load to the first step', since());
   await status(page, 'Done');
   row('page load to the image (25 guided steps)', since());
-  const worker = page.workers()[0];
-  const used = await worker.evaluate(() => ({
-    // A wasm memory never shrinks: its size is its peak.
-    heap: self.hook.memories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0),
-    gpu: self.hook.gpuBytes,
-  }));
-  row('wasm heap, peak', megabytes(used.heap));
-  row('GPU buffers, guided, float16 weights', megabytes(used.gpu));
+  const { wasm: heap, gpuBytes } = await counts(page);
+  row('wasm heap, peak', megabytes(heap));
+  row('GPU buffers, guided, float16 weights', megabytes(gpuBytes));
 } finally {
   await site.close();
 }

@@ -10,10 +10,13 @@ import { folder } from './folder.mjs';
 /** The binaries of distributions; `CHROMIUM` names another. No browser is ever downloaded. */
 const PATHS = process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
+/** Where it is, or undefined. */
+export const CHROMIUM = PATHS.find((path) => existsSync(path));
+
 /** Vulkan's manifest of the driver inside, for native programs that are to compute on the same one. */
 export const swiftShader = () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim();
 
-const FLAGS = [
+export const FLAGS = [
   '--enable-unsafe-webgpu', // software adapters count as unsafe
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan',
@@ -27,7 +30,6 @@ const FLAGS = [
  * @returns Playwright's Browser. A page that is to use WebGPU needs a secure origin: http://127.0.0.1 is one.
  */
 export async function launchChromium({ args = [] } = {}) {
-  const executablePath = PATHS.find((path) => path && existsSync(path));
-  if (!executablePath) throw new Error('Chromium is missing: `scripts/setup.sh chromium` installs it');
-  return chromium.launch({ executablePath, args: [...FLAGS, ...args] });
+  if (!CHROMIUM) throw new Error('Chromium is missing: `scripts/setup.sh chromium` installs it');
+  return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...args] });
 }

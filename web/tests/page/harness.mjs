@@ -13,6 +13,7 @@ import { adapterOf } from '../lib/adapter.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { serve } from '../../server.mjs';
+import { violations } from './axe.mjs';
 import { watchLongTasks } from './longtasks.mjs';
 
 const PRECACHE = fileURLToPath(new URL('../../precache.mjs', import.meta.url));
@@ -23,6 +24,10 @@ const INSECURE = 'insecure.test';
 
 /** A host may serve the page from any folder. */
 const FOLDER = '/some/where/';
+
+/** Where tiny models are on the same server. */
+export const TINY = '/tiny/';
+const MODELS = fileURLToPath(new URL('../../../target/tiny-models', import.meta.url));
 
 /** Milliseconds after which something hangs: compiling takes a software driver on a busy machine a minute. */
 const PATIENCE = 180_000;
@@ -42,7 +47,7 @@ export async function start({ fail = null } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'page-'));
   cpSync(DIST, folder, { recursive: true });
   hook(folder, fail);
-  const server = await serve({ [FOLDER]: folder });
+  const server = await serve({ [FOLDER]: folder, [TINY]: MODELS });
   // A name that is neither https nor this machine's: no secure address.
   const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] }).catch(async (error) => {
     // A server that nobody closes would keep the test run alive.
@@ -130,6 +135,21 @@ function observeShifts() {
   }).observe({ type: 'layout-shift', buffered: true });
 }
 
+/** What the page's worker has on the GPU and of wasm memory, by worker-hook.js. */
+export function counts(page) {
+  return page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const channel = new BroadcastChannel('hook');
+        channel.onmessage = ({ data }) => {
+          channel.close();
+          resolve(data);
+        };
+        channel.postMessage('counts');
+      }),
+  );
+}
+
 /** Waits for a status: `Ready`, `Done`, `Cancelled`, `Step`. */
 export async function status(page, wanted) {
   const begins = (text) => document.querySelector('#stage-title').textContent.startsWith(text);
@@ -142,9 +162,10 @@ export async function status(page, wanted) {
   }
 }
 
-/** Waits for an error that is shown, and gives its text. */
+/** Waits for an error that is shown, which axe must find nothing wrong with, and gives its text. */
 export async function noticed(page) {
   await page.waitForSelector('#notice h3', { timeout: PATIENCE });
+  assert.deepEqual(await violations(page), []);
   return page.textContent('#notice');
 }
 

@@ -1,7 +1,7 @@
 // Put before the package's worker by the page tests: what only the worker can reach, kept where a test can ask for it.
 // Nothing here changes what the worker does, but for `fail`, which is what WebGPU then reports: 'no-adapter', 'out-of-memory'
 // (no room for weights, but for small things), 'no-memory' (no room at all), 'internal' (the driver's compiler breaks down).
-self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
+self.hook = { devices: [], gpuBytes: 0, buffers: 0, pipelines: 0, memories: [], fail: null };
 {
   const { hook } = self;
   const { requestAdapter } = GPU.prototype;
@@ -29,16 +29,21 @@ self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
     const buffer = createBuffer.call(this, refused ? { ...descriptor, usage: 0 } : descriptor);
     const { size } = buffer;
     hook.gpuBytes += size;
+    hook.buffers++;
     const destroy = buffer.destroy.bind(buffer);
     let alive = true;
     buffer.destroy = () => {
-      if (alive) hook.gpuBytes -= size;
+      if (alive) {
+        hook.gpuBytes -= size;
+        hook.buffers--;
+      }
       alive = false;
       destroy();
     };
     return buffer;
   };
   GPUDevice.prototype.createComputePipeline = function (descriptor) {
+    hook.pipelines++;
     if (hook.fail === 'internal') report('internal', new GPUInternalError('the compiler broke down'));
     return createComputePipeline.call(this, descriptor);
   };
@@ -59,4 +64,11 @@ self.hook = { devices: [], gpuBytes: 0, memories: [], fail: null };
       return made;
     };
   }
+  // Not every browser lets a test look into workers: the page asks by this channel.
+  const channel = new BroadcastChannel('hook');
+  channel.onmessage = () => {
+    const { gpuBytes, buffers, pipelines, memories } = hook;
+    // A wasm memory never shrinks: its size is its peak.
+    channel.postMessage({ gpuBytes, buffers, pipelines, wasm: memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0) });
+  };
 }
