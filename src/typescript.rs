@@ -13,11 +13,13 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generat
 fn text() -> String {
     let mut out =
         String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
-    out += "/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */\n";
+    out += "/** The samplers: name, what it is, the processes that it samples from, and the settings of `Settings` that it takes and not all do. */\n";
     out += "export const samplers = [\n";
     for entry in Sampler::all().filter(|sampler| sampler.is_free()).map(Sampler::entry) {
-        let (name, summary, options) = (json!(entry.name), json!(entry.summary), json!(entry.options));
-        writeln!(out, "  {{ name: {name}, summary: {summary}, options: {options} }},").expect("a string");
+        let (name, summary) = (json!(entry.name), json!(entry.summary));
+        let (kinds, options) = (json!(entry.kinds), json!(entry.options));
+        writeln!(out, "  {{ name: {name}, summary: {summary}, kinds: {kinds}, options: {options} }},")
+            .expect("a string");
     }
     out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
     let given: Vec<String> =

@@ -74,6 +74,19 @@ impl Process {
         }
     }
 
+    /// The noise level sigma at a timestep of the full process, between two of them by ln sigma; in sigma-space, where a
+    /// timestep is 250 ln sigma, its own.
+    pub fn sigma_at(&self, timestep: f64) -> f64 {
+        let (Self::Discrete(schedule) | Self::Sigma(schedule)) = self else { return (timestep / 250.0).exp() };
+        let at = |index: usize| schedule.timesteps.get(index).map_or(f64::NAN, |t| *t as f64);
+        let above =
+            schedule.timesteps.partition_point(|t| (*t as f64) < timestep).min(schedule.len().saturating_sub(1));
+        let below = if at(above) > timestep { above.saturating_sub(1) } else { above };
+        let share = if above == below { 0.0 } else { (timestep - at(below)) / (at(above) - at(below)) };
+        let (low, high) = (schedule.sigma(below).ln(), schedule.sigma(above).ln());
+        (low + share * (high - low)).exp()
+    }
+
     /// The lowest and the highest noise level of a process in sigma-space.
     pub fn sigmas(&self) -> (f64, f64) {
         match self {
@@ -129,4 +142,27 @@ pub fn jumps(steps: usize, length: usize, repeats: usize) -> Vec<Option<usize>> 
     }
     walk.push(None);
     walk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DiffusionConfig, NoiseSchedule};
+
+    #[test]
+    fn timesteps_have_the_noise_levels_that_networks_are_called_at() {
+        let config = DiffusionConfig::new(1000, NoiseSchedule::Cosine);
+        let schedule = |steps: &str| Schedule::new(&config, &steps.parse().expect("steps")).expect("a schedule");
+        let near = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-6, "{a} is not {b}");
+        let respaced = schedule("ddim25");
+        let discrete = Process::Discrete(respaced.clone());
+        for (index, timestep) in respaced.timesteps.iter().enumerate() {
+            near(discrete.sigma_at(*timestep as f64), respaced.sigma(index));
+        }
+        for process in [Process::Sigma(schedule("1000")), Process::Karras(Karras::new(false))] {
+            for sigma in karras_sigmas(9, process.sigmas()) {
+                near(process.sigma_at(process.call(sigma).time / process.time_scale()), sigma);
+            }
+        }
+    }
 }

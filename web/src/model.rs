@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use guided_diffusion::config::Inferred;
 use guided_diffusion::model::sampling::ports;
-use guided_diffusion::recipe::{GivenFile, Recipe};
+use guided_diffusion::recipe::{GivenFile, Recipe, StageRecipe};
 use guided_diffusion::run::Noise;
+use guided_diffusion::sampler::Settings;
 use guided_diffusion::sampler::edit::{Edit, Given};
 use guided_diffusion::session::CLASSIFIER;
 use guided_diffusion::tensor::Shape;
@@ -90,6 +91,7 @@ impl Model {
         let session = borrowed.get()?;
         let config = session.config();
         let shape = session.image_shape().map_err(js)?;
+        let usual = self.about.stage(&Settings::default()).map_err(js)?.settings;
         let low = session.program().port(ports::LOW_RES).ok().map(|port| port.shape.h);
         Ok(json!({
             "role": config.role.as_str(),
@@ -105,6 +107,7 @@ impl Model {
             "batch": session.batch(),
             "process": config.diffusion.process.as_str(),
             "diffusionSteps": config.diffusion.diffusion_steps,
+            "defaults": { "sampler": usual.sampler, "steps": usual.steps.map(|steps| steps.to_string()), "guidance": usual.guidance },
             "gpuBytes": session.program().bytes(),
             "tuned": session.tuned(),
             "warnings": session.warnings(),
@@ -161,6 +164,12 @@ impl About {
         }
     }
 
+    /// What settings mean for the model.
+    fn stage(&self, settings: &Settings) -> guided_diffusion::Result<StageRecipe> {
+        let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
+        request::stage(settings, &self.name, &self.found, classifier)
+    }
+
     async fn sample(
         &self,
         session: &mut Session,
@@ -168,9 +177,8 @@ impl About {
         Arrays { input, noise, init, mask }: Arrays,
         on_step: &Function,
     ) -> Result<JsValue> {
-        let classifier = self.classifier.as_ref().map(|(name, _)| name.as_str());
-        let settings = request.settings(self.options.size);
-        let stage = request::stage(&settings, &self.name, &self.found, classifier).map_err(js)?;
+        let stage = self.stage(&request.settings(self.options.size)).map_err(js)?;
+        let process = stage.settings.process(&self.found.config).map_err(js)?;
         let shape = Shape { n: request.count, ..session.image_shape().map_err(js)? };
         let init = init.map(|rgba| opaque(request.init, &rgba)).transpose().map_err(js)?;
         let mask = mask.map(|bytes| grey(request.mask, &bytes)).transpose().map_err(js)?;
@@ -221,7 +229,10 @@ impl About {
             let due = request.preview_every > 0 && step.done % request.preview_every == 0;
             let previews = match due {
                 true => {
-                    let images = pictures(&run.preview().await.map_err(js)?, &place(Some((step.done, step.total))))?;
+                    let images = pictures(
+                        &run.preview().await.map_err(js)?,
+                        &place(Some((step, process.sigma_at(step.timestep)))),
+                    )?;
                     if request.inside {
                         let finds_noise = !self.found.config.diffusion.predict_xstart;
                         add_inside(&images, &run.inside().await.map_err(js)?, finds_noise);

@@ -1,7 +1,7 @@
 //! Images as JavaScript gets them: the sampler's values, pixels for a canvas, and a PNG that carries its parameters.
 
 use guided_diffusion::recipe::{Recipe, Subject, texts};
-use guided_diffusion::run::Inside;
+use guided_diffusion::run::{Inside, StepInfo};
 use guided_diffusion::{Error, Images, png};
 use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint8ClampedArray};
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ pub struct Place<'a> {
     pub labels: &'a [u32],
     /// Names of all classes, or empty.
     pub class_names: &'a [String],
-    /// For previews: steps done and all steps.
-    pub preview: Option<(usize, usize)>,
+    /// For previews: the step, and the noise level that it began with.
+    pub preview: Option<(StepInfo, f64)>,
 }
 
 /// An array of objects, one per image: the package's `RawImage`.
@@ -37,9 +37,9 @@ pub fn pictures(images: &Images, place: &Place<'_>) -> Result<Array> {
         let mut parameters = place.recipe.parameters_of(&subject);
         let texts = match place.preview {
             None => place.recipe.texts_of(&subject),
-            Some((step, of)) => {
+            Some((StepInfo { done, total, .. }, _)) => {
                 // No command makes an unfinished image again; what remains is where it comes from.
-                parameters["preview"] = json!(format!("{step}/{of}"));
+                parameters["preview"] = json!(format!("{done}/{total}"));
                 texts(&parameters, &[]).into_iter().filter(|(_, text)| !text.is_empty()).collect()
             }
         };
@@ -56,6 +56,7 @@ pub fn pictures(images: &Images, place: &Place<'_>) -> Result<Array> {
             ("png", Uint8Array::from(&*file).into()),
             ("parameters", strings(&parameters).to_string().into()),
             ("recipe", recipe.as_str().into()),
+            ("noiseLevel", place.preview.map_or(JsValue::NULL, |(_, level)| level.into())),
         ]));
     }
     Ok(out)

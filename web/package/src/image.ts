@@ -8,6 +8,7 @@ export class Image implements GeneratedImage {
   readonly index: number;
   readonly label: number | null;
   readonly values: Float32Array;
+  readonly noiseLevel: number | null;
   readonly inside: Inside | null;
   readonly parameters: Record<string, string>;
   /** How it was made, for an upsampler that continues it. */
@@ -21,6 +22,7 @@ export class Image implements GeneratedImage {
     this.index = raw.index;
     this.label = raw.label;
     this.values = raw.values;
+    this.noiseLevel = raw.noiseLevel;
     this.inside = raw.inside ?? null;
     this.parameters = JSON.parse(raw.parameters) as Record<string, string>;
     this.recipe = raw.recipe;

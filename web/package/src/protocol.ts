@@ -16,6 +16,7 @@ export interface RawImage {
   parameters: string;
   /** How the image was made, as JSON that only the core reads: an upsampler continues it. */
   recipe: string;
+  noiseLevel: number | null;
   /** What a preview's step worked with. */
   inside?: Inside;
 }

@@ -4,7 +4,7 @@
  * All work happens in a worker; everything here is plain data or a thin handle on the main thread.
  */
 
-import type { Settings } from './generated/settings.js';
+import type { SamplerName, Settings } from './generated/settings.js';
 
 /** Where a model's file comes from: .safetensors, or a .pt file as a Blob, such as a dropped `File`. A string is a URL. */
 export type ModelSource = string | URL | Blob | Response;
@@ -112,6 +112,8 @@ export interface ModelInfo {
   process: 'discrete' | 'edm' | 'consistency';
   /** Steps of the full diffusion process. */
   diffusionSteps: number;
+  /** What `sample` does where it is asked for neither a sampler nor steps nor guidance; a guidance of null is none. */
+  defaults: { sampler: SamplerName; steps: string; guidance: number | null };
   /** The files' SHA-256 as hex, by role. */
   sha256: { model: string; classifier?: string };
   /** Whether each file is kept in the browser, so that the next load needs no network. */
@@ -200,6 +202,8 @@ export interface GeneratedImage {
   toBlob(): Promise<Blob>;
   /** The sampler's own values in [-1, 1], height x width x channels. */
   readonly values: Float32Array;
+  /** Of a preview: the noise level sigma of the image before the step; of its values, the noise is sigma^2 / (1 + sigma^2). */
+  readonly noiseLevel: number | null;
   /** Of a preview, where `inside` was asked for. */
   readonly inside: Inside | null;
   /** The parameters under the names that the command line's PNGs use. */

@@ -3,7 +3,7 @@ import { randomSeed } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
 import { byId, element } from './dom.js';
 import type { Facts } from './jobs.js';
-import { type Sampler, type Settings, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
+import { type Sampler, type Settings, type Usual, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
 
 type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
 const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
@@ -18,6 +18,7 @@ export class SettingsForm {
   private before: Sampler = 'ddim';
   /** The seed of the last run. */
   private spent = '';
+  private usual: Usual | undefined;
   /** Steps of the model's whole process. */
   private all = bounds.steps.max;
 
@@ -40,9 +41,7 @@ export class SettingsForm {
       onChange();
       onInput();
     });
-    this.sampler.replaceChildren(
-      ...offered.map(({ name, summary }) => element('option', { value: name, textContent: titleOf(name), title: summary })),
-    );
+    this.list('discrete');
     this.write(initial);
 
     this.form.addEventListener('submit', (event) => {
@@ -72,10 +71,24 @@ export class SettingsForm {
     });
   }
 
-  /** The model's classes, and whether guidance has a classifier to come from. */
-  offer(model: Facts): void {
+  /**
+   * The model's classes and samplers, and whether guidance has something to come from. `keep`: settings that stay as they are; of
+   * the others, those that depend on the model become what it is good with. null: all stay, as far as the model has them.
+   */
+  offer(model: Facts, keep: ReadonlySet<string> | null): void {
+    const { usual, process } = model;
     this.classes.offer(model.classes, model.classNames);
     this.all = model.diffusionSteps;
+    const before = this.sampler.value;
+    this.list(process);
+    const has = offered(process).some(({ name }) => name === before);
+    this.sampler.value = has && (!keep || keep.has('sampler')) ? before : usual.sampler;
+    const sampler = this.sampler.value as Sampler;
+    if (keep ? !keep.has('steps') : !has) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler));
+    if (keep && !keep.has('guidance') && model.guided) this.setNumber('guidance', usual.guidance);
+    this.usual = usual;
+    this.before = sampler;
+    this.fitSampler();
     this.fitSteps();
     this.fields.steps.max = String(Math.min(model.diffusionSteps, bounds.steps.max));
     for (const input of this.form.querySelectorAll<HTMLInputElement>('#guidance, [data-for=guidance]')) {
@@ -92,7 +105,7 @@ export class SettingsForm {
     for (const name of numbers) {
       const field = this.fields[name];
       const max = Math.min(Number(field.max), bounds[name].max);
-      const value = parseNumber(field.value, { ...bounds[name], max });
+      const value = parseNumber(field.value, { ...bounds[name], min: Number(field.min), max });
       const whole = bounds[name].whole ? 'a whole number' : 'a number';
       field.setCustomValidity(value === null ? `Please enter ${whole} from ${field.min} to ${max}.` : '');
       if (value !== null) values.set(name, value);
@@ -123,9 +136,23 @@ export class SettingsForm {
     this.sampler.value = settings.sampler;
     this.seed.value = String(settings.seed);
     this.classes.value = settings.label;
-    this.fields.eta.disabled = !takesEta(settings.sampler);
     this.before = settings.sampler;
+    this.fitSampler();
     this.fitSteps();
+  }
+
+  private list(process: Facts['process']): void {
+    this.sampler.replaceChildren(
+      ...offered(process).map(({ name, summary }) => element('option', { value: name, textContent: titleOf(name), title: summary })),
+    );
+  }
+
+  /** What depends on the sampler. */
+  private fitSampler(): void {
+    this.fields.eta.disabled = !takesEta(this.before);
+    const one = this.before === 'onestep';
+    this.fields.steps.min = one ? '1' : String(bounds.steps.min);
+    for (const input of this.form.querySelectorAll<HTMLInputElement>('#steps, [data-for=steps]')) input.disabled = one;
   }
 
   /** A line beneath the number of images. */
@@ -179,8 +206,9 @@ export class SettingsForm {
   /** Samplers differ in how many steps they want: the usual number follows, a number of one's own stays. */
   private onSampler(): void {
     const now = this.sampler.value as Sampler;
-    if (Number(this.fields.steps.value) === usualSteps(this.before)) this.setNumber('steps', usualSteps(now));
+    const usual = (sampler: Sampler) => (sampler === this.usual?.sampler ? this.usual.steps : usualSteps(sampler));
+    if (Number(this.fields.steps.value) === usual(this.before) || usual(now) === 1) this.setNumber('steps', usual(now));
     this.before = now;
-    this.fields.eta.disabled = !takesEta(now);
+    this.fitSampler();
   }
 }

@@ -65,13 +65,12 @@ export class Sheet {
     if (!frame || this.pictures.has(at)) return;
     const pixels = image.toImageData();
     // A stack's second stage makes larger ones: its trail is the image's.
-    if (frame.trail.frames[0] && frame.trail.frames[0].width !== pixels.width) frame.trail.at.length = frame.trail.frames.length = 0;
-    frame.trail.at.push(step);
-    frame.trail.frames.push(pixels);
-    if (frame.trail.frames.length > most) {
-      frame.trail.at.shift();
-      frame.trail.frames.shift();
-    }
+    const { trail } = frame;
+    if (trail.frames[0] && trail.frames[0].width !== pixels.width) forget(trail);
+    trail.at.push(step);
+    trail.noise.push(noiseOf(image));
+    trail.frames.push(pixels);
+    if (trail.frames.length > most) for (const part of [trail.at, trail.noise, trail.frames]) part.shift();
     paint(frame.canvas, pixels);
     frame.open.classList.remove('empty');
     frame.item.classList.add('forming');
@@ -98,7 +97,7 @@ export class Sheet {
   trim(): void {
     this.frames.forEach(({ item, trail }, at) => {
       item.hidden = !this.pictures.has(at);
-      if (item.hidden) trail.at.length = trail.frames.length = 0;
+      if (item.hidden) forget(trail);
     });
   }
 
@@ -112,7 +111,7 @@ export class Sheet {
     this.root.classList.add('stopped');
     for (const { item, trail } of this.frames) {
       item.classList.remove('forming');
-      trail.at.length = trail.frames.length = 0;
+      forget(trail);
     }
   }
 
@@ -151,8 +150,15 @@ export class Sheet {
     const below = element('span', { className: 'frame-edge', ariaHidden: 'true' }, number);
     const { name } = this.job.cells[at] ?? {};
     if (name) below.append(element('span', { className: 'frame-name', textContent: name }));
-    return { item: element('li', {}, open, below), open, canvas, trail: { at: [], frames: [] } };
+    return { item: element('li', {}, open, below), open, canvas, trail: { at: [], noise: [], frames: [] } };
   }
+}
+
+const forget = (trail: Trail) => (trail.at.length = trail.noise.length = trail.frames.length = 0);
+
+/** How much of a preview's image was noise before its step, in percent of its standard deviation. */
+function noiseOf({ noiseLevel }: GeneratedImage): number | null {
+  return noiseLevel === null ? null : 100 * (noiseLevel / Math.hypot(1, noiseLevel));
 }
 
 /** What an image forms from; it fills frames until there is more to see. */

@@ -11,7 +11,7 @@ interface Kept {
   id: string;
   time: number;
   job: Job;
-  pictures: { at: number; blob: Blob; parameters: Record<string, string>; steps: number[]; strip: Blob | null }[];
+  pictures: { at: number; blob: Blob; parameters: Record<string, string>; steps: number[]; noise: (number | null)[]; strip: Blob | null }[];
 }
 
 /** A sheet of an earlier visit. */
@@ -50,7 +50,7 @@ export class History {
     const pictures = await Promise.all(
       sheet.places.map(async (at) => {
         const { blob, parameters, trail } = sheet.pictures.get(at) as Picture;
-        return { at, blob, parameters, steps: trail.at, strip: trail.frames.length ? await strip(trail.frames) : null };
+        return { at, blob, parameters, steps: trail.at, noise: trail.noise, strip: trail.frames.length ? await strip(trail.frames) : null };
       }),
     );
     await this.use('readwrite', (store) => store.put({ id, time, job, pictures } satisfies Kept));
@@ -67,9 +67,9 @@ export class History {
       .sort((a, b) => b.time - a.time)
       .map(async ({ id, time, job, pictures }): Promise<Earlier> => {
         this.times.set(id, time);
-        const whole = pictures.map(async ({ at, blob, parameters, steps, strip: film }): Promise<[number, Picture]> => {
+        const whole = pictures.map(async ({ at, blob, parameters, steps, noise, strip: film }): Promise<[number, Picture]> => {
           const frames = film ? await unstrip(film, steps.length) : [];
-          return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: steps, frames } }];
+          return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: steps, noise, frames } }];
         });
         return { id, job, pictures: await Promise.all(whole) };
       });

@@ -1,18 +1,19 @@
 /** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
 import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
-import { type LinkedModel, type Settings, stepsOf, takesEta, titleOf } from './settings.js';
+import { type LinkedModel, type Settings, type Usual, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
 
 /** Guidance scales that are compared; 0 leaves the class to the model alone. */
 const GUIDANCES = [0, 1, 2, 4, 8];
 /** Numbers of network evaluations that are compared. */
 const EVALUATIONS = [4, 8, 16, 25];
+const FEW_EVALUATIONS = [1, 2, 4, 8];
 
 /** Images of a walk that are made at once. */
 export const MORPH = 8;
 
-/** What is known of a model, for captions. */
-export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps'>;
+/** What is known of a model, for captions and fields. */
+export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps' | 'process'> & { usual: Usual };
 
 /** A place for one image. */
 export interface Cell {
@@ -59,7 +60,8 @@ export function nameOf(facts: Facts, label: number | null): string {
 }
 
 /** The job of one kind for these settings. */
-export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choice: ModelChoice, given?: Given): Job {
+export function jobOf(kind: Job['kind'], asked: Settings, facts: Facts, choice: ModelChoice, given?: Given): Job {
+  const settings = given ? suited(asked, given) : asked;
   const common = { kind, ...(given && { given }), settings, facts, modelName: choice.name, model: choice.linked, choice };
   const labelOf = (index: number) => (facts.classes === 0 ? null : (settings.label ?? index % facts.classes));
   if (kind === 'images' || kind === 'live' || kind === 'draw') {
@@ -77,11 +79,22 @@ export function jobOf(kind: Job['kind'], settings: Settings, facts: Facts, choic
     // One frame, which walks; where the walk ends is its image.
     return { ...common, cells: [{ settings: own, index, label, name: 'Morph' }], parts: [{ settings: { ...settings, count: MORPH }, cells: [0] }] };
   }
-  const cells = (kind === 'guidance' ? GUIDANCES : EVALUATIONS).map((value): Cell => {
-    const changed = kind === 'guidance' ? { ...own, guidance: value } : { ...own, steps: stepsOf(value, own.sampler, facts.diffusionSteps) };
-    return { settings: changed, index, label, name: kind === 'guidance' ? `Guidance ${value}` : `${changed.steps} steps` };
+  const few = own.sampler === 'onestep' || own.sampler === 'multistep';
+  const cells = (kind === 'guidance' ? GUIDANCES : few ? FEW_EVALUATIONS : EVALUATIONS).map((value): Cell => {
+    if (kind === 'guidance') return { settings: { ...own, guidance: value }, index, label, name: `Guidance ${value}` };
+    const sampler = few ? (value === 1 ? 'onestep' : 'multistep') : own.sampler;
+    const steps = stepsOf(value, sampler, facts.diffusionSteps);
+    return { settings: { ...own, sampler, steps }, index, label, name: inSteps(steps) };
   });
   return { ...common, cells, parts: cells.map((cell, at) => ({ settings: cell.settings, cells: [at] })) };
+}
+
+const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
+
+/** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */
+function suited(settings: Settings, { mask }: Given): Settings {
+  if (mask) return { ...settings, steps: Math.max(settings.steps, usualSteps('ddim')) };
+  return takesStrength(settings.sampler) ? settings : { ...settings, sampler: 'euler', steps: usualSteps('euler') };
 }
 
 /** Settings that make one image of a run again. */
@@ -96,7 +109,7 @@ export function caption({ kind, given, settings, facts, cells }: Job): string {
   const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
   const parts = [
     ...(facts.classes > 0 ? [what] : []),
-    ...(kind === 'steps' ? [] : [`${steps} ${titleOf(sampler)} steps`]),
+    ...(kind === 'steps' ? [] : [inSteps(steps, `${titleOf(sampler)} `)]),
     ...(takesEta(sampler) && eta > 0 ? [`eta ${eta}`] : []),
     ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
     `seed ${seed}`,

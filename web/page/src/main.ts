@@ -35,7 +35,11 @@ class Page {
   );
   private readonly runner = new Runner((error) => this.onLost(error));
   private readonly picker = new ModelPicker(
-    (choice) => this.load(choice),
+    (choice) => {
+      // Another model has settings of its own.
+      if (!this.offered) this.keep = new Set();
+      this.load(choice);
+    },
     (file) => void this.board.take(file),
   );
   private readonly board = new DrawingBoard(() => this.generate('draw'));
@@ -54,6 +58,8 @@ class Page {
   private wanted: ModelChoice | undefined;
   /** A link's model from elsewhere, which only its own button loads. */
   private offered = false;
+  /** Settings that a link or an earlier image gave, for the model that is loaded next. */
+  private keep: ReadonlySet<string> = new Set();
 
   constructor() {
     const linked = parseLink(location.hash);
@@ -88,22 +94,25 @@ class Page {
     });
     this.render(this.machine.state);
     this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
-    document.body.classList.add('started');
+    document.querySelector('main')?.removeAttribute('inert');
     void this.recall();
   }
 
   /** Takes settings, and the model they were for: from a link, or from an earlier run, whose model is known. */
-  private take({ settings, seeded, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
+  private take({ settings, named, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
     this.form.write(settings);
-    this.form.roll(!seeded);
+    this.form.roll(!named.has('seed'));
     this.onSettings();
     if (choice) {
+      this.keep = named;
       if (!alike(choice, this.runner.choice)) this.load(choice);
       return;
     }
     this.offered = false;
     if (!model || same(model, this.runner.choice?.linked)) return;
-    if (model.kind !== 'url') return this.picker.chooseBuiltIn(model.kind);
+    if (model.kind !== 'url') this.picker.chooseBuiltIn(model.kind);
+    this.keep = named;
+    if (model.kind !== 'url') return;
     // An address that the visitor did not type is fetched only when the visitor says so.
     this.picker.write(model);
     this.offered = true;
@@ -138,7 +147,8 @@ class Page {
     this.wanted = choice;
     this.start({ kind: 'loading', choice, next }, async (signal) => {
       this.progress.begin('Opening the GPU');
-      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal);
+      const another = choice.source !== this.runner.choice?.source;
+      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal, another ? this.keep : null);
       const { state } = this.machine;
       this.machine.enter({ kind: 'ready' });
       if (this.offered) this.sayOffered();
@@ -150,10 +160,10 @@ class Page {
     });
   }
 
-  private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal): Promise<void> {
+  private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal, keep: ReadonlySet<string> | null = null): Promise<void> {
     const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     const { info } = model;
-    this.form.offer(this.facts);
+    this.form.offer(this.facts, keep);
     this.board.offer(info);
     this.sayBatch();
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
@@ -287,7 +297,7 @@ class Page {
   private sayBatch(): void {
     const count = this.form.read(false)?.count;
     const other = count !== undefined && this.runner.model !== undefined && !this.runner.fits(count);
-    this.form.say(other ? `Kernels for ${atOnce(this.runner.batchFor(count))} are compiled first.` : '');
+    this.form.say(other ? `Compiled first for ${atOnce(this.runner.batchFor(count))}.` : '');
   }
 
   /** Empty frames in the number that Generate will fill. */
@@ -311,7 +321,7 @@ class Page {
 
   /** Puts a job's settings, and its model, back. */
   private reuse({ model, choice }: Job, settings: Settings): void {
-    this.take({ settings, seeded: true, model }, choice);
+    this.take({ settings, named: new Set(['seed', 'sampler', 'steps', 'guidance']), model }, choice);
     if (!model && !choice) return this.picker.askForFile();
     this.generateButton.focus();
   }

@@ -5,6 +5,8 @@ import type { GeneratedImage } from 'guided-diffusion';
 export interface Trail {
   /** Steps that were done at each. */
   at: number[];
+  /** Percent of noise that the image had before each of them. */
+  noise: (number | null)[];
   frames: ImageData[];
 }
 

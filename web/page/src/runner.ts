@@ -14,7 +14,7 @@ import {
 import type { Facts } from './jobs.js';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './dom.js';
-import { type Sampler, type Settings, takesEta } from './settings.js';
+import { type Settings, stepOptions, takesEta, usualOf } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -36,10 +36,11 @@ export class Runner {
   /** What captions and fields need to know. The class for none, the last one of a model that has it, is none to draw. */
   get facts(): Facts {
     const { info } = this.loaded?.model ?? {};
-    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000 };
+    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000, process: 'discrete', usual: { sampler: 'ddim', steps: 25, guidance: 2 } };
     const classes = info.classes - (info.nullClass === info.classes - 1 ? 1 : 0);
     const guided = info.guided || info.nullClass !== null;
-    return { classes, classNames: info.classNames.slice(0, classes), guided, diffusionSteps: info.diffusionSteps };
+    const { diffusionSteps, process } = info;
+    return { classes, classNames: info.classNames.slice(0, classes), guided, diffusionSteps, process, usual: usualOf(info) };
   }
 
   get choice(): ModelChoice | undefined {
@@ -105,11 +106,11 @@ export class Runner {
   sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
-    const { classes, guided } = this.facts;
+    const { classes, guided, usual, process } = this.facts;
+    const how = stepOptions(settings, usual);
     const options: SampleOptions = {
+      ...how,
       count: settings.count,
-      steps: settings.steps,
-      sampler: settings.sampler,
       seed: settings.seed,
       firstIndex: settings.first,
       previewEvery: Math.ceil(settings.steps / PREVIEWS),
@@ -119,12 +120,13 @@ export class Runner {
       ...(classes > 0 && { classes: labels(settings, classes) }),
       ...given,
     };
-    // An edit has a sampler of its own.
-    if (given.mask) delete options.sampler;
-    const { steps } = options;
-    const sampler: Sampler = settings.sampler;
-    const how = { sampler, steps, ...(takesEta(sampler) && { eta: settings.eta }) };
-    return upsampler ? sampleStack(model, upsampler, { ...options, upsampler: how }) : model.sample(options);
+    // An edit has a sampler of its own, but for a consistency model's.
+    if (given.mask && process === 'discrete') {
+      delete options.sampler;
+      options.steps = settings.steps;
+    }
+    const eta = how.sampler && takesEta(how.sampler) && { eta: settings.eta };
+    return upsampler ? sampleStack(model, upsampler, { ...options, upsampler: { ...how, ...eta } }) : model.sample(options);
   }
 
   /** Side of the images in pixels. */

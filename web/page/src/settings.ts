@@ -2,15 +2,23 @@
  * What a run is asked for: the settings with their bounds, and their form as a link. A link comes from anywhere, so
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
-import { type SamplerName as Sampler, randomSeed, samplers, strideSteps } from 'guided-diffusion';
+import { type ModelInfo, type SamplerName as Sampler, randomSeed, samplers, strideSteps } from 'guided-diffusion';
 
 export type { SamplerName as Sampler } from 'guided-diffusion';
 
-/** The samplers that make images from noise alone, by any model. */
-export const offered = samplers.filter(({ options }) => (options as readonly string[]).includes('strength'));
+/** What a model was trained on. */
+export type Process = ModelInfo['process'];
+
+/** The samplers that sample from a process. */
+export const offered = (process: Process) => samplers.filter(({ kinds }) => (kinds as readonly string[]).includes(process));
+
+const takes = (sampler: Sampler, option: string) => samplers.some(({ name, options }) => name === sampler && (options as readonly string[]).includes(option));
 
 /** Whether a sampler has DDIM's eta. */
-export const takesEta = (sampler: Sampler) => samplers.some(({ name, options }) => name === sampler && (options as readonly string[]).includes('eta'));
+export const takesEta = (sampler: Sampler) => takes(sampler, 'eta');
+
+/** Whether a sampler varies a picture. */
+export const takesStrength = (sampler: Sampler) => takes(sampler, 'strength');
 
 export const titleOf = (sampler: Sampler) => (sampler === 'ddim' ? 'DDIM' : sampler);
 
@@ -35,7 +43,6 @@ export type BuiltIn = (typeof BUILT_IN)[number];
 /** Where a link's model comes from; files on a disk cannot be linked. */
 export type LinkedModel = { kind: BuiltIn } | { kind: 'url'; model: string; classifier: string; upsampler: string };
 
-
 interface Range {
   min: number;
   max: number;
@@ -51,13 +58,35 @@ export const bounds = {
   first: { min: 0, max: 999_999, whole: true },
 } satisfies Record<string, Range>;
 
+/** Noise levels from which a consistency model's are taken. */
+const LEVELS = 40;
+
 /** Steps that a sampler is good with. */
-export const usualSteps = (sampler: Sampler) => (sampler === 'ancestral' ? 250 : 25);
+export const usualSteps = (sampler: Sampler) => ({ ancestral: 250, onestep: 1, multistep: 2 } as Partial<Record<Sampler, number>>)[sampler] ?? 25;
 
 /** The steps that a sampler makes of a number: DDIM's lie at a fixed stride, which not every number gives. */
 export function stepsOf(steps: number, sampler: Sampler, diffusionSteps: number): number {
   const most = Math.min(steps, diffusionSteps);
-  return sampler === 'ddim' ? strideSteps(most, diffusionSteps) : most;
+  if (sampler === 'ddim') return strideSteps(most, diffusionSteps);
+  return sampler === 'onestep' ? 1 : sampler === 'multistep' ? Math.min(most, LEVELS - 1) : most;
+}
+
+/** Sampler, steps and guidance that a model is good with. */
+export type Usual = Pick<Settings, 'sampler' | 'steps' | 'guidance'>;
+
+/** Those that a model's file says, or its process; a classifier is shown at work. */
+export function usualOf({ defaults: { sampler, steps }, guided }: Pick<ModelInfo, 'defaults' | 'guided'>): Usual {
+  // The steps of a consistency model's samplers are the levels to choose from; here they are the evaluations.
+  const levels = sampler === 'onestep' || sampler === 'multistep';
+  return { sampler, steps: levels ? usualSteps(sampler) : Number(/\d+/.exec(steps)?.[0] ?? usualSteps(sampler)), guidance: guided ? 2 : 1 };
+}
+
+/** How a number of steps is put to the sampler; nothing where it is what the model does by itself, on timesteps of its own. */
+export function stepOptions({ sampler, steps }: Pick<Settings, 'sampler' | 'steps'>, usual: Usual) {
+  if (sampler === usual.sampler && steps === usual.steps) return {};
+  if (sampler === 'onestep') return { sampler };
+  if (sampler !== 'multistep') return { sampler, steps };
+  return { sampler, steps: LEVELS, at: Array.from({ length: steps + 1 }, (_, k) => Math.round((k * (LEVELS - 1)) / steps)) };
 }
 
 function defaults(): Settings {
@@ -102,20 +131,25 @@ export function parseUrl(text: string | null): string | null {
   return allowed && !url.username && !url.password ? url.href : null;
 }
 
-/** The settings of a link's fragment. `seeded`: it names a seed, `model` is null where it names none. */
-export function parseLink(fragment: string): { settings: Settings; seeded: boolean; model: LinkedModel | null } {
+/** The settings of a link's fragment. `named`: those that it names; `model` is null where it names none. */
+export function parseLink(fragment: string): { settings: Settings; named: ReadonlySet<string>; model: LinkedModel | null } {
   const settings = defaults();
   const values = new URLSearchParams(fragment.replace(/^#/, '').slice(0, 8000));
-  const number = (name: keyof typeof bounds) => parseNumber(values.get(name), bounds[name]);
+  const named = new Set<string>();
+  const note = <T>(name: string, value: T) => {
+    if (value !== null && value !== undefined) named.add(name);
+    return value;
+  };
+  const number = (name: keyof typeof bounds) => note(name, parseNumber(values.get(name), bounds[name]));
 
   settings.label = number('label');
-  settings.sampler = offered.find(({ name }) => name === values.get('sampler'))?.name ?? settings.sampler;
+  settings.sampler = note('sampler', samplers.find(({ name }) => name === values.get('sampler'))?.name) ?? settings.sampler;
   settings.count = number('count') ?? settings.count;
   settings.steps = number('steps') ?? usualSteps(settings.sampler);
   settings.eta = number('eta') ?? settings.eta;
   settings.guidance = number('guidance') ?? settings.guidance;
   settings.first = number('first') ?? settings.first;
-  const seed = parseSeed(values.get('seed'));
+  const seed = note('seed', parseSeed(values.get('seed')));
   settings.seed = seed ?? settings.seed;
 
   const url = parseUrl(values.get('model'));
@@ -126,7 +160,7 @@ export function parseLink(fragment: string): { settings: Settings; seeded: boole
     : kind
       ? { kind }
       : null;
-  return { settings, seeded: seed !== null, model };
+  return { settings, named, model };
 }
 
 /** The fragment that `parseLink` reads. */

@@ -1,6 +1,6 @@
 /**
  * Light, dark or as the system has it. A script of its own, run before the first paint, so that a chosen theme never
- * flashes the other one.
+ * flashes the other one, nor a link's page the usual settings.
  */
 (() => {
   const KEY = 'theme';
@@ -32,6 +32,7 @@
     if (name) name.textContent = names[theme];
   };
   apply();
+  document.documentElement.toggleAttribute('data-linked', location.hash.length > 1);
   addEventListener('DOMContentLoaded', () => {
     apply();
     document.getElementById('theme')?.addEventListener('click', () => {

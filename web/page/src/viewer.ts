@@ -167,7 +167,9 @@ export class Viewer {
   private sayStep({ trail }: Picture, k: number): void {
     const steps = this.shown?.sheet.job.cells[this.shown.at]?.settings.steps ?? 0;
     const walk = this.shown?.sheet.job.kind === 'morph';
-    const text = trail.at[k] === undefined ? 'The image' : walk ? `Image ${trail.at[k]} of the walk` : `After step ${trail.at[k]} of ${steps}`;
+    const [at, noise] = [trail.at[k], trail.noise[k] ?? null];
+    const level = noise === null ? '' : `, noise level ${noise < 99.5 ? Math.round(noise) : Math.floor(noise * 10) / 10} %`;
+    const text = at === undefined ? 'The image' : walk ? `Image ${at} of the walk` : `After step ${at} of ${steps}${level}`;
     this.scrubbed.textContent = text;
     this.scrub.ariaValueText = text;
   }

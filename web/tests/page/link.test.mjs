@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
 import { fileName } from 'guided-diffusion';
-import { offered, parseLink, parseUrl, takesEta, toLink } from '../../dist/settings.js';
+import { offered, parseLink, parseUrl, stepOptions, takesEta, toLink, usualOf } from '../../dist/settings.js';
 
 globalThis.crypto ??= webcrypto; // Node 18 has it under the other name alone
 
@@ -19,11 +19,12 @@ const settings = {
 };
 
 test('a link keeps every setting', () => {
-  const others = offered.map(({ name }) => ({ ...settings, sampler: name, eta: takesEta(name) ? 0.25 : 0 }));
+  const others = [...offered('discrete'), ...offered('consistency')].map(({ name }) => ({ ...settings, sampler: name, eta: takesEta(name) ? 0.25 : 0 }));
   assert.ok(others.length >= 2);
   for (const given of [settings, { ...settings, label: null, first: 0 }, ...others]) {
     const read = parseLink(toLink(given, { kind: 'fashion' }));
-    assert.deepEqual(read, { settings: given, seeded: true, model: { kind: 'fashion' } });
+    assert.deepEqual([read.settings, read.model], [given, { kind: 'fashion' }]);
+    assert.ok(['seed', 'sampler', 'steps', 'guidance'].every((name) => read.named.has(name)));
   }
   assert.deepEqual(parseLink(toLink(settings, { kind: 'stack' })).model, { kind: 'stack' });
 });
@@ -43,9 +44,20 @@ test('an address with a lone percent sign is taken as it is, and has a name', ()
   assert.equal(fileName('https://example.org/'), 'https://example.org/');
 });
 
+test('steps are put to a sampler as its model takes them', () => {
+  const fashion = usualOf({ defaults: { sampler: 'ddim', steps: 'ddim25', guidance: 1 }, guided: true });
+  assert.deepEqual(fashion, { sampler: 'ddim', steps: 25, guidance: 2 });
+  assert.deepEqual(stepOptions({ sampler: 'ddim', steps: 25 }, fashion), {}, 'by itself it takes its own timesteps');
+  assert.deepEqual(stepOptions({ sampler: 'ddim', steps: 20 }, fashion), { sampler: 'ddim', steps: 20 });
+  const consistency = usualOf({ defaults: { sampler: 'multistep', steps: '40', guidance: null }, guided: false });
+  assert.deepEqual(consistency, { sampler: 'multistep', steps: 2, guidance: 1 });
+  assert.deepEqual(stepOptions({ sampler: 'multistep', steps: 3 }, consistency), { sampler: 'multistep', steps: 40, at: [0, 13, 26, 39] });
+  assert.deepEqual(stepOptions({ sampler: 'onestep', steps: 1 }, consistency), { sampler: 'onestep' });
+});
+
 test('an empty link gives a seed of its own and no model', () => {
   const read = parseLink('');
-  assert.equal(read.seeded, false);
+  assert.equal(read.named.size, 0);
   assert.equal(read.model, null);
   assert.ok(read.settings.seed >= 0n && read.settings.seed < 1n << 32n);
 });
@@ -81,7 +93,7 @@ test('what is out of bounds or no number is left at its default', () => {
     assert.deepEqual(parseLink(`#seed=1&${hostile}`).settings, usual, hostile.slice(0, 60));
   }
   for (const seed of ['18446744073709551616', '-1', '1.0', '0x1', '', ' 1', '9'.repeat(5000)]) {
-    assert.equal(parseLink(`#seed=${seed}`).seeded, false, seed.slice(0, 60));
+    assert.equal(parseLink(`#seed=${seed}`).named.size, 0, seed.slice(0, 60));
   }
 });
 

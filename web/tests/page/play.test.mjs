@@ -4,19 +4,19 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { folder } from '../lib/folder.mjs';
-import { fill, generate, noticed, pixels, start, status } from './harness.mjs';
+import { TINY, fill, generate, noticed, pixels, start, status } from './harness.mjs';
 
-const TINY = folder('target/tiny-models/base.safetensors');
+const BASE = folder('target/tiny-models/base.safetensors');
 
 const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName);
 const edge = (page) => page.textContent('#current .edge');
 const enabled = (page, place = '#current') => page.locator(`${place} button.frame:enabled`).count();
 
 describe('the page to play with', () => {
-  let [site, page, messages] = [];
+  let [site, page, messages, longTasks] = [];
   before(async () => {
     site = await start();
-    ({ page, messages } = await site.open({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' }));
+    ({ page, messages, longTasks } = await site.open({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' }));
   });
   after(() => site?.close());
 
@@ -49,7 +49,7 @@ describe('the page to play with', () => {
     assert.equal((await page.textContent('#count-hint')).trim(), '');
     await fill(page, { count: 10 });
     await page.press('#count', 'Tab');
-    assert.match(await page.textContent('#count-hint'), /10 images at once are compiled first/);
+    assert.match(await page.textContent('#count-hint'), /Compiled first for 10 images at once/);
     await fill(page, { count: 1 });
     await page.press('#count', 'Tab');
   });
@@ -70,6 +70,7 @@ describe('the page to play with', () => {
     await status(page, 'Done');
     assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['4 steps', '8 steps', '16 steps', '25 steps']);
     assert.equal(await pixels(page), third);
+    assert.deepEqual(await longTasks.found(), [], 'no task was long');
   });
 
   test('shows how an image formed, and saves that', async () => {
@@ -79,7 +80,7 @@ describe('the page to play with', () => {
     assert.equal(await page.textContent('#scrub-state'), 'The image');
     await page.focus('#scrub');
     await page.keyboard.press('Home');
-    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25');
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25, noise level 99.8 %');
     assert.notEqual(await shown(), last);
     for (const [button, name, check] of [
       ['#viewer-strip', 'steps', (file) => file.readUInt32BE(16) === 32 * 25],
@@ -120,6 +121,7 @@ describe('the page to play with', () => {
     assert.deepEqual(await drawn('before'), next, 'where one step ends the next one begins');
     assert.notDeepEqual(before, next);
     await page.click('#how summary');
+    assert.deepEqual(await longTasks.found(), [], 'no task was long');
   });
 
   test('saves a clip where the browser records one', async () => {
@@ -200,7 +202,7 @@ describe('the page to play with', () => {
   test('a drawing is made again by the model that made it', async () => {
     const before = await pixels(page);
     await page.check('[value=file]');
-    await page.setInputFiles('#model-file', TINY);
+    await page.setInputFiles('#model-file', BASE);
     await page.click('#load');
     await status(page, 'Ready');
     await page.click('#current button.frame');
@@ -234,7 +236,7 @@ describe('the page to play with', () => {
 
   test('captions say nothing of guidance for a model that has none; its settings bring it back', async () => {
     await page.check('[value=file]');
-    await page.setInputFiles('#model-file', TINY);
+    await page.setInputFiles('#model-file', BASE);
     await page.click('#load');
     await status(page, 'Ready');
     await generate(page);
@@ -263,6 +265,7 @@ describe('the page to play with', () => {
     await fill(page, { flags: '' });
     await page.check('[value=emoji]');
     await status(page, 'Ready');
+    assert.deepEqual([await page.inputValue('#steps'), await page.inputValue('#guidance')], ['4', '1'], 'the four evaluations that it was made for');
     await page.click('#class');
     assert.equal(await page.locator('#class-list li').count(), 13, 'all, and twelve classes: the one for none is none to draw');
     await page.keyboard.press('Escape');
@@ -270,6 +273,56 @@ describe('the page to play with', () => {
     await generate(page);
     await page.check('[value=fashion]');
     await status(page, 'Ready');
+  });
+
+  test('a dropped EDM file takes a sampler and steps of its own', async () => {
+    await page.evaluate(async (url) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([await (await fetch(url)).blob()], 'edm.safetensors'));
+      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+    }, `${TINY}edm.safetensors`);
+    await status(page, 'Preparing');
+    await status(page, 'Ready');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['heun', '18']);
+    assert.equal(await page.locator('#sampler option[value=ddim]').count(), 0, 'what cannot sample from it is not offered');
+    await generate(page);
+    assert.match(await edge(page), /18 heun steps/);
+    await generate(page, '#compare-steps');
+    assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['4 steps', '8 steps', '16 steps', '25 steps']);
+    await page.locator('#current button.frame').first().click();
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 4, noise level 99.9 %');
+    await page.click('#viewer [data-close]');
+  });
+
+  test('so does a link to a consistency model, which is sampled in one or two evaluations', async () => {
+    const model = encodeURIComponent(site.server.url + TINY + 'consistency.safetensors');
+    await page.evaluate((hash) => (location.hash = hash), `#model=${model}&sampler=ddim&steps=25&count=1&seed=4`);
+    await status(page, 'Another model');
+    await page.click('#load');
+    await status(page, 'Ready');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['multistep', '2'], 'not what the model cannot do');
+    await generate(page);
+    assert.match(await edge(page), /2 multistep steps, seed 4/);
+    const [two] = [await pixels(page)];
+    await generate(page, '#compare-steps');
+    assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['1 step', '2 steps', '4 steps', '8 steps']);
+    assert.equal(await pixels(page, 1), two);
+    const one = await pixels(page, 0);
+    await page.evaluate(() => (document.querySelector('#more').open = true));
+    await page.selectOption('#sampler', 'onestep');
+    assert.ok((await page.inputValue('#steps')) === '1' && (await page.isDisabled('#steps')));
+    await generate(page);
+    assert.match(await edge(page), /1 onestep step, seed 4/);
+    assert.equal(await pixels(page), one);
+    await page.click('#draw-toggle');
+    await generate(page, '#draw-make');
+    assert.match(await edge(page), /25 euler steps, seed 4, drawn/);
+    await page.click('#draw-close');
+    await page.check('[value=fashion]');
+    await status(page, 'Ready');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['ddim', '25']);
   });
 
   test('images stay for the next visit, are saved together, and can be cleared', async () => {

@@ -127,7 +127,7 @@ describe('states of other browsers', () => {
       while (!(await page.evaluate(renewed)) && performance.now() < end) await page.waitForTimeout(200);
       await site.server.close();
       await page.reload();
-      await page.waitForFunction(() => window.added === true && document.body.classList.contains('started'));
+      await page.waitForFunction(() => window.added === true && !document.querySelector('main').inert);
     } finally {
       await site.close();
     }

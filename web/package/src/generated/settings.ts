@@ -1,17 +1,17 @@
 /** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */
 
-/** The samplers: name, what it is, and the settings of `Settings` that it takes and not all do. */
+/** The samplers: name, what it is, the processes that it samples from, and the settings of `Settings` that it takes and not all do. */
 export const samplers = [
-  { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", options: ["strength"] },
-  { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", options: ["strength","eta"] },
-  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", options: ["strength"] },
-  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", options: ["strength"] },
-  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", options: ["strength","analytic_start","denoise"] },
-  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", options: ["strength","churn"] },
-  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", options: ["strength","churn"] },
-  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", options: ["strength","churn"] },
-  { name: "onestep", summary: "a consistency model's image in one evaluation", options: ["optional_edit","colourise","upscale"] },
-  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", options: ["optional_edit","colourise","upscale","at"] },
+  { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", kinds: ["discrete","edm","consistency"], options: ["strength"] },
+  { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", kinds: ["discrete"], options: ["strength","eta"] },
+  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", kinds: ["discrete"], options: ["strength"] },
+  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", kinds: ["discrete"], options: ["strength"] },
+  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","analytic_start","denoise"] },
+  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
+  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
+  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
+  { name: "onestep", summary: "a consistency model's image in one evaluation", kinds: ["consistency"], options: ["optional_edit","colourise","upscale"] },
+  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", kinds: ["consistency"], options: ["optional_edit","colourise","upscale","at"] },
 ] as const;
 
 export type SamplerName = (typeof samplers)[number]['name'];
