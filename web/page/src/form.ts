@@ -1,9 +1,9 @@
 /** The settings as fields: what a run is started with, checked, and what a link or an earlier image puts there. */
-import { randomSeed } from 'guided-diffusion';
+import { randomSeed, samplers } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
 import { byId, element } from './dom.js';
 import type { Facts } from './jobs.js';
-import { type Sampler, type Settings, type Usual, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
+import { type Process, type Sampler, type Settings, type Usual, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
 
 type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
 const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
@@ -18,6 +18,7 @@ export class SettingsForm {
   private before: Sampler = 'ddim';
   /** The seed of the last run. */
   private spent = '';
+  private process: Process = 'discrete';
   private usual: Usual | undefined;
   /** Steps of the model's whole process. */
   private all = bounds.steps.max;
@@ -80,11 +81,12 @@ export class SettingsForm {
     this.classes.offer(model.classes, model.classNames);
     this.all = model.diffusionSteps;
     const before = this.sampler.value;
-    this.list(process);
+    this.list((this.process = process));
     const has = offered(process).some(({ name }) => name === before);
     this.sampler.value = has && (!keep || keep.has('sampler')) ? before : usual.sampler;
     const sampler = this.sampler.value as Sampler;
-    if (keep ? !keep.has('steps') : !has) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler));
+    // The steps of a sampler that the model does not have mean nothing for another.
+    if (!has || (keep && !keep.has('steps'))) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler));
     if (keep && !keep.has('guidance') && model.guided) this.setNumber('guidance', usual.guidance);
     this.usual = usual;
     this.before = sampler;
@@ -133,6 +135,8 @@ export class SettingsForm {
 
   write(settings: Settings): void {
     for (const name of numbers) this.setNumber(name, settings[name]);
+    // A link's model may have it, though the one in use has not.
+    if (!offered(this.process).some(({ name }) => name === settings.sampler)) this.list(null);
     this.sampler.value = settings.sampler;
     this.seed.value = String(settings.seed);
     this.classes.value = settings.label;
@@ -141,9 +145,10 @@ export class SettingsForm {
     this.fitSteps();
   }
 
-  private list(process: Facts['process']): void {
+  /** Lists the samplers of a process, or all. */
+  private list(process: Process | null): void {
     this.sampler.replaceChildren(
-      ...offered(process).map(({ name, summary }) => element('option', { value: name, textContent: titleOf(name), title: summary })),
+      ...(process ? offered(process) : samplers).map(({ name, summary }) => element('option', { value: name, textContent: titleOf(name), title: summary })),
     );
   }
 

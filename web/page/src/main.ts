@@ -6,7 +6,7 @@ import { SettingsForm } from './form.js';
 import { Gallery, Sheet } from './gallery.js';
 import { History } from './history.js';
 import { HowItWorks, type OnStep, problemOf } from './how.js';
-import { type Facts, type Job, jobOf } from './jobs.js';
+import { type Job, jobOf } from './jobs.js';
 import { CANCELLED, Maker, atOnce } from './maker.js';
 import { type ModelChoice, ModelPicker, alike } from './models.js';
 import { Progress } from './progress.js';
@@ -14,6 +14,7 @@ import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
 import { type Retry, type State, Machine, buttonsOf } from './state.js';
 import { StoredDialog } from './stored.js';
+import { Toys } from './toys.js';
 import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
 
@@ -23,8 +24,6 @@ const FRAME = 16;
 class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
   private readonly cancelButton = byId('cancel', HTMLButtonElement);
-  private readonly compareButtons = [byId('compare-guidance', HTMLButtonElement), byId('compare-steps', HTMLButtonElement)] as const;
-  private readonly morphButton = byId('morph', HTMLButtonElement);
   private readonly live = byId('live-mode', HTMLInputElement);
   private readonly progress = new Progress();
   private readonly history = new History();
@@ -37,7 +36,7 @@ class Page {
   private readonly picker = new ModelPicker(
     (choice) => {
       // Another model has settings of its own.
-      if (!this.offered) this.keep = new Set();
+      if (!this.offered && choice.source !== this.wanted?.source) this.keep = new Set();
       this.load(choice);
     },
     (file) => void this.board.take(file),
@@ -48,6 +47,7 @@ class Page {
     sheet: (job) => this.sheetOf(job),
     prepare: (choice, count, signal) => this.fetchModel(choice, count, signal),
   });
+  private readonly toys = new Toys(this.maker.pause, (kind) => this.generate(kind));
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
@@ -60,6 +60,8 @@ class Page {
   private offered = false;
   /** Settings that a link or an earlier image gave, for the model that is loaded next. */
   private keep: ReadonlySet<string> = new Set();
+  /** The model that the settings were last made for. */
+  private suited: ModelChoice['source'] | undefined;
 
   constructor() {
     const linked = parseLink(location.hash);
@@ -84,9 +86,6 @@ class Page {
     new StoredDialog(this.runner);
     this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
     this.cancelButton.addEventListener('click', () => this.cancel());
-    this.compareButtons[0].addEventListener('click', () => this.generate('guidance'));
-    this.compareButtons[1].addEventListener('click', () => this.generate('steps'));
-    this.morphButton.addEventListener('click', () => this.generate('morph'));
     addEventListener('hashchange', () => this.take(parseLink(location.hash)));
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
@@ -105,18 +104,17 @@ class Page {
     this.onSettings();
     if (choice) {
       this.keep = named;
-      if (!alike(choice, this.runner.choice)) this.load(choice);
-      return;
+      return alike(choice, this.runner.choice) ? undefined : this.load(choice);
     }
     this.offered = false;
     if (!model || same(model, this.runner.choice?.linked)) return;
-    if (model.kind !== 'url') this.picker.chooseBuiltIn(model.kind);
+    if (model.kind === 'url') {
+      // An address that the visitor did not type is fetched only when the visitor says so.
+      this.picker.write(model);
+      this.offered = true;
+      this.sayOffered();
+    } else this.picker.chooseBuiltIn(model.kind);
     this.keep = named;
-    if (model.kind !== 'url') return;
-    // An address that the visitor did not type is fetched only when the visitor says so.
-    this.picker.write(model);
-    this.offered = true;
-    this.sayOffered();
   }
 
   private sayOffered(): void {
@@ -147,8 +145,7 @@ class Page {
     this.wanted = choice;
     this.start({ kind: 'loading', choice, next }, async (signal) => {
       this.progress.begin('Opening the GPU');
-      const another = choice.source !== this.runner.choice?.source;
-      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal, another ? this.keep : null);
+      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal, choice.source === this.suited ? null : this.keep);
       const { state } = this.machine;
       this.machine.enter({ kind: 'ready' });
       if (this.offered) this.sayOffered();
@@ -163,7 +160,8 @@ class Page {
   private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal, keep: ReadonlySet<string> | null = null): Promise<void> {
     const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     const { info } = model;
-    this.form.offer(this.facts, keep);
+    this.form.offer(this.runner.facts, keep);
+    this.suited = choice.source;
     this.board.offer(info);
     this.sayBatch();
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
@@ -184,7 +182,7 @@ class Page {
     const given = (kind === 'draw' && this.board.read()) || undefined;
     if (kind === 'draw' && !given) return announce('Nothing is drawn yet');
     const settings = this.form.spend();
-    if (settings) this.run(jobOf(kind, settings, this.facts, choice, given));
+    if (settings) this.run(jobOf(kind, settings, this.runner.facts, choice, given));
   }
 
   private run(job: Job): void {
@@ -290,7 +288,7 @@ class Page {
   private makeLive(): void {
     const { choice } = this.runner;
     const settings = this.form.read(false);
-    if (choice && settings && this.machine.state.kind !== 'loading') this.run(jobOf('live', settings, this.facts, choice));
+    if (choice && settings && this.machine.state.kind !== 'loading') this.run(jobOf('live', settings, this.runner.facts, choice));
   }
 
   /** Says beforehand where a number of images needs other kernels. */
@@ -303,11 +301,7 @@ class Page {
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.facts, choice), { draft: true }));
-  }
-
-  private get facts(): Facts {
-    return this.runner.facts;
+    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: true }));
   }
 
   private sheetOf(job: Job, options: { draft?: boolean; id?: string } = {}): Sheet {
@@ -387,11 +381,8 @@ class Page {
         this.cancelButton.hidden = !cancel;
         document.body.classList.toggle('working', cancel);
         this.tuning?.enable(idle);
-        this.compareButtons[0].disabled = !idle || !this.facts.guided;
-        this.compareButtons[1].disabled = !idle;
-        // A stack's second stage has noise of its own.
+        this.toys.follow(state, idle, this.runner.facts.guided, this.runner.stages);
         this.board.enable(idle && this.runner.stages === 1);
-        this.morphButton.disabled = !idle || this.runner.stages > 1;
       },
       this.cancelButton,
       this.generateButton,

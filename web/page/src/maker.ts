@@ -5,7 +5,7 @@ import type { Gallery, Sheet } from './gallery.js';
 import type { OnStep } from './how.js';
 import { type Job, MORPH } from './jobs.js';
 import { type ModelChoice, alike } from './models.js';
-import { morph } from './morph.js';
+import { Pause, morph } from './morph.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
 import type { Settings } from './settings.js';
@@ -26,6 +26,9 @@ interface Page {
 }
 
 export class Maker {
+  /** A walk's. */
+  readonly pause = new Pause();
+
   constructor(
     private readonly runner: Runner,
     private readonly gallery: Gallery,
@@ -45,13 +48,14 @@ export class Maker {
         await this.page.prepare(choice, count, signal);
       }
       this.progress.begin('Starting');
-      if (job.kind === 'morph') await morph(this.runner, sheet, signal, (images) => this.progress.walk(images));
+      if (job.kind === 'morph') await morph(this.runner, sheet, signal, this.pause, (images) => this.progress.walk(images));
       else for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
     } catch (error) {
       // A newer wish shows a sheet of its own.
       if (!signal.aborted || signal.reason === CANCELLED) sheet.stop();
       throw error;
     } finally {
+      if (this.pause.on) this.pause.toggle();
       void this.gallery.keep(sheet);
     }
     const { elapsed } = this.progress;

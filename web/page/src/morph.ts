@@ -25,10 +25,33 @@ function slerp(a: Float32Array, b: Float32Array, t: number): Float32Array {
   return a.map((value, i) => from * value + to * (b[i] ?? 0));
 }
 
+/** Holds a walk up until it is released. */
+export class Pause {
+  private release: (() => void) | null = null;
+  private gate: Promise<void> = Promise.resolve();
+
+  get on(): boolean {
+    return this.release !== null;
+  }
+
+  toggle(): void {
+    if (this.release) {
+      this.release();
+      this.release = null;
+    } else this.gate = new Promise((resolve) => (this.release = resolve));
+  }
+
+  /** Waits while it holds, and not after the signal. */
+  async passed(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    await Promise.race([this.gate, new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))]);
+  }
+}
+
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Walks until the signal; `say` is called after each image. */
-export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, say: (images: number) => void): Promise<void> {
+export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, pause: Pause, say: (images: number) => void): Promise<void> {
   const { settings } = sheet.job;
   const info = runner.model?.info;
   if (!info) return;
@@ -53,6 +76,7 @@ export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, s
       await shown;
       shown = (async () => {
         for (const image of images) {
+          await pause.passed(signal);
           if (signal.aborted) return;
           sheet.preview(0, image, ++made, KEPT);
           say(made);

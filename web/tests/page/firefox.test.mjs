@@ -60,6 +60,16 @@ describe('the page in Firefox', () => {
     await page.click('#morph');
     const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;
     await page.waitForFunction(walked, null, { timeout: 300_000 });
+    const press = () => page.evaluate(() => document.querySelector('#morph').click());
+    const said = () => page.textContent('#detail');
+    await press();
+    assert.equal(await page.textContent('#morph'), 'Continue');
+    await page.waitForTimeout(300); // what was being shown
+    const held = await said();
+    await page.waitForTimeout(2000);
+    assert.equal(await said(), held, 'a walk that is held up shows nothing more');
+    await press();
+    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
     // Not page.click, which waits for two frames of the screen: a software driver that is busy shows none.
     await page.evaluate(() => document.querySelector('#cancel').click());
     await status(page, 'Cancelled');

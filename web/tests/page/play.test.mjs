@@ -317,6 +317,8 @@ describe('the page to play with', () => {
     assert.match(await edge(page), /1 onestep step, seed 4/);
     assert.equal(await pixels(page), one);
     await page.click('#draw-toggle');
+    await page.focus('#board');
+    await page.keyboard.press(' ');
     await generate(page, '#draw-make');
     assert.match(await edge(page), /25 euler steps, seed 4, drawn/);
     await page.click('#draw-close');

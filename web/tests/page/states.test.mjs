@@ -35,6 +35,7 @@ describe('states of one page', () => {
     await page.click('#notice button');
     assert.equal(await page.inputValue('#precision'), 'f16-weights');
     await status(page, 'Ready');
+    assert.equal(await page.inputValue('#steps'), '4', 'the link’s settings stay');
     await generate(page);
     first = await pixels(page);
   });

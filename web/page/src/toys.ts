@@ -1,0 +1,38 @@
+/** The buttons that play with the settings: comparing, and the walk with its pause. Drawing has a board of its own. */
+import { announce, byId } from './dom.js';
+import type { Job } from './jobs.js';
+import type { Pause } from './morph.js';
+import type { State } from './state.js';
+
+export class Toys {
+  private readonly guidance = byId('compare-guidance', HTMLButtonElement);
+  private readonly steps = byId('compare-steps', HTMLButtonElement);
+  private readonly morph = byId('morph', HTMLButtonElement);
+  private walking = false;
+
+  constructor(
+    private readonly pause: Pause,
+    onMake: (kind: Job['kind']) => void,
+  ) {
+    this.guidance.addEventListener('click', () => onMake('guidance'));
+    this.steps.addEventListener('click', () => onMake('steps'));
+    this.morph.addEventListener('click', () => (this.walking ? this.hold() : onMake('morph')));
+  }
+
+  /** Follows the page's state; `idle`: a model waits for work, which has so many stages. */
+  follow(state: State, idle: boolean, guided: boolean, stages: number): void {
+    this.walking = state.kind === 'running' && state.job?.kind === 'morph';
+    this.guidance.disabled = !idle || !guided;
+    this.steps.disabled = !idle;
+    // A stack's second stage has noise of its own.
+    this.morph.disabled = !this.walking && (!idle || stages > 1);
+    this.morph.textContent = this.walking ? 'Pause' : 'Morph';
+  }
+
+  /** Holds the walk up, or goes on with it. */
+  private hold(): void {
+    this.pause.toggle();
+    this.morph.textContent = this.pause.on ? 'Continue' : 'Pause';
+    announce(this.pause.on ? 'Paused' : 'Walking');
+  }
+}
