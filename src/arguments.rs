@@ -101,17 +101,27 @@ macro_rules! arguments {
 #[rustfmt::skip]
 pub const ARGUMENTS: &[Argument] = arguments! {
     "sampler" "NAME", Some("use_ddim"), MAKE, field!(sampler),
-    "How to step [default: dpm++2m, or ddim where a classifier guides; with --steps ancestral, ddim for ddim steps]";
+    "How to step";
 
     "steps" "SPEC", Some("timestep_respacing"), MAKE | INVERT | NLL,
     Access {
         set: |settings, text| read(text).map(|steps| settings.steps = Some(steps)),
-        get: |settings| settings.steps.as_ref().filter(|_| settings.grid.is_none()).map(ToString::to_string),
+        get: |settings| settings.steps.as_ref().filter(|_| settings.times().is_none()).map(ToString::to_string),
     },
-    "Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25) [default: the file's searched grid (5 for the built-in model), else the sampler's own number; edit 100, invert ddim50, nll all]";
+    "Steps: a count (250), counts per section (10,20,30) or a fixed stride (ddim25)";
 
-    "grid" "T,...", Some("timestep_respacing"), MAKE | INVERT, list!(grid),
-    "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels)";
+    "grid" "T,...", Some("timestep_respacing"), MAKE | INVERT,
+    Access {
+        set: |settings, text| match text {
+            "none" => { settings.grid = Some(Vec::new()); Ok(()) }
+            _ => (list!(grid).set)(settings, text),
+        },
+        get: |settings| match settings.grid.as_deref() {
+            Some([]) => Some("none".into()),
+            _ => (list!(grid).get)(settings),
+        },
+    },
+    "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels); none: the sampler's own, though the file has a searched grid";
 
     "eta" "ETA", None, MAKE,
     Access {
@@ -138,7 +148,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     "Guide only at these timesteps of the full process, LO to HI; the classifier does not run at others";
 
     "strength" "S", None, SAMPLE, field!(strength),
-    "Share of the steps that is made from the noised --init, above 0 to 1";
+    "How much of --init is made anew: the share of the steps, above 0 (a little) to 1 (all)";
 
     "threshold" "BOOL" = "true", None, MAKE, field!(threshold),
     "Dynamic thresholding in place of clipping: the predicted image divided by the 0.995 quantile of its absolute values";
@@ -148,7 +158,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
         set: |settings, text| size(text).map(|size| settings.size = Some(size)),
         get: |settings| settings.size.map(|[width, height]| format!("{width}x{height}")),
     },
-    "Width and height of the images, multiples of 2 per level of the network [default: the model's own]";
+    "Width and height of the images, multiples of 2 per level of the network; the further from those that the model was trained on, the worse [default: the model's own]";
 
     "at" "I,...", None, SAMPLE | EDIT, list!(at),
     "Consistency models: places on the grid of --steps levels, ascending [default: 0,22,39 of 40]";
@@ -172,16 +182,16 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     "ipndm: a last evaluation that removes the noise of the lowest level";
 
     "colourise" "MIX" = "grey", None, EDIT, field!(edit.colourise),
-    "Make the colours of a grey picture: the known mix is the channels' mean (grey) or luma (=luma)";
+    "Make the colours of a grey picture, whose values are the mean of the channels (grey), or luma, as of old photographs and most programs' grey pictures (=luma)";
 
     "upscale" "K", None, EDIT, field!(edit.upscale),
     "Enlarge the picture K times";
 
     "jump-length" "N", None, EDIT, field!(jump_length),
-    "Steps of one jump back up [default: 10 for repaint, 1 for ddnm]";
+    "Steps of one jump back up [default: repaint a 25th of the steps, at most 10; ddnm 1]";
 
     "jump-repeats" "N", None, EDIT, field!(jump_repeats),
-    "How often each part of the walk is made [default: 10 for repaint, 1 for ddnm]";
+    "How often each part of the walk is made [default: repaint 10, ddnm 1]";
 
     "sigma-y" "S", None, EDIT, field!(sigma_y),
     "ddnm: standard deviation of the noise in the picture, in its range of -1 to 1 [default: 0]";

@@ -11,8 +11,9 @@
 //! ```
 
 use std::f64::consts::{LN_2, PI};
+use std::ops::ControlFlow;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, go_or_stop};
 use crate::model::sampling::ports;
 use crate::run::SampleOptions;
 use crate::sampler::process::Process;
@@ -47,12 +48,16 @@ impl Bits {
 }
 
 /// Bits per dimension of the images in `options.edit`, at the steps of an ancestral run of `options`. Draws count down to 1,
-/// for the cleanest step.
+/// for the cleanest step. `progress` is called after each step, and may stop the work.
 ///
 /// # Errors
-/// [`Error::Options`] without images, or for a model without a discrete process; [`Error::NotFinite`] where the
-/// network gives infinities or NaN; a lost device.
-pub async fn bits_per_dimension(session: &mut Session, options: SampleOptions) -> Result<Bits> {
+/// [`Error::Options`] without images, or for a model without a discrete process; [`Error::NotFinite`] where the network gives
+/// infinities or NaN; a lost device; [`Error::Io`] of the kind `Interrupted` where it was stopped.
+pub async fn bits_per_dimension(
+    session: &mut Session,
+    options: SampleOptions,
+    mut progress: impl FnMut() -> ControlFlow<()>,
+) -> Result<Bits> {
     let Some(Edit { known, .. }) = options.edit.clone() else {
         return Err(Error::Options("bits per dimension need images".into()));
     };
@@ -109,6 +114,7 @@ pub async fn bits_per_dimension(session: &mut Session, options: SampleOptions) -
             let implied = ((1.0 / bar).sqrt() * f64::from(x[k]) - at(k)) / (1.0 / bar - 1.0).sqrt();
             (implied - f64::from(noise[k])).powi(2)
         };
+        go_or_stop("bits per dimension", progress())?;
         steps.push([per_image(&vb), per_image(&|k| (at(k) - x_0(k)).powi(2)), per_image(&noise_error)]);
     }
     let last = schedule.alphas_cumprod.last().copied().unwrap_or(1.0);

@@ -1,9 +1,18 @@
 //! One error type over all layers. Every message says what was wrong, what was expected, and what to do.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// The result of this library's fallible operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error where a caller's answer to progress ends `what`: [`Error::Io`] of the kind `Interrupted`.
+pub(crate) fn go_or_stop(what: &str, flow: ControlFlow<()>) -> Result<()> {
+    if flow.is_continue() {
+        return Ok(());
+    }
+    Err(Error::io(what, std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped; nothing was written")))
+}
 
 /// What can go wrong between a checkpoint and an image.
 #[derive(Debug, thiserror::Error)]

@@ -259,13 +259,17 @@ impl Recipe {
     }
 }
 
+/// A command as a line for a POSIX shell.
+pub fn line(command: &[String]) -> String {
+    command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// What a PNG says, keywords and texts, of images with these parameters that this command makes again.
 pub fn texts(parameters: &Value, command: &[String]) -> Vec<(String, String)> {
-    let quoted: Vec<String> = command.iter().map(|word| quote(word)).collect();
     vec![
         ("Software".into(), concat!("guided-diffusion ", env!("CARGO_PKG_VERSION")).into()),
         (KEYWORD.into(), parameters.to_string()),
-        ("Comment".into(), quoted.join(" ")),
+        ("Comment".into(), line(command)),
     ]
 }
 

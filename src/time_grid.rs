@@ -20,7 +20,7 @@
 use std::ops::ControlFlow;
 
 use crate::config::ProcessKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, go_or_stop};
 use crate::image::Images;
 use crate::model::sampling::ports;
 use crate::run::SampleOptions;
@@ -94,7 +94,7 @@ impl Teacher {
             while let Some(step) = run.step().await? {
                 taken.predicted.push(run.program().read(ports::X_START).await?);
                 taken.states.push(run.program().read(ports::X).await?);
-                go_or_stop(progress(first / batch * TEACHER_STEPS + step.done, batches * TEACHER_STEPS))?;
+                go_or_stop("grid", progress(first / batch * TEACHER_STEPS + step.done, batches * TEACHER_STEPS))?;
             }
             let size = taken.states[0].len() / batch;
             teacher.ends.push((first as u32, run.finish().await?));
@@ -166,7 +166,7 @@ impl Teacher {
             let options = self.options(session, sampler, grid, *first, end.count())?;
             let mut run = session.sample(options)?;
             while run.step().await?.is_some() {
-                go_or_stop(progress())?;
+                go_or_stop("grid", progress())?;
             }
             let images = run.finish().await?;
             squares += images.data().iter().zip(end.data()).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
@@ -191,13 +191,6 @@ impl Teacher {
         let labels = (first_index..first_index + count as u32).filter_map(label).collect();
         Ok(SampleOptions { count, labels, settings, first_index, ..SampleOptions::default() })
     }
-}
-
-fn go_or_stop(flow: ControlFlow<()>) -> Result<()> {
-    if flow.is_continue() {
-        return Ok(());
-    }
-    Err(Error::io("grid", std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped; nothing was written")))
 }
 
 /// A level of a trajectory: sigma, and what a state is multiplied with for sigma-space.

@@ -131,7 +131,10 @@ fn an_inversion_gives_the_picture_back() {
     // More steps follow the flow more closely; 10 of 255 is what 50 give on this model.
     assert!(mean(&many) < mean(&few) && mean(&many) < 16.0, "{} {}", mean(&few), mean(&many));
     assert_eq!(many["evaluations"], 100, "50 there and 50 back");
-    folder.ok(&words("sample --noise ddim50.npy --class bag --sampler ddim --steps ddim50 --out back.png"));
+    let command = many["sample_command"].as_str().expect("a command");
+    folder.ok(&[&words(command)[1..], &["--out", "back.png"]].concat());
+    let text = folder.ok(&words("invert --input bag.png --steps ddim2 --class boot --out two.npy"));
+    assert!(text.contains("sample --sampler ddim --steps ddim2 --seed 0 --noise two.npy --class 9"), "{text}");
     let apart = |a: &Pixels, b: &Pixels| {
         a.bytes.iter().zip(&b.bytes).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.bytes.len() as f64
     };

@@ -200,13 +200,14 @@ fn upsampling_lines_mean_what_they_say() {
         let models = Models::of_upsample(&args).unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let images = |size: usize| Images::new(3, size, size, 3, vec![0.0; 3 * size * size * 3]).unwrap();
         let labels = Some(vec![7, 8, 999]);
-        let request = Request::upsample(&args, &models, &Labeled { images: images(small), labels: labels.clone() });
+        let request =
+            Request::upsample(&args, &models, &Labeled { images: images(small), labels: labels.clone(), grid: None });
         let request = request.unwrap_or_else(|e| panic!("{}: {e}", line.model));
         let stage = &request.stages[0];
         assert_eq!((request.count, request.batch(stage), stage.evaluations, stage.low_size), (100, 4, 250, small));
         assert_eq!((request.label(0), request.label(5)), (Some(7), Some(999)), "labels travel, and repeat");
         let message = |images, labels| {
-            Request::upsample(&args, &models, &Labeled { images, labels }).expect_err("refused").to_string()
+            Request::upsample(&args, &models, &Labeled { images, labels, grid: None }).expect_err("refused").to_string()
         };
         assert!(message(images(small / 2), labels.clone()).contains(&format!("enlarges {small}x{small} with 3")));
         assert!(message(images(small), None).contains("--class"));

@@ -39,6 +39,33 @@ fn the_built_in_defaults() {
 }
 
 #[test]
+fn steps_alone_choose_a_sampler_that_is_good_with_them() {
+    for (line, sampler, steps, grid) in [
+        ("--steps 5", "dpm++2m", "5", Some(5)),
+        ("--steps 7", "dpm++2m", "7", None),
+        ("--steps 49", "dpm++2m", "49", None),
+        ("--steps 50", "ancestral", "50", None),
+        ("--steps 10,20", "ancestral", "10,20", None),
+        ("--steps ddim10", "ddim", "ddim10", None),
+        ("--grid 960,20", "dpm++2m", "2", Some(2)),
+        ("--grid none", "dpm++2m", "20", Some(0)),
+        ("--grid none --steps 5", "dpm++2m", "5", Some(0)),
+        // The public scripts' own.
+        ("--timestep_respacing 25", "ancestral", "25", None),
+        ("--timestep_respacing 25 --use_ddim True", "ddim", "25", None),
+    ] {
+        let r = request(line).expect(line);
+        let settings = &r.stages[0].recipe.settings;
+        let (is, of) =
+            (settings.sampler.expect("settled").name(), settings.steps.as_ref().expect("settled").to_string());
+        assert_eq!((is, &*of, settings.grid.as_ref().map(Vec::len)), (sampler, steps, grid), "{line}");
+        let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
+        let again = request(command.strip_prefix("guided-diffusion sample ").expect("a command")).expect(&command);
+        assert_eq!(again.texts(), r.texts(), "{command}");
+    }
+}
+
+#[test]
 fn batches_are_balanced() {
     for (count, most, batch) in [(80, 16, 16), (17, 16, 9), (5, 16, 5), (1, 1, 1), (33, 16, 11)] {
         let r = request(&format!("--count {count} --batch {most}")).expect("possible");

@@ -141,7 +141,7 @@ fn parts_merge_into_the_bytes_of_the_whole() {
     for (arguments, part) in [
         ("part0.npz part2.npz --out x.npz", "4 of 12 images are missing: 8 to 11"),
         ("part0.npz part1.npz part1.npz part2.npz --out x.npz", "image 8 of part1.npz is there already of part1.npz"),
-        ("part0.npz other.npz part2.npz --out x.npz", "recipe seed 11, here 1"),
+        ("part0.npz other.npz part2.npz --out x.npz", "(seed 11, here 1"),
         ("part0.npz part1.npz part2.npz --count 13 --out x.npz", "parts of a run of 12 images"),
         ("part0.npz pictures --out x.npz", "are not parts of one run"),
         ("part0.npz foreign.npz --out x.npz", "foreign.npz"),

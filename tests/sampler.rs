@@ -56,7 +56,12 @@ fn options(first: u32, count: usize) -> SampleOptions {
     SampleOptions {
         count,
         labels: (0..count as u32).map(|i| (first + i) * 3 % 10).collect(),
-        settings: Settings { steps: Some("4".parse().unwrap()), seed: 77, ..Settings::default() },
+        settings: Settings {
+            sampler: Some(Sampler::ancestral()),
+            steps: Some("4".parse().unwrap()),
+            seed: 77,
+            ..Settings::default()
+        },
         first_index: first,
         ..SampleOptions::default()
     }
@@ -296,6 +301,7 @@ fn a_distilled_model_steps_as_it_was_trained() {
         r#"{"steps": 10, "seed": 0}"#,
         r#"{"sampler": "dpm++2m", "seed": 0}"#,
         r#"{"grid": [500], "sampler": "ddim", "seed": 0}"#,
+        r#"{"grid": [], "seed": 0}"#,
     ] {
         let own: Settings = serde_json::from_str(own).unwrap();
         assert_ne!(own.resolve(&facts).unwrap().grid, resolved.grid, "what is asked for comes first");
@@ -400,8 +406,17 @@ fn a_searched_grid_comes_nearer_to_the_teacher_and_is_the_default() {
     }
     // A grid that is given comes before it.
     assert_eq!(settle(Settings { grid: Some(vec![9.0]), ..named("dpm++2m", "5") }, false).grid, Some(vec![9.0]));
+    // Nor is it taken where the sampler's own times are asked for.
+    let own = settle(Settings { grid: Some(Vec::new()), ..named("dpm++2m", "5") }, false);
+    assert_eq!((own.times(), own.steps.clone()), (None, Some("5".parse().unwrap())));
+    assert_eq!(own.resolve(&Facts::new(&config, false)).unwrap(), own);
     // What guides was not there when it was searched.
     assert_eq!(settle(Settings::default(), true).sampler, Some(Sampler::ddim()));
+    let guided = |steps: &str| {
+        let settled = settle(Settings { steps: Some(steps.parse().unwrap()), ..Settings::default() }, true);
+        (settled.sampler.unwrap().name(), settled.steps.unwrap().to_string())
+    };
+    assert_eq!([guided("30"), guided("250")], [("ddim", "ddim30".into()), ("ancestral", "250".into())]);
     for wrong in [vec![5.0, 9.0], vec![1000.0, 5.0], vec![9.5, 5.0], vec![9.0]] {
         let config = ModelConfig { grids: [(2, wrong)].into(), ..config.clone() };
         let message = ModelConfig::from_metadata(&config.to_metadata().unwrap()).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! `adapters`: the GPUs that wgpu can use here.
 
-use super::args::AdaptersArgs;
 use super::console::{print, print_json};
+use super::other_args::AdaptersArgs;
 use crate::device::mebibytes;
 use crate::gpu::{AdapterChoice, Gpu};
 use crate::{Error, Result};

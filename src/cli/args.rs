@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use super::given::Files;
+use super::other_args::{AdaptersArgs, BenchArgs, ConvertArgs, GridArgs, InfoArgs, MergeArgs, TuneArgs};
 use super::settings::{
     EditSettings, InvertSettings, NllSettings, SampleSettings, UPSAMPLER, UpsampleSettings, UpsamplerSettings,
 };
 use super::values::{Expected, Shard};
-use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
 use crate::interpolate::Interpolation;
@@ -143,21 +144,36 @@ impl UpsampleArgs {
     }
 }
 
-/// `edit`'s arguments.
+/// The model and the pictures of commands that begin with a picture.
 #[derive(Debug, Args)]
-pub struct EditArgs {
+pub struct Source {
     /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
     #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
     pub model: Option<PathBuf>,
-    /// Pictures to edit: .png, .jpg, .npz, .npy or a folder; image K is made from picture K modulo their number
+    /// Pictures: .png, .jpg, .npz, .npy or a folder; image K is made from picture K modulo their number
     #[arg(long, value_name = "PATH")]
     pub input: PathBuf,
+    /// Bring pictures of another size to the model's; `edit` makes what pad adds (outpainting)
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<Fit>,
+}
+
+impl Source {
+    /// The pictures' files; `expected` are those of `--expect`.
+    pub fn files<'a>(&'a self, expected: &'a [Expected]) -> Files<'a> {
+        Files { path: &self.input, name: "input", mask: None, fit: self.fit, expected }
+    }
+}
+
+/// `edit`'s arguments.
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// What it works on.
+    #[command(flatten)]
+    pub source: Source,
     /// The pixels that are kept, exactly (white), and those that are made (black), in the picture's size or the model's
     #[arg(long, value_name = "FILE")]
     pub mask: Option<PathBuf>,
-    /// Bring pictures of another size to the model's; what pad adds is made (outpainting)
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub fit: Option<Fit>,
     /// How to sample.
     #[command(flatten)]
     pub settings: EditSettings,
@@ -172,15 +188,9 @@ pub struct EditArgs {
 /// `invert`'s arguments.
 #[derive(Debug, Args)]
 pub struct InvertArgs {
-    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
-    pub model: Option<PathBuf>,
-    /// Pictures to take to noise: .png, .jpg, .npz, .npy or a folder
-    #[arg(long, value_name = "PATH")]
-    pub input: PathBuf,
-    /// Bring pictures of another size to the model's
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub fit: Option<Fit>,
+    /// What it works on.
+    #[command(flatten)]
+    pub source: Source,
     /// How to step.
     #[command(flatten)]
     pub settings: InvertSettings,
@@ -192,15 +202,9 @@ pub struct InvertArgs {
 /// `nll`'s arguments.
 #[derive(Debug, Args)]
 pub struct NllArgs {
-    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    #[arg(long, value_name = "FILE", conflicts_with = "model_path")]
-    pub model: Option<PathBuf>,
-    /// Images: .png, .jpg, .npz, .npy or a folder
-    #[arg(long, value_name = "PATH")]
-    pub input: PathBuf,
-    /// Bring images of another size to the model's
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub fit: Option<Fit>,
+    /// What it works on.
+    #[command(flatten)]
+    pub source: Source,
     /// Classes of the images in turn [default: the images' own]
     #[arg(long, value_name = "CLASS,...")]
     pub class: Vec<String>,
@@ -227,8 +231,8 @@ pub struct NllArgs {
 /// What the commands that make images share.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Classes to take in turn: names, parts of names, indices, synset ids, lists of them, or all
-    /// [default: the input's own, else all]
+    /// Classes to take in turn: names, parts of names, indices, synset ids, lists of them, or all [default: given pictures' own;
+    /// where they say none, a model's null class; without pictures all]
     #[arg(long, value_name = "CLASS,...")]
     pub class: Vec<String>,
     /// Images in all [default: the noise file's or the input's, else eight per class for the built-in model, else one
@@ -311,166 +315,6 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
         _ => Err("give a number of seconds, such as 5".into()),
     }
-}
-
-/// `convert`'s arguments.
-#[derive(Debug, Args)]
-pub struct ConvertArgs {
-    /// Checkpoints (.pt or .safetensors)
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Type of the weights: f32, f16 or bf16; biases and norms keep theirs [default: as they are]
-    #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<DType>,
-    /// The new file [default: the old one's name with .safetensors, which must not exist yet]
-    #[arg(long, short, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Which of a .pt file's state dicts to take, where it holds several
-    #[arg(long, value_name = "KEY")]
-    pub state_dict: Option<String>,
-    /// Print a JSON list
-    #[arg(long)]
-    pub json: bool,
-    /// The public scripts' flags.
-    #[command(flatten)]
-    pub flags: Flags,
-}
-
-impl ConvertArgs {
-    /// The checkpoints, under either name.
-    pub fn files(&self) -> Vec<&Path> {
-        let flags = [&self.flags.model_path, &self.flags.classifier_path];
-        self.files.iter().chain(flags.into_iter().flatten()).map(PathBuf::as_path).collect()
-    }
-}
-
-/// `merge`'s arguments.
-#[derive(Debug, Args)]
-pub struct MergeArgs {
-    /// The parts: .npz files or folders of PNGs, in any order
-    #[arg(value_name = "PART", required = true)]
-    pub parts: Vec<PathBuf>,
-    /// The .npz file of the whole run
-    #[arg(long, short, value_name = "FILE")]
-    pub out: PathBuf,
-    /// Images of the whole run; .npz files say it, PNGs do not [default: up to the last one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub count: Option<u32>,
-    /// Report as one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `grid`'s arguments.
-#[derive(Debug, Args)]
-pub struct GridArgs {
-    /// A converted checkpoint (.safetensors with its configuration)
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Steps to search grids for, in a list
-    #[arg(long, value_name = "N,...", required = true, value_delimiter = ',')]
-    pub steps: Vec<usize>,
-    /// Images whose trajectories are followed, in 60 steps each
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub images: u32,
-    /// Images at a time [default: as many as fit a 64x64 batch of four]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch: Option<u32>,
-    /// Seed of their noise
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// The file to write [default: FILE itself]
-    #[arg(long, short, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// The device and its precision.
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `info`'s arguments.
-#[derive(Debug, Args)]
-pub struct InfoArgs {
-    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    pub file: Option<PathBuf>,
-    /// Print the plan of one step at WebGPU's default limits: ops, kernels, shapes, memory
-    #[arg(long, conflicts_with_all = ["json", "tensors"])]
-    pub plan: bool,
-    /// Images at a time, for the plan
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch: u32,
-    /// How weights are stored and multiplied, for the plan [default: f32]
-    #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
-    /// A classifier that guides, for the plan
-    #[arg(long, value_name = "FILE", conflicts_with = "classifier_path")]
-    pub classifier: Option<PathBuf>,
-    /// List every tensor
-    #[arg(long)]
-    pub tensors: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// The public scripts' flags.
-    #[command(flatten)]
-    pub flags: Flags,
-}
-
-/// `adapters`' arguments.
-#[derive(Debug, Args)]
-pub struct AdaptersArgs {
-    /// Print a JSON list
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `bench`'s arguments.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    #[arg(long, value_name = "FILE", conflicts_with = "arch")]
-    pub model: Option<PathBuf>,
-    /// A public architecture with synthetic weights, such as 64x64_diffusion (of a classifier: with its gradient, and
-    /// without), or `small`
-    #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
-    /// One operation instead of a network: conv192@64 (3x3), matmul1024, attention1024 (6 heads of 64 channels)
-    #[arg(long, value_name = "OP", conflicts_with_all = ["model", "arch", "batch"])]
-    pub op: Option<String>,
-    /// Images at a time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch: Option<u32>,
-    /// Timed runs; the median counts
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: u32,
-    /// The device and its precision.
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `tune`'s arguments.
-#[derive(Debug, Args)]
-pub struct TuneArgs {
-    /// Checkpoint (.safetensors or .pt); the built-in model where it is left out
-    #[arg(value_name = "FILE", conflicts_with = "arch")]
-    pub model: Option<PathBuf>,
-    /// A public architecture, such as 64x64_diffusion
-    #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
-    /// Images at a time: kernels are chosen for each size of batch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub batch: Option<u32>,
-    /// The device and its precision.
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::args::BenchArgs;
 use super::console::{note, print, print_json};
 use super::device::Device;
 use super::models::open_model;
+use super::other_args::BenchArgs;
 use super::workloads::{self, time};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Flags, ModelConfig, Role, presets};

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::args::ConvertArgs;
 use super::console::{note, print, print_json};
 use super::imagenet;
+use super::other_args::ConvertArgs;
 use super::progress::Bytes;
 use super::values::Ended;
 use crate::checkpoint::Checkpoint;

@@ -85,8 +85,9 @@ impl Device {
             self.remember(&known, &report);
             if report.left > 0 {
                 note(&format!(
-                    "note: {} of {} kinds of kernel were measured in {budget} s, the others keep their defaults from now \
-                     on; `guided-diffusion tune` of this model with --batch {} measures all, --tune-budget 0 none",
+                    "note: the first long run on a device begins with {budget} s of trying which kernels are fastest on it: {} of \
+                     {} kinds were tried, the others stay as they are, right but perhaps slower; `guided-diffusion tune` of \
+                     this model with --batch {} tries all",
                     report.tuned.len(),
                     report.tuned.len() + report.left,
                     options.batch

@@ -16,7 +16,14 @@ pub fn differences(there: &Value, here: &Value) -> String {
     let text = |value: Option<&&Value>| value.map_or("none".into(), |value| shortened(&value.to_string()));
     let differing = names.into_iter().filter(|name| of_there.get(*name) != of_here.get(*name));
     let mut all: Vec<String> = differing
-        .map(|name| format!("{name} {}, here {}", text(of_there.get(name)), text(of_here.get(name))))
+        .map(|name| {
+            let (there, here, name) = (of_there.get(name), of_here.get(name), name.trim_start_matches("recipe "));
+            match [there, here].into_iter().flatten().any(|value| is_hash(value)) {
+                // Digits would say nothing.
+                true => format!("other {}", name.trim_end_matches("_hash")),
+                false => format!("{name} {}, here {}", text(there), text(here)),
+            }
+        })
         .collect();
     let more = all.len().saturating_sub(MOST_DIFFERENCES);
     all.truncate(MOST_DIFFERENCES);
@@ -36,6 +43,15 @@ fn leaves<'a>(name: &str, value: &'a Value, into: &mut BTreeMap<String, &'a Valu
             }
         }
         _ => drop(into.insert(name.to_owned(), value)),
+    }
+}
+
+/// Whether a value stands for others that are too many to name: a hash or a list of them.
+fn is_hash(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        Value::Array(parts) => !parts.is_empty() && parts.iter().all(is_hash),
+        _ => false,
     }
 }
 

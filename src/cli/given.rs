@@ -22,9 +22,8 @@ pub struct Pictures {
     pub mask: Option<GivenFile>,
     /// How they are brought to the model's size.
     pub fit: Option<Fit>,
-    /// Their classes, where they say.
-    pub labels: Option<Vec<u32>>,
-    images: Images,
+    /// The pictures, and their classes where they say.
+    pub given: Labeled,
     shown: Option<Images>,
 }
 
@@ -49,8 +48,9 @@ impl Pictures {
     /// # Errors
     /// [`Error::Io`]; [`Error::Options`] for files that hold no pictures, several masks, or other values than expected.
     pub fn read(files: &Files<'_>) -> Result<Self> {
-        let Labeled { images, labels } = input::images(files.path)?;
-        let init = given(files.expected, files.name, files.path, GivenFile::of(&file_name(files.path), &images))?;
+        let pictures = input::images(files.path)?;
+        let file = GivenFile::of(&file_name(files.path), &pictures.images);
+        let init = given(files.expected, files.name, files.path, file)?;
         let (mut mask, mut shown) = (None, None);
         if let Some(path) = files.mask {
             let Labeled { images, .. } = input::images(path)?;
@@ -63,12 +63,12 @@ impl Pictures {
             mask = Some(given(files.expected, "mask", path, GivenFile::of(&file_name(path), &images))?);
             shown = Some(images);
         }
-        Ok(Self { init, mask, fit: files.fit, labels, images, shown })
+        Ok(Self { init, mask, fit: files.fit, given: pictures, shown })
     }
 
     /// The number of pictures.
     pub fn count(&self) -> usize {
-        self.images.count()
+        self.given.images.count()
     }
 
     /// Refuses pictures that do not fit: one at a time, because they may be larger at the model's size.
@@ -76,6 +76,8 @@ impl Pictures {
     /// # Errors
     /// As [`Pictures::rows`].
     pub fn check(&self, settings: &Settings, shape: Shape) -> Result<()> {
+        let times = settings.edit.and_then(|edit| edit.upscale).unwrap_or(1).max(1);
+        self.given.check_grid(&self.init.name, [shape.h / times, shape.w / times])?;
         (0..self.count() as u32).try_for_each(|k| self.rows(settings, shape, k..k + 1).map(drop))
     }
 
@@ -84,7 +86,7 @@ impl Pictures {
     /// # Errors
     /// [`Error::Options`] for pictures that do not fit.
     pub fn rows(&self, settings: &Settings, shape: Shape, indices: Range<u32>) -> Result<Edit> {
-        let own = Given { pictures: &self.images, mask: self.shown.as_ref(), fit: self.fit };
+        let own = Given { pictures: &self.given.images, mask: self.shown.as_ref(), fit: self.fit };
         let shape = Shape { n: indices.len(), ..shape };
         Edit::new(&own, settings.edit, shape, indices.start).map_err(|error| match error {
             Error::Options(message) => Error::Options(format!("{}: {message}", self.init.name)),

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::args::GridArgs;
 use super::console::{note, print, print_json};
 use super::device::Device;
 use super::models::open_model;
+use super::other_args::GridArgs;
 use super::progress::Progress;
 use super::stage::usual_batch;
 use super::values::Ended;
 use crate::config::{Flags, Role, TimeGrids, add_grids, with_grids};
 use crate::plan::PlanOptions;
+use crate::recipe::line;
 use crate::session::{Session, SessionOptions};
 use crate::time_grid::{Found, TEACHER_STEPS, Teacher};
 use crate::{Error, Result};
@@ -73,7 +74,16 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
         let output = out.display().to_string();
         print_json(&json!({ "file": name, "output": output, "images": images, "grids": reports }))?;
     } else {
-        print(&format!("{text}{}: kept in its configuration\n", out.display()))?;
+        let command = [
+            "guided-diffusion",
+            "sample",
+            "--model",
+            &out.display().to_string(),
+            "--steps",
+            &args.steps[0].to_string(),
+        ]
+        .map(String::from);
+        print(&format!("{text}{}: kept in its configuration; used by {}\n", out.display(), line(&command)))?;
     }
     Ok(Ended::Done)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::args::InfoArgs;
 use super::console::{note, print, print_json};
 use super::imagenet;
 use super::models::{open_file, open_model};
+use super::other_args::InfoArgs;
 use crate::checkpoint::Header;
 use crate::config::{Inferred, Origin, ProcessKind};
 use crate::device::{Caps, Precision, mebibytes};
@@ -97,10 +97,11 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
         (
             "model",
             format!(
-                "{name}: {} for {1}x{1} images of {2} channels",
+                "{name}: {} for {1}x{1} images of {2} channel{3}",
                 config.role,
                 unet.image_size,
-                config.image_channels()
+                config.image_channels(),
+                yes(config.image_channels() == 1, "", "s")
             ),
         ),
         ("configuration", format!("from {}", origin(found))),
@@ -156,6 +157,22 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
         }
     };
     lines.push(("classes", classes));
+    if let Some(class) = config.null_class {
+        let name = config.class_names.get(class as usize).map_or_else(|| class.to_string(), String::clone);
+        lines.push(("null class", format!("{name}: none in particular; --guidance works without a classifier")));
+    }
+    if let Some(few) = &config.few_step {
+        let times: Vec<String> = few.timesteps.iter().map(u32::to_string).collect();
+        lines.push((
+            "few steps",
+            format!("trained for {} of {} at {}, the default", times.len(), few.sampler, times.join(", ")),
+        ));
+    }
+    if !config.grids.is_empty() {
+        let steps: Vec<String> = config.grids.keys().map(usize::to_string).collect();
+        let usual = if config.few_step.is_none() { format!("; {} is the default", steps[0]) } else { String::new() };
+        lines.push(("time grids", format!("searched for {} steps{usual}", steps.join(", "))));
+    }
     let mut text: String = lines.iter().map(|(key, value)| line(key, value)).collect();
     for remark in &found.remarks {
         text += &format!("note: {remark}\n");

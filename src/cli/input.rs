@@ -26,6 +26,26 @@ pub struct Labeled {
     pub images: Images,
     /// Their classes, where the file says.
     pub labels: Option<Vec<u32>>,
+    /// It is one picture that says of itself to be a grid of so many.
+    pub grid: Option<u64>,
+}
+
+impl Labeled {
+    /// Refuses a grid of images where a picture of another size, height and width, is needed.
+    ///
+    /// # Errors
+    /// [`Error::Options`] with what would do; the file is called `name`.
+    pub fn check_grid(&self, name: &str, [height, width]: [usize; 2]) -> Result<()> {
+        match self.grid {
+            Some(count) if [self.images.height(), self.images.width()] != [height, width] => {
+                Err(Error::Options(format!(
+                    "{name}: it says that it is a grid of {count} images, where pictures of {width}x{height} are needed; give \
+                     one of them, or all as a folder or an .npz file, which --out makes too"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 pub(super) fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
@@ -87,8 +107,11 @@ pub fn images(path: &Path) -> Result<Labeled> {
 /// # Errors
 /// As [`images`].
 pub fn images_in(path: &Path, wanted: Wanted) -> Result<Labeled> {
-    let Labeled { images, labels } = read(path, wanted)?;
-    Ok(Labeled { images: fitted(images, wanted)?, labels })
+    let read = read(path, wanted)?;
+    if let Some((size, _)) = wanted {
+        read.check_grid(&path.display().to_string(), [size; 2])?;
+    }
+    Ok(Labeled { images: fitted(read.images, wanted)?, ..read })
 }
 
 fn fitted(images: Images, wanted: Wanted) -> Result<Images> {
@@ -103,11 +126,11 @@ fn read(path: &Path, wanted: Wanted) -> Result<Labeled> {
         Some("npz") => npz(path),
         Some("npy") => {
             let images = array_images(&mut open(path)?).map_err(|e| refuse(path, e))?;
-            Ok(Labeled { images, labels: None })
+            Ok(Labeled { images, labels: None, grid: None })
         }
         Some("png" | "jpg" | "jpeg") => {
-            let (picture, label) = picture(path)?;
-            Ok(Labeled { images: stack(path, &[picture])?, labels: label.map(|label| vec![label]) })
+            let Picture { pixels, label, grid } = picture(path)?;
+            Ok(Labeled { images: stack(path, &[pixels])?, labels: label.map(|label| vec![label]), grid })
         }
         _ => Err(refuse(path, "images come from a .npz, .npy, .png or .jpg file, or from a folder of PNGs and JPEGs")),
     }
@@ -144,8 +167,8 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Labeled> {
     let mut labels = Vec::new();
     let mut elements = 0usize;
     for file in &files {
-        let (picture, label) = picture(file)?;
-        let next = fitted(stack(file, &[picture])?, wanted)?;
+        let Picture { pixels, label, .. } = picture(file)?;
+        let next = fitted(stack(file, &[pixels])?, wanted)?;
         let shape = |i: &Images| (i.height(), i.width(), i.channels());
         elements += next.data().len();
         if elements > MAX_ELEMENTS {
@@ -160,14 +183,15 @@ fn folder(path: &Path, wanted: Wanted) -> Result<Labeled> {
                 return Err(refuse(
                     file,
                     format!(
-                        "{a:?} (height, width, channels), but the folder's first picture is {b:?}; --fit makes sizes equal"
+                        "{a:?} (height, width, channels), but the folder's first picture is {b:?}; --fit crop \
+                         or --fit pad makes sizes equal"
                     ),
                 ));
             }
         }
     }
     let images = images.ok_or_else(|| refuse(path, "no image"))?;
-    Ok(Labeled { images, labels: (labels.len() == files.len()).then_some(labels) })
+    Ok(Labeled { images, labels: (labels.len() == files.len()).then_some(labels), grid: None })
 }
 
 fn stack(path: &Path, pictures: &[Pixels]) -> Result<Images> {
@@ -176,21 +200,27 @@ fn stack(path: &Path, pictures: &[Pixels]) -> Result<Images> {
     Images::from_u8(pictures.len(), first.height, first.width, first.channels, &bytes)
 }
 
-/// A picture, with its class where its own parameters say.
-fn picture(path: &Path) -> Result<(Pixels, Option<u32>)> {
+/// A picture, and what its own parameters say of it: its class, or that it is a grid of so many.
+struct Picture {
+    pixels: Pixels,
+    label: Option<u32>,
+    grid: Option<u64>,
+}
+
+fn picture(path: &Path) -> Result<Picture> {
     let mut file = open(path)?;
     // Its first bytes decide, not its name.
     if file.fill_buf().map_err(|e| Error::io(path, e))?.starts_with(&[0xff, 0xd8]) {
-        return Ok((jpeg(file).map_err(|e| refuse(path, e))?, None));
+        return Ok(Picture { pixels: jpeg(file).map_err(|e| refuse(path, e))?, label: None, grid: None });
     }
-    let (picture, texts) = png::read(file).map_err(|e| refuse(path, e))?;
-    let label = texts
+    let (pixels, texts) = png::read(file).map_err(|e| refuse(path, e))?;
+    let parameters = texts
         .iter()
         .find(|(keyword, _)| keyword == crate::recipe::KEYWORD)
         .and_then(|(_, text)| serde_json::from_str::<serde_json::Value>(text).ok())
-        .and_then(|parameters| parameters["label"].as_u64())
-        .and_then(|label| u32::try_from(label).ok());
-    Ok((picture, label))
+        .unwrap_or_default();
+    let label = parameters["label"].as_u64().and_then(|label| u32::try_from(label).ok());
+    Ok(Picture { pixels, label, grid: parameters["count"].as_u64().filter(|count| *count > 1) })
 }
 
 /// Pixels per byte of a JPEG at most: a block of 64 takes at least a bit, of the channel that has them all.
@@ -237,7 +267,7 @@ fn npz(path: &Path) -> Result<Labeled> {
         Err(zip::result::ZipError::FileNotFound) => None,
         Err(e) => return Err(refuse(path, format!("arr_1: {e}"))),
     };
-    Ok(Labeled { images, labels })
+    Ok(Labeled { images, labels, grid: None })
 }
 
 fn array_images(from: &mut impl Read) -> Result<Images, String> {

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use zip::ZipArchive;
 
-use super::args::MergeArgs;
 use super::console::{print, print_json};
 use super::differences::differences;
 use super::input::{self, refuse};
 use super::npy::{Dtype, Header};
+use super::other_args::MergeArgs;
 use super::output::{Format, write_npz};
 use crate::checkpoint::writer::{AtomicFile, remove_orphans};
 use crate::png;

@@ -12,17 +12,22 @@ mod differences;
 mod document;
 pub mod given;
 mod grid;
+mod hints;
 pub mod imagenet;
 mod info;
 pub mod input;
+mod job;
 mod journal;
 mod low_res;
 mod merge;
 pub mod models;
 mod nll;
 pub mod npy;
+mod other_args;
 pub mod output;
+mod outputs;
 pub mod progress;
+mod report;
 pub mod request;
 mod sample;
 pub mod settings;
@@ -51,7 +56,17 @@ const INTERRUPTED: u8 = 130;
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
     quieten_mesa();
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do where even this cannot be said.
+            let _ = error.print();
+            if let Some(hint) = hints::hint(&error) {
+                note(&format!("\n{hint}"));
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
     match pollster::block_on(run(&cli)) {
         Ok(code) => code,
         Err(error) => {
@@ -105,7 +120,7 @@ fn code(outcome: Ended) -> ExitCode {
 
 const KEPT: &str =
     "stopping after this step; finished images are kept, and the same command continues (Ctrl-C again: stop at once)";
-const STOPPED: &str = "stopping after this batch; nothing is kept (Ctrl-C again: stop at once)";
+const STOPPED: &str = "stopping after this step; nothing is kept (Ctrl-C again: stop at once)";
 const NOTHING: &str = "stopping; the unfinished file is removed";
 
 /// Lets Ctrl-C set the returned flag, so that a run ends after its current step; a second Ctrl-C ends it at once.

@@ -1,14 +1,17 @@
 //! `nll`: bits per dimension of images, as the public scripts' image_nll.py reports them.
 
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
 use super::args::NllArgs;
-use super::console::{print, print_json};
+use super::console::{note, print, print_json};
 use super::device::Device;
-use super::given::{Files, Pictures};
+use super::given::Pictures;
 use super::models::Models;
+use super::progress::Progress;
 use super::request::labels_of;
 use super::stage::Stage;
 use super::values::Ended;
@@ -19,14 +22,13 @@ use crate::sampler::{Respacing, Sampler, Settings};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
 
-/// Runs `nll`. `stop` ends it after the current batch.
+/// Runs `nll`. `stop` ends it after the current step.
 ///
 /// # Errors
 /// [`Error::Options`] for images or settings that the model does not take; the device's errors.
 pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
-    let models = Models::open([args.model.as_deref(), None, None], &args.flags)?;
-    let files = Files { path: &args.input, name: "input", mask: None, fit: args.fit, expected: &[] };
-    let pictures = Pictures::read(&files)?;
+    let models = Models::open([args.source.model.as_deref(), None, None], &args.flags)?;
+    let pictures = Pictures::read(&args.source.files(&[]))?;
     let config = models.first.config();
     let all = Respacing::Sections(vec![config.diffusion.diffusion_steps]);
     let own = &args.settings.settings;
@@ -39,7 +41,7 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     };
     let batch = args.batch.map(|n| n as usize).or(args.flags.batch_size);
     let stage = Stage::new(&models.first, None, &settings, batch)?;
-    let labels = labels_of(&args.class, &models, &pictures.init.name, pictures.labels.as_ref())?;
+    let labels = labels_of(&args.class, &models, &pictures.init.name, pictures.given.labels.as_ref())?;
     let total = u32::try_from(pictures.count()).map_err(|_| Error::Options("too many images".into()))?;
     pictures.check(&settings, stage.shape())?;
 
@@ -56,23 +58,38 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     options.tuning = device.tuning(config, None, &options, evaluations).await?;
     let mut session = Session::load_guided(&device.gpu, models.first.source(), None, &options).await?;
     device.remember_pipelines();
+    let all = config.diffusion.diffusion_steps;
+    if stage.steps < all {
+        note(&format!(
+            "note: {} steps of the process's {all} give a looser bound; published figures are of all",
+            stage.steps
+        ));
+    }
+    let mut progress = Progress::new((total.div_ceil(batch) as usize * stage.steps) as u64, total as usize);
     let mut bits = Bits::default();
     for start in (0..total).step_by(batch as usize) {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(Ended::Interrupted);
-        }
         let indices = start..total.min(start + batch);
+        let count = indices.len();
         let of = |index: u32| labels.get((index as usize).checked_rem(labels.len())?).copied();
         let sampled = SampleOptions {
             settings: stage.recipe.settings.clone(),
-            count: indices.len(),
+            count,
             labels: indices.clone().filter_map(of).filter(|_| stage.conditional).collect(),
             first_index: start,
             edit: Some(pictures.rows(&settings, stage.shape(), indices)?),
             ..SampleOptions::default()
         };
-        bits.append(bits_per_dimension(&mut session, sampled).await?);
+        let step = || {
+            progress.step();
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        match bits_per_dimension(&mut session, sampled, step).await {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => return Ok(Ended::Interrupted),
+            made => bits.append(made?),
+        }
+        progress.finished(count);
     }
+    progress.end();
     report(args, &stage, &bits, &device.gpu.summary().name)?;
     Ok(Ended::Done)
 }
@@ -102,9 +119,10 @@ fn report(args: &NllArgs, stage: &Stage, bits: &Bits, adapter: &str) -> Result<(
         }));
     }
     print(&format!(
-        "{} images, {} steps: {total:.4} bits per dimension (prior {prior:.6}, vb {:.4}); mean squared errors of x_0 {:.5}, of \
+        "{} image{}, {} steps: {total:.4} bits per dimension (prior {prior:.6}, vb {:.4}); mean squared errors of x_0 {:.5}, of \
          the noise {:.5}\n",
         bits.total.len(),
+        if bits.total.len() == 1 { "" } else { "s" },
         stage.steps,
         vb.iter().sum::<f64>(),
         mean(&xstart_mse),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
 use super::classes::Classes;
+use super::console::note;
 use super::given::Pictures;
 use super::input::Labeled;
 use super::models::Models;
@@ -21,7 +22,7 @@ use crate::image::Grid;
 use crate::interpolate::Interpolation;
 use crate::recipe::{self, GivenFile, Recipe, Subject};
 use crate::resize::Fit;
-use crate::sampler::{Sampler, Settings};
+use crate::sampler::{Respacing, Sampler, Settings};
 use crate::{Error, Result};
 
 /// Images per class where the built-in model is asked for nothing in particular.
@@ -89,6 +90,9 @@ impl Request {
             return Err(Error::Options("guidance needs a classifier; give its file as --classifier".into()));
         }
         let mut stages = vec![Stage::new(&models.first, models.classifier.as_ref(), &settings, batch(run))?];
+        if let Some(pictures) = pictures {
+            pictures.check(&stages[0].recipe.settings, stages[0].shape())?;
+        }
         if let Some(upsampler) = &models.upsampler {
             let UpsamplerSettings { settings: own, seed_given } = &args.upsampler_settings;
             let seed = if *seed_given { own.seed } else { settings.seed.wrapping_add(1) };
@@ -103,7 +107,7 @@ impl Request {
         }
         let (classes, class_names) = models.classes()?;
         let labels = match pictures {
-            Some(pictures) => labels_of(&run.class, models, &pictures.init.name, pictures.labels.as_ref())?,
+            Some(pictures) => labels_of(&run.class, models, &pictures.init.name, pictures.given.labels.as_ref())?,
             None => classes_of(classes, &class_names, models.null_class()).select(&run.class)?,
         };
         let usual = match &run.noise {
@@ -130,8 +134,10 @@ impl Request {
     /// [`Error::Options`] for what these models cannot do.
     pub fn of_pictures(run: &RunArgs, own: &Settings, models: &Models, pictures: &Pictures) -> Result<Self> {
         let stage = Stage::new(&models.first, models.classifier.as_ref(), &settings(run, own)?, batch(run))?;
+        // Pictures that do not fit are refused before any GPU work.
+        pictures.check(&stage.recipe.settings, stage.shape())?;
         let (classes, class_names) = models.classes()?;
-        let labels = labels_of(&run.class, models, &pictures.init.name, pictures.labels.as_ref())?;
+        let labels = labels_of(&run.class, models, &pictures.init.name, pictures.given.labels.as_ref())?;
         let usual = match &run.noise {
             Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None => index(pictures.count(), "pictures")?,
@@ -158,8 +164,9 @@ impl Request {
         let (run, upsampler, images) = (&args.run, &models.first, &input.images);
         let mut stage = Stage::new(upsampler, None, &settings(run, &args.settings.settings)?, batch(run))?;
         let shape = [images.height(), images.width(), images.channels()];
-        stage.low_size = upsampler.low_size(run.flags.small_size, shape)?;
         let path = args.input().unwrap_or(Path::new(""));
+        input.check_grid(&file_name(path), [upsampler.usual_low_size(run.flags.small_size); 2])?;
+        stage.low_size = upsampler.low_size(run.flags.small_size, shape)?;
         let file = given(&run.expect, "input", path, GivenFile::of(&file_name(path), images))?;
         let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;
@@ -253,6 +260,20 @@ impl Request {
         }
     }
 
+    /// The command that samples back from an inversion's `noise`, its model's file being `model`.
+    pub fn back(&self, model: &str, noise: &Path) -> String {
+        let noise = Some(GivenFile::unnamed(&noise.display().to_string()));
+        let mut recipe = Recipe { init: None, fit: None, noise, ..self.recipe() };
+        for stage in &mut recipe.stages {
+            stage.settings.sampler = Some(Sampler::ddim());
+            if !stage.built_in {
+                stage.model = model.into();
+            }
+        }
+        let count = self.indices.len() as u32;
+        recipe::line(&recipe.command_for(self.class_words.as_deref(), self.indices.start, count))
+    }
+
     /// The class of image `index`, where the model has classes.
     pub fn label(&self, index: u32) -> Option<u32> {
         let at = (index as usize).checked_rem(self.labels.len())?;
@@ -322,14 +343,17 @@ impl Request {
 /// The first stage's settings: those of its own arguments (`own`), else of the public scripts' flags.
 fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
     let flags = &run.flags;
-    let named = |ddim| if ddim { Sampler::ddim() } else { Sampler::ancestral() };
-    let steps = match &flags.timestep_respacing {
-        Some(spec) => Some(spec.parse()?),
-        None => own.steps.clone(),
+    let respacing: Option<Respacing> = flags.timestep_respacing.as_deref().map(str::parse).transpose()?;
+    let scripts = match (flags.use_ddim, &respacing) {
+        (Some(true), _) => Some(Sampler::ddim()),
+        (Some(false), _) => Some(Sampler::ancestral()),
+        // As in the scripts, where nothing else is said.
+        (None, Some(Respacing::Sections(_))) if own.edit.is_none() => Some(Sampler::ancestral()),
+        (None, _) => None,
     };
     Ok(Settings {
-        sampler: own.sampler.or(flags.use_ddim.map(named)),
-        steps,
+        sampler: own.sampler.or(scripts),
+        steps: respacing.or(own.steps.clone()),
         clip_denoised: Some(!run.no_clip && flags.clip_denoised != Some(false)),
         guidance: own.guidance.or(flags.classifier_scale),
         ..own.clone()
@@ -354,11 +378,19 @@ pub fn labels_of(words: &[String], models: &Models, name: &str, own: Option<&Vec
             ))),
         },
         None if classes == 0 => Ok(Vec::new()),
-        None => models.first.config().null_class.map(|class| vec![class]).ok_or_else(|| {
-            Error::Options(format!(
+        None => match models.first.config().null_class {
+            Some(class) => {
+                let class_name = classes_of(classes, &class_names, None).name(class);
+                note(&format!(
+                    "note: {name} does not say its images' classes; {class_name:?} is taken, which stands for none in \
+                     particular, and --class gives others"
+                ));
+                Ok(vec![class])
+            }
+            None => Err(Error::Options(format!(
                 "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
-            ))
-        }),
+            ))),
+        },
     }
 }
 

@@ -13,6 +13,8 @@ struct Form {
     command: u8,
     /// The seed where none is given, and how the help says so.
     seed: (u64, &'static str),
+    /// What the help says of the sampler and of the steps where none are given.
+    usual: [&'static str; 2],
 }
 
 /// Title of the second stage's arguments.
@@ -55,23 +57,39 @@ macro_rules! stages {
 
 stages! {
     /// Of `sample`.
-    SampleSettings: Form { command: command::SAMPLE, seed: (0, "[default: 0]") };
+    SampleSettings: Form {
+        command: command::SAMPLE,
+        seed: (0, "[default: 0]"),
+        usual: [
+            "[default: dpm++2m, or ddim where a classifier guides; ancestral from 50 steps on, ddim for ddim steps]",
+            "[default: the file's searched grid (5 for the built-in model), else the sampler's own number, dpm++2m 20, ddim 25]",
+        ],
+    };
     /// Of `upsample`. Seed 1: then `sample` and `upsample` make what `sample --upsampler` makes.
     UpsampleSettings: Form {
         command: command::UPSAMPLE,
         seed: (1, "[default: 1, so that `sample` and `upsample` make what `sample --upsampler` makes]"),
+        usual: [
+            "[default: dpm++2m; ancestral from 50 steps on, ddim for ddim steps]",
+            "[default: the sampler's own number, dpm++2m 20]",
+        ],
     };
     /// Of the second stage of `sample`.
     UpsamplerSettings: Form {
         command: command::SECOND,
         seed: (0, "[default: the next after --seed]"),
+        usual: [""; 2],
     };
     /// Of `edit`.
-    EditSettings: Form { command: command::EDIT, seed: (0, "[default: 0]") };
+    EditSettings: Form {
+        command: command::EDIT,
+        seed: (0, "[default: 0]"),
+        usual: ["[default: ddnm; multistep of a consistency model]", "[default: ddnm 100, repaint 250]"],
+    };
     /// Of `invert`.
-    InvertSettings: Form { command: command::INVERT, seed: (0, "[default: 0]") };
+    InvertSettings: Form { command: command::INVERT, seed: (0, "[default: 0]"), usual: ["", "[default: ddim50]"] };
     /// Of `nll`.
-    NllSettings: Form { command: command::NLL, seed: (0, "[default: 0]") };
+    NllSettings: Form { command: command::NLL, seed: (0, "[default: 0]"), usual: ["", "[default: all of the process]"] };
 }
 
 impl Form {
@@ -91,6 +109,8 @@ impl Form {
             let help = match argument.name {
                 "seed" => format!("{} {}", argument.help, self.seed.1),
                 own if self.is_second() => format!("The upsampler's --{own}"),
+                "sampler" => format!("{} {}", argument.help, self.usual[0]),
+                "steps" => format!("{} {}", argument.help, self.usual[1]),
                 _ => argument.help.into(),
             };
             let parser = parser(argument, self.command);
@@ -118,7 +138,7 @@ impl Form {
                 seed_given |= argument.name == "seed";
             }
         }
-        if settings.grid.is_some() && settings.steps.is_some() {
+        if settings.times().is_some() && settings.steps.is_some() {
             let why = "--grid is given in place of --steps; leave one of them out\n";
             return Err(Error::raw(clap::error::ErrorKind::ArgumentConflict, why));
         }

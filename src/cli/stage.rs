@@ -1,5 +1,6 @@
 //! One model's part of a run: how it samples, with what batch and guidance. A stack has two.
 
+use super::console::note;
 use super::models::Opened;
 use super::values::{file_name, index};
 use crate::recipe::StageRecipe;
@@ -49,6 +50,13 @@ impl Stage {
         let facts = Facts { config, guided: classifier.is_some(), public };
         let settings = settings.resolve(&facts)?;
         let [width, height] = settings.size.unwrap_or([config.unet.image_size; 2]);
+        let own = config.unet.image_size;
+        if [width, height] != [own; 2] {
+            note(&format!(
+                "note: {} was trained on {own}x{own}; images of other sizes are worse, the further away the more",
+                model.checkpoint.name()
+            ));
+        }
         let usual = usual_batch([width, height]);
         let batch = match batch {
             None => usual,
@@ -81,6 +89,11 @@ impl Stage {
             channels: config.image_channels(),
             low_size: 0,
         })
+    }
+
+    /// Whether it takes pictures to noise.
+    pub fn inverts(&self) -> bool {
+        self.recipe.settings.sampler == Some(Sampler::invert())
     }
 
     /// The shape of one of its images.

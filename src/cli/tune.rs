@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::TuneArgs;
 use super::bench;
 use super::console::{note, print, print_json};
 use super::device::Device;
+use super::other_args::TuneArgs;
 use crate::gpu::tuner::{TuneOptions, Tuned};
 use crate::plan::PlanOptions;
 use crate::plan::tuning::TuningCache;

@@ -186,7 +186,12 @@ async fn load(gpu: &Arc<Gpu>, graph: &Graph, plan: Plan) -> Result<Program> {
 ///
 /// # Errors
 /// The device's errors.
-pub async fn guidance(gpu: &Arc<Gpu>, name: &str, config: &ModelConfig, args: &super::args::BenchArgs) -> Result<()> {
+pub async fn guidance(
+    gpu: &Arc<Gpu>,
+    name: &str,
+    config: &ModelConfig,
+    args: &super::other_args::BenchArgs,
+) -> Result<()> {
     let batch = args.batch.unwrap_or(1) as usize;
     let size = config.unet.image_size;
     let mut seconds = [0.0; 2];

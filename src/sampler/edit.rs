@@ -115,8 +115,8 @@ impl Edit {
             None => {
                 let times = if pool > 1 { format!(", which is enlarged {pool} times") } else { String::new() };
                 return Err(Error::Options(format!(
-                    "the given picture is {}x{}; this run takes one of {width}x{height}{times}: fit crop or fit pad brings it \
-                     there",
+                    "the given picture is {}x{}; this run takes one of {width}x{height}{times}; crop or pad it (--fit crop, --fit \
+                     pad)",
                     own[1], own[0]
                 )));
             }
@@ -216,10 +216,13 @@ fn with_channels(pictures: &Images, channels: usize) -> Result<Images> {
             pixels().map(|pixel| pixel[0]).collect()
         }
         (own, wanted) => {
-            let grey = if wanted == 1 { "; give a grey picture" } else { "" };
-            return Err(Error::Options(format!(
-                "the given picture has {own} channels, and the model's images have {wanted}{grey}"
-            )));
+            return Err(Error::Options(if wanted == 1 {
+                "the given picture has colours, and the model's images are grey; give a grey picture, for example of \
+                 ImageMagick's `convert IN.png -colorspace Gray OUT.png`"
+                    .into()
+            } else {
+                format!("the given picture has {own} channels, and the model's images have {wanted}")
+            }));
         }
     };
     Images::new(count, height, width, channels, data)
@@ -249,7 +252,12 @@ fn known_pixels(mask: &Images, own: [usize; 2], shape: Shape, fit: Option<Fit>) 
         // Of an upscaled picture: a mask of its own pixels.
         _ if divides && wanted[0] / own[0] == wanted[1] / own[1] => repeated(&mask, wanted[0] / own[0])?,
         Some(fit) => mask.fitted(shape.h, shape.w, fit)?,
-        None => return refuse(format!("the mask must be {}x{}, or be fitted with its picture", shape.w, shape.h)),
+        None => {
+            return refuse(format!(
+                "the mask must be {}x{}, or be cropped or padded with its picture",
+                shape.w, shape.h
+            ));
+        }
     };
     // A pixel that is filtered from known ones alone is known.
     let data: Vec<f32> = mask.data().iter().map(|v| if *v > 1.0 - 1e-4 { 1.0 } else { 0.0 }).collect();

@@ -4,9 +4,14 @@
 
 use std::str::FromStr;
 
+use super::respace::Respacing;
 pub use super::settings::{Entry, Kind, Sampler, Steps, Task};
 use super::{ancestral, ddim, ddnm, dpm, dpm_solver, euler, heun, invert, ipndm, multistep, repaint};
 use crate::{Error, Result};
+
+/// Steps from which on a discrete process is sampled as the public scripts do (Nichol & Dhariwal 2021, section 4: with fewer,
+/// DDIM was better).
+const MANY_STEPS: usize = 50;
 
 /// Every sampler, in the order of lists.
 pub static SAMPLERS: &[&Entry] = &[
@@ -59,21 +64,18 @@ impl Sampler {
         )))
     }
 
-    /// The sampler of a kind of model where neither it nor steps are given; docs/samplers.md has the reasons.
-    pub(super) fn usual(kind: Kind, guided: bool) -> Self {
-        match kind {
-            Kind::Discrete if guided => Self::ddim(),
-            Kind::Discrete => Self(&dpm_solver::SECOND),
-            Kind::Edm => Self(&heun::ENTRY),
-            Kind::Consistency => Self(&multistep::MULTISTEP),
-        }
-    }
-
-    /// The sampler where steps alone are given: on a discrete process the public scripts'.
-    pub(super) fn of_steps(kind: Kind) -> Self {
-        match kind {
-            Kind::Discrete => Self::ancestral(),
-            kind => Self::usual(kind, false),
+    /// The sampler of a kind of model where none is given; docs/samplers.md has the reasons. Ancestral sampling is better than
+    /// DDIM with [`MANY_STEPS`] or more, and worse with fewer.
+    pub(super) fn usual(kind: Kind, guided: bool, steps: Option<&Respacing>) -> Self {
+        match (kind, steps) {
+            (Kind::Edm, _) => Self(&heun::ENTRY),
+            (Kind::Consistency, _) => Self(&multistep::MULTISTEP),
+            (Kind::Discrete, Some(Respacing::Ddim(_))) => Self::ddim(),
+            (Kind::Discrete, Some(Respacing::Sections(counts))) if !matches!(counts[..], [n] if n < MANY_STEPS) => {
+                Self::ancestral()
+            }
+            (Kind::Discrete, _) if guided => Self::ddim(),
+            (Kind::Discrete, _) => Self(&dpm_solver::SECOND),
         }
     }
 

@@ -52,12 +52,10 @@ impl Settings {
         if let Some(settings) = self.few_step(facts.config)? {
             return settings.resolve(facts);
         }
-        let sampler = match (self.sampler, &self.steps) {
-            (Some(sampler), _) => sampler,
-            (None, _) if self.edit.is_some() => Sampler::editor(kind)?,
-            (None, Some(Respacing::Ddim(_))) => Sampler::ddim(),
-            (None, None) => Sampler::usual(kind, facts.guided),
-            (None, Some(_)) => Sampler::of_steps(kind),
+        let sampler = match self.sampler {
+            Some(sampler) => sampler,
+            None if self.edit.is_some() => Sampler::editor(kind)?,
+            None => Sampler::usual(kind, facts.guided, self.steps.as_ref()),
         };
         sampler.check_kind(kind)?;
         self.check_taken(sampler)?;
@@ -79,9 +77,12 @@ impl Settings {
         let process = resolved.process(facts.config)?;
         let table = resolved.table(&process, resolved.edit.is_some())?;
         if !table.iter().any(Row::calls) {
+            let count = resolved.steps.as_ref().map_or(1, Respacing::count);
             return Err(Error::Options(format!(
-                "strength {} leaves no step to make, so that the given image would not change; give more",
-                resolved.strength.unwrap_or(0.0)
+                "strength {} of {count} steps leaves no step to make, so that the given image would not change; give {} or more, \
+                 or more steps",
+                resolved.strength.unwrap_or(0.0),
+                (1.0 / count as f64 * 1000.0).ceil() / 1000.0
             )));
         }
         let steps = process.steps().unwrap_or(usize::MAX);
@@ -106,11 +107,16 @@ impl Settings {
     fn resolve_steps(&self, sampler: Sampler, facts: &Facts<'_>) -> Result<Respacing> {
         let all = facts.config.diffusion.diffusion_steps;
         let discrete = facts.config.diffusion.process == ProcessKind::Discrete;
-        match (&self.grid, &self.steps, sampler.entry().steps) {
+        match (self.times(), &self.steps, sampler.entry().steps) {
             (None, None, Steps::Respacing(_) | Steps::Count(_)) if !discrete => {
                 Ok(Respacing::Sections(vec![KARRAS_STEPS]))
             }
             (Some(grid), ..) => Ok(Respacing::Sections(vec![grid.len()])),
+            // Where it is not asked for by name, ddim guides: others than its own steps begin at the process's last timestep, at
+            // which guidance is divided by almost nothing under a cosine schedule.
+            (None, Some(steps), _) if self.sampler.is_none() && sampler == Sampler::ddim() => {
+                Ok(steps.at_a_stride(all))
+            }
             (None, Some(steps), _) => Ok(steps.clone()),
             (None, None, Steps::Respacing(usual)) => Ok(match usual.parse()? {
                 Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
@@ -118,7 +124,7 @@ impl Settings {
             }),
             (None, None, Steps::Count(n) | Steps::Sigma(n)) => {
                 // The fewest that someone found worth a search.
-                let searched = facts.config.grids.keys().next().copied();
+                let searched = facts.config.grids.keys().next().copied().filter(|_| self.grid.is_none());
                 Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
             }
         }
@@ -192,7 +198,7 @@ impl Settings {
                 1.0,
                 "a number between 0 (deterministic) and 1 (as random as the ancestral sampler)",
             ),
-            ("strength", self.strength, 0.0, 1.0, "0 (the given image) to 1 (all steps)"),
+            ("strength", self.strength, 0.0, 1.0, "a share of the steps, above 0 to 1 (all of them)"),
             ("churn", self.churn, 0.0, 1e6, "0 (none) or more"),
             ("churn_min", self.churn_min, 0.0, f64::MAX, "a noise level of at least 0"),
             ("churn_max", self.churn_max, 0.0, f64::MAX, "a noise level of at least 0"),
@@ -209,7 +215,7 @@ impl Settings {
                 return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
             }
         }
-        if self.grid.as_ref().is_some_and(|grid| !descends(grid, process)) {
+        if self.times().is_some_and(|grid| !descends(grid, process)) {
             return Err(Error::Options(
                 "grid: it must descend, from the noisiest step to the cleanest; a noise level must be above 0".into(),
             ));
@@ -228,7 +234,7 @@ impl Settings {
             ProcessKind::Discrete => {}
             kind => return Ok(Process::Karras(Karras::new(kind == ProcessKind::Consistency))),
         }
-        match (sampler.entry().steps, &self.grid, &self.steps) {
+        match (sampler.entry().steps, self.times(), &self.steps) {
             (Steps::Respacing(_), Some(grid), _) => Ok(Process::Discrete(Schedule::at(&config.diffusion, grid)?)),
             (Steps::Respacing(_), None, Some(steps)) => Ok(Process::Discrete(Schedule::new(&config.diffusion, steps)?)),
             (Steps::Respacing(_), None, None) | (Steps::Count(_), ..) => Ok(Process::Discrete(whole()?)),

@@ -23,6 +23,25 @@ pub enum Respacing {
 }
 
 impl Respacing {
+    /// How many steps it keeps.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Sections(counts) => counts.iter().fold(0, |sum, count| sum.saturating_add(*count)),
+            Self::Ddim(count) => *count,
+        }
+    }
+
+    /// A count as the nearest one of a fixed stride through `steps` steps that is not larger; other specs as they are.
+    pub fn at_a_stride(&self, steps: usize) -> Self {
+        match self {
+            Self::Sections(counts) => match counts[..] {
+                [count] if (1..=steps).contains(&count) => Self::Ddim(steps.div_ceil(steps.div_ceil(count))),
+                _ => self.clone(),
+            },
+            Self::Ddim(_) => self.clone(),
+        }
+    }
+
     /// The kept timesteps of a process of `steps` steps, ascending.
     ///
     /// # Errors

@@ -44,11 +44,12 @@ pub struct Settings {
     /// others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_interval: Option<[u32; 2]>,
-    /// Image to image: the share of the steps, 0 to 1, that is made from the noised given image.
+    /// Image to image: the share of the steps, above 0 to 1, that is made from the noised given image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
     /// A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
-    /// model was trained there.
+    /// model was trained there. Empty: the sampler's own times for `steps`, also where the file has a searched grid or a
+    /// `few_step`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<Vec<f64>>,
     /// EDM's churn: noise added before each step of sigma-space, 0 (default) for none.
@@ -73,7 +74,7 @@ pub struct Settings {
     /// (default of `multistep`: 0, 22, 39 of 40).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<usize>>,
-    /// Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
+    /// Edits: steps of one jump back up (default: RePaint a 25th of the steps, 1 to 10; DDNM 1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jump_length: Option<usize>,
     /// Edits: how often each part of the walk is made (default 10 for RePaint, 1 for DDNM).
@@ -95,6 +96,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The times of the grid, where one is given.
+    pub fn times(&self) -> Option<&[f64]> {
+        self.grid.as_deref().filter(|grid| !grid.is_empty())
+    }
+
     /// Whether the predicted x_0 is clipped.
     pub fn clips(&self) -> bool {
         self.clip_denoised.unwrap_or(true)
@@ -192,7 +198,7 @@ impl Task<'_> {
 
     /// The indices of a given time grid.
     pub(super) fn grid_indices(&self, schedule: &Schedule) -> Result<Option<Vec<usize>>> {
-        let Some(grid) = &self.settings.grid else { return Ok(None) };
+        let Some(grid) = self.settings.times() else { return Ok(None) };
         let index = |t: &f64| {
             schedule.timesteps.iter().position(|kept| *kept as f64 == *t).ok_or_else(|| {
                 Error::Options(format!("grid: {t} is not a timestep of this process; give whole numbers, descending"))
@@ -204,7 +210,7 @@ impl Task<'_> {
     /// The noise levels of a given time grid.
     pub(super) fn grid_sigmas(&self) -> Result<Option<Vec<f64>>> {
         match self.process {
-            Process::Karras(_) => Ok(self.settings.grid.clone()),
+            Process::Karras(_) => Ok(self.settings.times().map(<[f64]>::to_vec)),
             Process::Discrete(schedule) | Process::Sigma(schedule) => {
                 let indices = self.grid_indices(schedule)?;
                 Ok(indices.map(|indices| indices.into_iter().map(|i| schedule.sigma(i)).collect()))

@@ -72,10 +72,8 @@ export class Model {
   #run(options: SampleOptions, input: RawInput[] | null): Run {
     const { signal, seed: asked, noise, init, mask, fit, count, classes, previewEvery, inside, firstIndex, steps: wanted, ...settings } = options;
     const seed = seedOf(asked);
-    const { process, diffusionSteps } = this.info;
-    // An edit has a sampler of its own, and so has each process of noise levels.
-    const sampler = settings.sampler ?? (settings.edit || mask || process !== 'discrete' ? undefined : 'ddim');
-    const steps = typeof wanted === 'number' ? respacing(wanted, sampler, diffusionSteps) : wanted;
+    const { diffusionSteps } = this.info;
+    const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, diffusionSteps) : wanted;
     const raw: RawSampleOptions = {
       noise: noise ?? null,
       init: init ? pictureOf(init) : null,

@@ -127,10 +127,10 @@ export interface ModelInfo {
 }
 
 /**
- * What to sample and how. A number of `steps` is for ddim the nearest count at a fixed stride that is not larger; ddim is also
- * what a discrete process takes where only that number is given. Where neither sampler nor steps are given: dpm++2m with the
- * steps that the file has a searched grid for, else 20; ddim25 where a classifier guides. Models of noise levels take heun
- * (`edm`) or multistep (`consistency`).
+ * What to sample and how. Without a sampler a discrete process takes dpm++2m, or ddim where a classifier guides; ancestral from
+ * 50 steps on. Without steps as well: those that the file has a searched grid for, else 20; ddim25 where a classifier guides. A
+ * number of steps is for ddim the nearest count at a fixed stride that is not larger. Models of noise levels take heun (`edm`)
+ * or multistep (`consistency`), files with a `few_step` what that says.
  */
 export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */

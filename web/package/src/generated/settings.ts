@@ -67,12 +67,13 @@ guidance?: number,
  */
 guidanceInterval?: [number, number], 
 /**
- * Image to image: the share of the steps, 0 to 1, that is made from the noised given image.
+ * Image to image: the share of the steps, above 0 to 1, that is made from the noised given image.
  */
 strength?: number, 
 /**
  * A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
- * model was trained there.
+ * model was trained there. Empty: the sampler's own times for `steps`, also where the file has a searched grid or a
+ * `few_step`.
  */
 grid?: Array<number>, 
 /**
@@ -105,7 +106,7 @@ denoise?: boolean,
  */
 at?: Array<number>, 
 /**
- * Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
+ * Edits: steps of one jump back up (default: RePaint a 25th of the steps, 1 to 10; DDNM 1).
  */
 jumpLength?: number, 
 /**
