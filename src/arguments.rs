@@ -188,7 +188,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     "Enlarge the picture K times";
 
     "jump-length" "N", None, EDIT, field!(jump_length),
-    "Steps of one jump back up [default: repaint a 25th of the steps, at most 10; ddnm 1]";
+    "Steps of one jump back up [default: repaint 10, ddnm 1]";
 
     "jump-repeats" "N", None, EDIT, field!(jump_repeats),
     "How often each part of the walk is made [default: repaint 10, ddnm 1]";

@@ -200,7 +200,7 @@ fn impossible_edits_say_what_would_do() {
         ("edit --input x.png --mask white.png", "nothing is left to make"),
         ("edit --input clear.png --colourise", "transparent pixels"),
         ("edit --input broken.png --colourise", "broken.png"),
-        ("edit --input odd.png --colourise", "fit crop or fit pad"),
+        ("edit --input odd.png --colourise", "--fit crop"),
         ("edit --input x.png --upscale 2", "which is enlarged 2 times"),
         ("edit --input x.png --upscale 7", "do not divide"),
         ("edit --input x.png --upscale 0", "do not divide"),

@@ -57,7 +57,7 @@ fn a_killed_edit_goes_on_and_another_does_not() {
         (edit("--input x.png --out killed.npz --upscale 1 --sigma-y 0.5"), "do not divide"),
         (edit("--input x.png --out killed.npz --sigma-y 0.5"), "sigma_y"),
         (edit("--input x.png --out killed.npz --colourise=luma"), "colourise"),
-        (edit("--input y.png --out killed.npz"), "init_hash"),
+        (edit("--input y.png --out killed.npz"), "other init"),
     ] {
         let text = folder.refused(2, &other);
         assert!(text.contains(said), "{text}");
@@ -141,7 +141,7 @@ fn parts_merge_into_the_bytes_of_the_whole() {
     for (arguments, part) in [
         ("part0.npz part2.npz --out x.npz", "4 of 12 images are missing: 8 to 11"),
         ("part0.npz part1.npz part1.npz part2.npz --out x.npz", "image 8 of part1.npz is there already of part1.npz"),
-        ("part0.npz other.npz part2.npz --out x.npz", "(seed 11, here 1"),
+        ("part0.npz other.npz part2.npz --out x.npz", "one run: seed 11, here 1"),
         ("part0.npz part1.npz part2.npz --count 13 --out x.npz", "parts of a run of 12 images"),
         ("part0.npz pictures --out x.npz", "are not parts of one run"),
         ("part0.npz foreign.npz --out x.npz", "foreign.npz"),

@@ -496,7 +496,14 @@ fn impossible_options_are_refused_before_any_work() {
         (SampleOptions { labels: vec![1, 10], ..ok() }, "class 10"),
         (set(Settings { steps: Some("1001".parse().unwrap()), ..Settings::default() }), "1001"),
         (set(Settings { steps: Some("ddim999".parse().unwrap()), ..Settings::default() }), "ddim1000"),
-        (set(Settings { steps: Some("1".parse().unwrap()), ..Settings::default() }), "2 steps"),
+        (
+            set(Settings {
+                sampler: Some(Sampler::ancestral()),
+                steps: Some("1".parse().unwrap()),
+                ..Settings::default()
+            }),
+            "2 steps",
+        ),
         (set(Settings { eta: Some(0.5), ..Settings::default() }), "sampler ddim"),
         (set(Settings { sampler: Some(Sampler::ddim()), eta: Some(1.5), ..Settings::default() }), "eta"),
         (set(Settings { sampler: Some(Sampler::ddim()), eta: Some(f64::NAN), ..Settings::default() }), "eta"),

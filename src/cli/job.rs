@@ -99,6 +99,13 @@ impl<'a> Job<'a> {
             self.request.noise =
                 Some(given(&self.run.expect, "noise", path, GivenFile::new(&file_name(path), values))?);
         }
+        let cautions = self
+            .request
+            .stages
+            .iter()
+            .zip(pairs(&models))
+            .flat_map(|(stage, (model, _))| stage.cautions(model.config()));
+        cautions.for_each(|caution| note(&format!("note: {caution}")));
         let mut trajectory = self.trajectory()?;
         let places = Places { out: self.out, small_out: self.small_out, restart: self.run.restart };
         let Some(mut outputs) = Outputs::open(&places, &self.request, &models)? else { return Ok(Ended::Done) };
@@ -176,9 +183,8 @@ impl<'a> Job<'a> {
         let device = Device::open(&self.run.device).await?;
         let gpu = Arc::clone(&device.gpu);
         done.adapter = Some(gpu.summary().name.clone());
-        let pairs = || pairs(&models.first, models.classifier.as_ref(), models.upsampler.as_ref());
         // A stack that would fail at its second stage fails here.
-        for (stage, (model, classifier)) in request.stages.iter().zip(pairs()) {
+        for (stage, (model, classifier)) in request.stages.iter().zip(pairs(models)) {
             Session::plan(gpu.caps(), model.config(), classifier.map(Opened::config), &self.options(stage))?;
         }
 
@@ -196,7 +202,7 @@ impl<'a> Job<'a> {
         }
         let mut progress = Progress::new(steps as u64, total - outputs.out.written());
         let mut interrupted = false;
-        for (k, (stage, (model, classifier))) in request.stages.iter().zip(pairs()).enumerate() {
+        for (k, (stage, (model, classifier))) in request.stages.iter().zip(pairs(models)).enumerate() {
             let is_last = k == last;
             let finished = outputs.finished(is_last);
             if finished == total {
@@ -357,12 +363,9 @@ impl<'a> Job<'a> {
 }
 
 /// Each stage's model and classifier.
-fn pairs<'a>(
-    first: &'a Opened,
-    classifier: Option<&'a Opened>,
-    upsampler: Option<&'a Opened>,
-) -> impl Iterator<Item = (&'a Opened, Option<&'a Opened>)> {
-    [Some((first, classifier)), upsampler.map(|upsampler| (upsampler, None))].into_iter().flatten()
+fn pairs(models: &Models) -> impl Iterator<Item = (&Opened, Option<&Opened>)> {
+    let upsampler = models.upsampler.as_ref().map(|upsampler| (upsampler, None));
+    [Some((&models.first, models.classifier.as_ref())), upsampler].into_iter().flatten()
 }
 
 /// A path by which two names of a file are found equal.

@@ -60,8 +60,8 @@ pub struct MergeArgs {
 /// `grid`'s arguments.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`sample --model OUT --steps N` uses the grid of N steps, by the samplers that count their steps: dpm++2m, which is the default,
-dpm++3m, ipndm, euler, heun and dpm. Without --steps they take the fewest that was searched for, and with --grid none
+`sample --model OUT --steps N` uses the grid of N steps, by the samplers that count their steps: dpm++2m, which is the \
+default, dpm++3m, ipndm, euler, heun and dpm. Without --steps they take the fewest that was searched for, and with --grid none \
 their own times. `info OUT` lists what a file has.")]
 pub struct GridArgs {
     /// A converted checkpoint (.safetensors with its configuration)

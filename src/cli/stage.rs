@@ -1,9 +1,10 @@
 //! One model's part of a run: how it samples, with what batch and guidance. A stack has two.
 
-use super::console::note;
 use super::models::Opened;
 use super::values::{file_name, index};
+use crate::config::{ModelConfig, ProcessKind};
 use crate::recipe::StageRecipe;
+use crate::sampler::registry::MANY_STEPS;
 use crate::sampler::{Facts, Sampler, Settings};
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -50,13 +51,6 @@ impl Stage {
         let facts = Facts { config, guided: classifier.is_some(), public };
         let settings = settings.resolve(&facts)?;
         let [width, height] = settings.size.unwrap_or([config.unet.image_size; 2]);
-        let own = config.unet.image_size;
-        if [width, height] != [own; 2] {
-            note(&format!(
-                "note: {} was trained on {own}x{own}; images of other sizes are worse, the further away the more",
-                model.checkpoint.name()
-            ));
-        }
         let usual = usual_batch([width, height]);
         let batch = match batch {
             None => usual,
@@ -89,6 +83,27 @@ impl Stage {
             channels: config.image_channels(),
             low_size: 0,
         })
+    }
+
+    /// What the images will suffer from, though it can be asked for.
+    pub fn cautions(&self, config: &ModelConfig) -> Vec<String> {
+        let mut cautions = Vec::new();
+        let own = config.unet.image_size;
+        if [self.width, self.height] != [own; 2] {
+            cautions.push(format!("the model was trained on {own}x{own}; the further from that, the worse the images"));
+        }
+        let better = match self.recipe.settings.sampler.map(Sampler::name) {
+            Some("ancestral") => "dpm++2m",
+            Some("repaint") => "ddnm",
+            _ => return cautions,
+        };
+        if config.diffusion.process == ProcessKind::Discrete && self.steps < MANY_STEPS {
+            let name = self.recipe.settings.sampler.map_or("", Sampler::name);
+            cautions.push(format!(
+                "{name} leaves spots and blank parts in fewer than {MANY_STEPS} steps; --sampler {better} is good with few"
+            ));
+        }
+        cautions
     }
 
     /// Whether it takes pictures to noise.

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// Steps from which on a discrete process is sampled as the public scripts do (Nichol & Dhariwal 2021, section 4: with fewer,
 /// DDIM was better).
-const MANY_STEPS: usize = 50;
+pub const MANY_STEPS: usize = 50;
 
 /// Every sampler, in the order of lists.
 pub static SAMPLERS: &[&Entry] = &[

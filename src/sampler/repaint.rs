@@ -20,9 +20,7 @@ pub(super) static ENTRY: Entry = Entry {
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {
     let Process::Discrete(schedule) = task.process else { return Err(task.wrong_process()) };
     let settings = task.settings;
-    // The paper's 10 of 250 steps; of few steps a jump as long would leave none to repeat.
-    let length = settings.jump_length.unwrap_or((schedule.len() / 25).clamp(1, 10));
-    let walk = jumps(schedule.len(), length, settings.jump_repeats.unwrap_or(10));
+    let walk = jumps(schedule.len(), settings.jump_length.unwrap_or(10), settings.jump_repeats.unwrap_or(10));
     let mut rows = Vec::new();
     for pair in walk.windows(2) {
         match (pair[0], pair[1]) {

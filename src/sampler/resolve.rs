@@ -155,7 +155,8 @@ impl Settings {
         let channels = config.image_channels();
         if edit.colourise.is_some() && channels != 3 {
             return refuse(format!(
-                "colourise: the model's images have {channels} channels; only those of 3 have colours"
+                "colourise: the model's images have {channels} channel{}; only those of 3 have colours",
+                if channels == 1 { "" } else { "s" }
             ));
         }
         Ok(())

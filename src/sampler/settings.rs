@@ -74,7 +74,7 @@ pub struct Settings {
     /// (default of `multistep`: 0, 22, 39 of 40).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<usize>>,
-    /// Edits: steps of one jump back up (default: RePaint a 25th of the steps, 1 to 10; DDNM 1).
+    /// Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jump_length: Option<usize>,
     /// Edits: how often each part of the walk is made (default 10 for RePaint, 1 for DDNM).

@@ -106,7 +106,7 @@ denoise?: boolean,
  */
 at?: Array<number>, 
 /**
- * Edits: steps of one jump back up (default: RePaint a 25th of the steps, 1 to 10; DDNM 1).
+ * Edits: steps of one jump back up (default 10 for RePaint, 1 for DDNM).
  */
 jumpLength?: number, 
 /**
