@@ -49,9 +49,11 @@ async function host() {
 
 async function report(url, flags) {
   const chrome = ['--headless=new', ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []), ...FLAGS].join(' ');
-  const args = ['--yes', PACKAGE, url, '--output=json', '--quiet', `--chrome-flags=${chrome}`, ...flags];
+  const args = ['--yes', PACKAGE, url, '--output=json', '--quiet', '--disable-full-page-screenshot', `--chrome-flags=${chrome}`, ...flags];
   const env = { ...process.env, CHROME_PATH: CHROMIUM };
-  const { stdout } = await promisify(execFile)('npx', args, { env, cwd: tmpdir(), maxBuffer: 1 << 28 });
+  const { stdout } = await promisify(execFile)('npx', args, { env, cwd: tmpdir(), maxBuffer: 1 << 28 }).catch(({ stderr }) => {
+    throw new Error(`lighthouse: ${stderr}`);
+  });
   return JSON.parse(stdout);
 }
 

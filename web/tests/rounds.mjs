@@ -3,8 +3,8 @@
  *
  *     node web/tests/rounds.mjs [ROUNDS]     200 without an argument; BROWSERS=firefox for one browser
  *
- * Counted is what the system gave to all processes of the browser, which is everything: pages, workers, wasm, the software GPU,
- * and images wherever they lie. It ends with an error where that grows by more than a round's pixels would take, or where a round
+ * Counted is what the system gave to all processes of the browser, which is everything but files that are mapped: pages, workers,
+ * wasm, the software GPU, and images wherever they lie. It ends with an error where that grows by more than a round's pixels would take, or where a round
  * leaves buffers, pipelines or wasm memory. Minutes long, so not for CI.
  */
 import { readFileSync, readdirSync } from 'node:fs';
@@ -19,7 +19,10 @@ const WARM = 20;
 /** Bytes per round that are no growth: images of 32 x 32 pixels take 4 KiB each, and a run has its preview and its frame. */
 const NOISE = 64 * 1024;
 
-/** Bytes of all processes that this one has started, by their kind: their own, and their share of what they have in common. */
+/**
+ * Bytes of all processes that this one has started, by their kind: their own, and their share of what they have in common. A program's
+ * file is left out: each process's share of it depends on how many other browsers run.
+ */
 function memory() {
   const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   const parents = new Map();
@@ -38,8 +41,8 @@ function memory() {
     try {
       const words = readFileSync(`/proc/${id}/cmdline`, 'utf8').split(/[\0 ]/).filter(Boolean);
       const kind = words.find((word) => word.startsWith('--type='))?.slice(7) ?? (words.includes('-contentproc') ? words.at(-1) : 'browser');
-      const own = 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
-      bytes[kind] = (bytes[kind] ?? 0) + own;
+      const shares = readFileSync(`/proc/${id}/smaps_rollup`, 'utf8').matchAll(/^Pss_(?:Anon|Shmem):\s+(\d+)/gm);
+      for (const [, kilobytes] of shares) bytes[kind] = (bytes[kind] ?? 0) + 1024 * Number(kilobytes);
     } catch {
       // As above.
     }
