@@ -164,6 +164,22 @@ impl Checkpoint {
         }
     }
 
+    /// The first of [`Checkpoint::bytes`], at most so many: of a file no more is read than these.
+    #[cfg(feature = "cli")]
+    pub(crate) fn first_bytes(&self, tensor: &str, most: usize) -> Result<Cow<'_, [u8]>> {
+        match &self.backing {
+            #[cfg(not(target_arch = "wasm32"))]
+            Backing::File(file) if !self.strides.contains_key(tensor) => {
+                let Range { start, end } = self.info(tensor)?.range;
+                self.read(file, tensor, &(start..end.min(start + most as u64))).map(Cow::Owned)
+            }
+            _ => Ok(match self.bytes(tensor)? {
+                Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..bytes.len().min(most)]),
+                Cow::Owned(bytes) => Cow::Owned(bytes.into_iter().take(most).collect()),
+            }),
+        }
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     fn read(&self, file: &Mutex<std::fs::File>, tensor: &str, range: &Range<u64>) -> Result<Vec<u8>> {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +191,7 @@ impl Checkpoint {
         if (bytes.len() as u64) < range.end - range.start {
             let (end, now) = (range.end, range.start + bytes.len() as u64);
             let reason =
-                format!("tensor {tensor:?} ends at byte {end}, but the file was cut short, to {now} bytes or less");
+                format!("tensor {tensor:?} reaches byte {end}, but the file was cut short, to {now} bytes or less");
             return Err(malformed(&self.name, reason));
         }
         Ok(bytes)
