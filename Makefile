@@ -67,7 +67,7 @@ gpu-report:
 	tests/vendor/report.sh
 
 gpu-check:
-	VENDOR_TARGETS='navi21 tgl' VENDOR_PLANS='64x64_diffusion:1:f32 64x64_diffusion:8:f16 128x128_diffusion:1:f32:128x128_classifier' \
+	VENDOR_TARGETS='navi21 tgl' VENDOR_PLANS='64x64_diffusion:1:f32 64x64_diffusion:8:f32 64x64_diffusion:8:f16 128x128_diffusion:1:f32:128x128_classifier' \
 		tests/vendor/report.sh --check
 
 fuzz:

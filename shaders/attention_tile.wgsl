@@ -49,6 +49,7 @@ struct Params {
 #let PASS = 32 / (1 + (D4 > 8) + 2 * (D4 > 16) + 4 * (D4 > 32))
 // Columns whose values are read together: more would take the registers of the sums.
 #let UNROLLED = 4 / (1 + (VECTORS > 2) + 2 * (VECTORS > 3))
+#let SUMMANDS = (PASS * D4 + 63) / 64
 #let READS = ((BLOCK + 32) * DEPTH + 63) / 64
 var<workgroup> tile: array<vec4<f32>, 256>; // [depth][row, then column], then [column][vec4]
 var<workgroup> weights: array<vec${ROWS}<f32>, ${32 * LINES}>; // [column][y]
@@ -250,9 +251,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
         for (var pass_first = 0u; pass_first < 32u; pass_first += ${PASS}u) {
             workgroupBarrier();
+#if PRODUCTS == 2
             for (var at = worker; at < ${PASS * D4}u; at += 64u) {
                 tile[at] = summand(place_of(sample, head, first + pass_first + at / ${D4}u), at % ${D4}u);
             }
+#else
+            // All reads before the first is stored, where registers allow: compilers do not do so with a loop's.
+#for r in 0..SUMMANDS
+            let at${r} = min(worker + ${64 * r}u, ${PASS * D4 - 1}u);
+            let summand${r} = summand(place_of(sample, head, first + pass_first + at${r} / ${D4}u), at${r} % ${D4}u);
+#end
+#for r in 0..SUMMANDS
+            tile[at${r}] = summand${r};
+#end
+#end
             workgroupBarrier();
             for (var column = 0u; column < ${PASS}u; column += ${UNROLLED}u) {
 #for j in 0..UNROLLED

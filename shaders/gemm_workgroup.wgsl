@@ -101,6 +101,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             }
 #end
             workgroupBarrier();
+#if F16 == 2
+#for r in 0..4 * DEPTH4
+#for j in 0..TN
+            let w${r}_${j} = w_tile[${r * COLUMNS + j * WX}u + local.x];
+#end
+#end
+            // A row at a time: with the sums of all, registers would not do.
+#for i in 0..TM
+            {
+#for d in 0..DEPTH4
+                let a${d} = a_tile[${d * ROWS + i * WY}u + local.y];
+#end
+#for j in 0..TN
+                let sum${j} = add4(vec4<f16>(), a0, w0_${j}, w1_${j}, w2_${j}, w3_${j});
+                acc${i}_${j} += vec4<f32>(add4(sum${j}, a1, w4_${j}, w5_${j}, w6_${j}, w7_${j}));
+#end
+            }
+#end
+#else
 #for d in 0..DEPTH4
 #for i in 0..TM
             let a${d}_${i} = a_tile[${d * ROWS + i * WY}u + local.y];
@@ -111,10 +130,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
 #for i in 0..TM
 #for j in 0..TN
-#if F16 != 2
             acc${i}_${j} += a${d}_${i}[${kk}] * w${d}_${kk}_${j};
-#elif kk == 3
-            acc${i}_${j} += run4(a${d}_${i}, w${d}_0_${j}, w${d}_1_${j}, w${d}_2_${j}, w${d}_3_${j});
 #end
 #end
 #end

@@ -18,6 +18,8 @@ pub struct Caps {
     pub most_work: u64,
     /// Kernels may compute in float16.
     pub shader_f16: bool,
+    /// Convolutions and linear layers multiply in float16 ([`Caps::at`]).
+    pub f16_products: bool,
     /// Invocations of a subgroup, where kernels may use subgroup operations and every subgroup has that many.
     pub subgroup: Option<usize>,
     /// Rows and columns of the cooperative matrices (float16 factors, float32 sums) that kernels may multiply: tensor cores.
@@ -26,6 +28,9 @@ pub struct Caps {
     /// The driver computes on the CPU. Such drivers read memory value by value, so that kernels with much arithmetic per
     /// value are fastest; GPUs need many invocations.
     pub software: bool,
+    /// Bytes that float32 weights in the Winograd domain may take, which replace the stored ones and are up to four times as
+    /// large.
+    pub transformed_weights: u64,
     /// A GPU whose invocations may have 128 registers and more, so that larger tiles of matrix products fit; Intel's have
     /// fewer, and of a browser's GPU it is not known.
     pub wide_registers: bool,
@@ -45,18 +50,34 @@ impl Caps {
             max_storage_buffers: 8,
             most_work: Self::MOST_WORK,
             shader_f16: false,
+            f16_products: false,
             subgroup: None,
             cooperative: None,
             software: false,
+            transformed_weights: Self::transformed_weights(None, false),
             wide_registers: false,
         }
     }
 
-    /// The same, limited to what kernels may use at a precision: tensor cores only at float16 arithmetic.
+    /// A quarter of the device's own memory, where that is known; where the driver computes on the CPU, what a large model
+    /// needs.
+    pub fn transformed_weights(memory: Option<u64>, software: bool) -> u64 {
+        if software { 2 << 30 } else { (memory.unwrap_or(0) / 4).max(256 << 20) }
+    }
+
+    /// The same, as it is used at a precision: float16 arithmetic and tensor cores only where it asks for them, no transformed weights
+    /// where weights are stored as float16 to save memory.
     #[must_use]
     pub fn at(&self, precision: Precision) -> Self {
         let f16 = precision == Precision::F16 && self.shader_f16;
-        Self { cooperative: self.cooperative.filter(|_| f16), ..self.clone() }
+        // Intel's compilers make more of the conversions than the products save.
+        let pays = self.software || self.wide_registers || self.cooperative.is_some();
+        Self {
+            f16_products: f16 && pays,
+            cooperative: self.cooperative.filter(|_| f16),
+            transformed_weights: if precision == Precision::F16Weights { 0 } else { self.transformed_weights },
+            ..self.clone()
+        }
     }
 
     /// The limit on one storage buffer, and its WebGPU name.

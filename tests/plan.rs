@@ -240,7 +240,7 @@ fn a_device_that_is_too_small_gives_an_error_with_its_limit() {
 #[test]
 fn float16_arithmetic_needs_the_feature() {
     let options = |precision| SessionOptions {
-        plan: PlanOptions { precision, ..PlanOptions::default() },
+        plan: PlanOptions { precision, transform_budget: Some(0), ..PlanOptions::default() },
         ..SessionOptions::default()
     };
     let plan = |shader_f16, precision| {

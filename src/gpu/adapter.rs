@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::choice::{AdapterChoice, AdapterSummary, choose, enumerate, summarize};
+use super::memory;
 use super::pipeline::{Pipeline, Pipelines};
 use super::results::SelfTestResults;
 use super::scope::{self, Caught};
@@ -115,6 +116,7 @@ impl Gpu {
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
         let mut caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         caps.software &= !options.assume_gpu;
+        caps.transformed_weights = Caps::transformed_weights(memory::of(&adapter), caps.software);
         let pipelines = Pipelines::new(options.checked || cooperative.is_some());
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
         let buffers = AtomicUsize::new(0);
@@ -261,7 +263,9 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features
         most_work: Caps::MOST_WORK,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
+        f16_products: false,
         cooperative: None,
+        transformed_weights: 0,
         software: info.device_type == wgpu::DeviceType::Cpu,
         // AMD, Apple, NVIDIA.
         wide_registers: [0x1002, 0x106b, 0x10de].contains(&info.vendor),

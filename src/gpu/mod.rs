@@ -5,6 +5,7 @@ pub mod adapter;
 pub mod cache;
 mod choice;
 mod in_flight;
+mod memory;
 mod pace;
 mod pipeline;
 pub mod profile;

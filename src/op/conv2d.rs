@@ -278,7 +278,7 @@ impl Conv2d {
         n4: usize,
     ) -> Result<Resource> {
         let layout = if self.transposed { Layout::TransposedWinograd(t) } else { Layout::Winograd(t) };
-        if let Some(resident) = lowering.expanded_weight(0, layout) {
+        if let Some(resident) = lowering.expanded_weight(0, layout, half) {
             return Ok(resident);
         }
         let elements = (t + 2) * (t + 2) * channels * n4 * 4;

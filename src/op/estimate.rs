@@ -15,10 +15,10 @@ const DISPATCH: f64 = 9000.0;
 /// Bytes per cycle from memory (512 GB/s), which weights come from, and from the cache that activations stay in.
 const MEMORY: f64 = 232.0;
 const CACHE: f64 = 680.0;
-/// Cycles that one wave waits in an iteration of a matrix product: for global memory, workgroup memory and barriers.
+/// Cycles that one wave waits in an iteration of a matrix product, mostly for global memory.
 const LATENCY: f64 = 900.0;
-/// Bytes of transformed weights above which a model's are unlikely to be kept.
-const KEPT: f64 = 16e6;
+/// A model has about so many weights as large as the one in question: the part of what may be kept that is its own.
+const SHARES: f64 = 16.0;
 
 /// What the cost of a convolution depends on.
 pub(super) struct Size {
@@ -29,6 +29,8 @@ pub(super) struct Size {
     pub n4: usize,
     /// Values of the kernel.
     pub taps: usize,
+    /// Bytes of transformed weights that the device keeps.
+    pub kept: u64,
 }
 
 impl Size {
@@ -63,20 +65,29 @@ impl Size {
             Variant::Gemm(tile) => {
                 let product = gpu_product(tile, self.output.rows(), self.n4, self.taps * self.c4, 1);
                 let adding = if tile.parts > 1 { DISPATCH + (tile.parts + 1) as f64 * sums / CACHE } else { 0.0 };
-                DISPATCH + product.max(weights / MEMORY) + adding
+                DISPATCH + beside(product, weights / MEMORY) + adding
             }
             Variant::Winograd(t, tile) => {
                 let (tiles, points) = (self.tiles(t), (t + 2) * (t + 2));
                 let transformed = weights * points as f64 / self.taps as f64;
-                let made = if transformed > KEPT { DISPATCH + (weights + transformed) / MEMORY } else { 0.0 };
+                let made = if transformed * SHARES > self.kept as f64 {
+                    DISPATCH + (weights + transformed) / MEMORY
+                } else {
+                    0.0
+                };
                 let moved = 16.0 * (tiles * (self.c4 + self.n4)) as f64 * (points + t * t) as f64;
                 let product = gpu_product(tile, tiles, self.n4, self.c4, points);
-                made + 3.0 * DISPATCH + moved / CACHE + product.max(transformed / MEMORY)
+                made + 3.0 * DISPATCH + moved / CACHE + beside(product, transformed / MEMORY)
             }
             // Both would do, but take more registers than many GPUs have, or read too much.
             _ => f64::INFINITY,
         }
     }
+}
+
+/// The time of arithmetic and of reading that go on at once: most of the shorter is hidden.
+fn beside(arithmetic: f64, reading: f64) -> f64 {
+    arithmetic.max(reading) + arithmetic.min(reading) / 8.0
 }
 
 /// What a driver on the CPU takes for `m` rows and `n4` vec4 columns, in multiply-adds per inner vec4.
@@ -102,7 +113,7 @@ fn gpu_product(tile: GemmTile, m: usize, n4: usize, k4: usize, products: usize) 
         Sharing::Cooperative(_) => (4.0, rows * columns4 / 2.0, LATENCY, 4.0, 32 * tile.x * tile.y),
         Sharing::Nothing => {
             let read = 16.0 * (rows + 4.0 * columns4);
-            (1.0, read.max(36.0 * rows * columns4), LATENCY / 2.0, 48.0 / (rows * columns4), tile.x * tile.y)
+            (1.0, read.max(36.0 * rows * columns4), LATENCY, 48.0 / (rows * columns4), tile.x * tile.y)
         }
         // A broadcast per factor, and more sums than registers.
         Sharing::Subgroup => (1.0, 72.0 * rows * columns4, LATENCY / 2.0, 1.0, tile.x * tile.y),

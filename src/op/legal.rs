@@ -76,7 +76,8 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
         }
         return variants;
     }
-    let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps: conv.kernel * conv.kernel };
+    let (taps, kept) = (conv.kernel * conv.kernel, caps.transformed_weights);
+    let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps, kept };
     let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
     // Gradients multiply in float32.
     let tensor_cores = caps.cooperative.filter(|_| !conv.transposed).map(GemmTile::cooperative);
@@ -88,8 +89,11 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
         variants.extend(three.then_some(Variant::Block));
     }
     let narrow = (size.n4 <= 2).then_some(GemmTile::NARROW);
-    let shared = || GemmTile::SHARED.into_iter().filter(|tile| caps.wide_registers || caps.software || !tile.is_wide());
-    for tile in shared().chain(narrow) {
+    // In float16, sums on the way to float32 take registers too, and the next tile is as fast.
+    let half = caps.f16_products && !conv.transposed;
+    let fits = move |half: bool| caps.software || (caps.wide_registers && !half);
+    let shared = |half| GemmTile::SHARED.into_iter().filter(move |tile| fits(half) || !tile.is_wide());
+    for tile in shared(half).chain(narrow) {
         let split = tile.split(output.rows(), size.n4, size.taps * size.c4);
         variants.push(Variant::Gemm(tile));
         variants.extend((split != tile).then_some(Variant::Gemm(split)));
@@ -97,7 +101,9 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     variants.extend(tensor_cores.filter(|_| conv.kernel == 1 && conv.stride == 1).map(Variant::Gemm));
     if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
-        variants.extend(sizes.flat_map(|t| many().chain(shared()).map(move |tile| Variant::Winograd(t, tile))));
+        variants.extend(
+            sizes.flat_map(|t| many().chain(shared(half && t == 2)).map(move |tile| Variant::Winograd(t, tile))),
+        );
         // F(4x4) multiplies in float32 at every precision.
         variants.extend(tensor_cores.map(|tile| Variant::Winograd(2, tile)));
     }

@@ -75,9 +75,9 @@ pub trait Lowering {
     /// How many parameters of so many `bytes`, at least one, fit a packed weight buffer.
     fn packable(&self, bytes: &[u64]) -> usize;
 
-    /// Parameter `i` in a float32 layout that is larger than the parameter, if the budget for such layouts allows it. Never for
-    /// float16 weights: they are meant to save memory, and rounding transformed weights would lose digits.
-    fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource>;
+    /// Parameter `i`, as float32 or `half`, in a layout that is larger than the parameter, if the budget for such layouts
+    /// allows it.
+    fn expanded_weight(&mut self, i: usize, layout: Layout, half: bool) -> Option<Resource>;
 
     /// A table computed on the host.
     fn constant(&mut self, data: Vec<f32>) -> Resource;

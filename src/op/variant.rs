@@ -7,7 +7,7 @@ pub(super) const BUSY: usize = 320;
 /// vec4s of a part of a matrix product's inner dimension, at least.
 const SHORTEST_PART: usize = 24;
 /// Elements of the sums of all parts, at most.
-const LARGEST_PARTIAL: usize = 1 << 20;
+const LARGEST_PARTIAL: usize = 1 << 21;
 
 /// A way to compute an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

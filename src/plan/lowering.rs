@@ -20,11 +20,6 @@ use crate::tensor::Shape;
 /// Bytes that one temporary of a chunked kernel should stay under.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes that transformed weights may take, which replace the stored ones and are four times as large: on a GPU, and where
-/// the device's memory is the host's.
-const BUDGET: u64 = 256 << 20;
-const HOST_BUDGET: u64 = 2 << 30;
-
 /// The dispatches, activations and weights of a graph.
 ///
 /// # Errors
@@ -82,7 +77,10 @@ impl<'a> Recorder<'a> {
             first_dispatch: 0,
             input_shapes: Vec::new(),
             variant: Variant::Naive,
-            expansion: options.transform_budget.unwrap_or(if caps.software { HOST_BUDGET } else { BUDGET }),
+            expansion: match options.precision {
+                Precision::F16Weights => 0,
+                _ => options.transform_budget.unwrap_or(caps.transformed_weights),
+            },
         }
     }
 
@@ -291,9 +289,7 @@ impl Lowering for Recorder<'_> {
     }
 
     fn f16_products(&self) -> i64 {
-        // Intel's compilers make more of the conversions than the products save.
-        let pays = self.caps.software || self.caps.wide_registers || self.caps.cooperative.is_some();
-        if self.options.precision == Precision::F16 && pays { 2 } else { self.f16() }
+        if self.caps.f16_products { 2 } else { self.f16() }
     }
 
     fn weight(&mut self, i: usize, layout: Layout) -> Resource {
@@ -324,13 +320,9 @@ impl Lowering for Recorder<'_> {
         sums.take_while(|sum| *sum <= limit).count().max(1)
     }
 
-    fn expanded_weight(&mut self, i: usize, layout: Layout) -> Option<Resource> {
-        let spec = self.spec(i, layout, false);
-        let rest = self.expansion.checked_sub(spec.bytes())?;
-        if self.options.precision.stores_f16() {
-            return None;
-        }
-        self.expansion = rest;
+    fn expanded_weight(&mut self, i: usize, layout: Layout, half: bool) -> Option<Resource> {
+        let spec = self.spec(i, layout, half);
+        self.expansion = self.expansion.checked_sub(spec.bytes())?;
         Some(self.declare(spec))
     }
 

@@ -10,9 +10,8 @@ pub struct PlanOptions {
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: VariantOverrides,
-    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step. `None`: enough
-    /// for small models, for which the transform at each step would cost most, and more where the device's memory is the
-    /// host's.
+    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step. `None`: as the
+    /// device's memory allows ([`crate::device::Caps::transformed_weights`]).
     pub transform_budget: Option<u64>,
 }
 

@@ -4,8 +4,9 @@
 //!     vendor_dump plans OUT PLAN...       NAME:BATCH:f32|f16[:CLASSIFIER], of public files
 //!     vendor_dump wgsl OUT FOLDER         every NAME.wgsl of the folder instead
 //!
-//! OUT/kernels.tsv: index, bindings, name; OUT/INDEX.spv; OUT/INDEX.wgsl. OUT/PLAN.tsv, a line per step: node, workgroups,
-//! shape, flops, traffic and bytes of weights, op, kernel, segment.
+//! OUT/kernels.tsv: index, bindings, whether any GPU may get it or only those with wide registers, name; OUT/INDEX.spv;
+//! OUT/INDEX.wgsl. OUT/PLAN.tsv, a line per step of the plan for wide registers: node, workgroups, shape, flops, traffic and
+//! bytes of weights, op, kernel, segment.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -48,8 +49,11 @@ fn compile(text: &str, to: &Path) -> Result<String> {
     Ok(bound.collect::<Vec<_>>().join(","))
 }
 
-/// Writes a plan's steps, and adds its kernels.
-fn plan(out: &Path, which: &str, kernels: &mut BTreeMap<String, String>) -> Result<()> {
+/// Kernels by name: whether any GPU may get it, and its text.
+type Kernels = BTreeMap<String, (bool, String)>;
+
+/// Writes a plan's steps, and adds its kernels and those of the plan for narrow registers.
+fn plan(out: &Path, which: &str, kernels: &mut Kernels) -> Result<()> {
     let parts: Vec<&str> = which.split(':').collect();
     let [name, batch, precision, classifier @ ..] = parts.as_slice() else {
         return Err(format!("{which}: expected NAME:BATCH:f32|f16[:CLASSIFIER]").into());
@@ -62,34 +66,42 @@ fn plan(out: &Path, which: &str, kernels: &mut BTreeMap<String, String>) -> Resu
         plan: PlanOptions { precision, ..Default::default() },
         ..Default::default()
     };
+    let (config, classifier) = (config(name)?, classifier.first().map(|name| config(name)).transpose()?);
     let ample = u64::MAX;
-    let caps = Caps { max_buffer_size: ample, max_binding_size: ample, shader_f16: true, ..Caps::webgpu_defaults() };
-    let classifier = classifier.first().map(|name| config(name)).transpose()?;
-    let plan = Session::plan(&caps, &config(name)?, classifier.as_ref(), &options)?;
+    let narrow = Caps { max_buffer_size: ample, max_binding_size: ample, shader_f16: true, ..Caps::webgpu_defaults() };
+    // A card of 16 GiB.
+    let transformed_weights = Caps::transformed_weights(Some(16 << 30), false);
+    let wide = Caps { wide_registers: true, transformed_weights, ..narrow.clone() };
+    for caps in [&narrow, &wide] {
+        let plan = Session::plan(caps, &config, classifier.as_ref(), &options)?;
+        for s in plan.dispatches() {
+            if let Entry::Vacant(entry) = kernels.entry(s.kernel.to_string()) {
+                entry.insert((!caps.wide_registers, s.kernel.expand()?.text));
+            }
+        }
+    }
+    let plan = Session::plan(&wide, &config, classifier.as_ref(), &options)?;
     let mut steps = String::new();
     for s in plan.dispatches() {
-        let kernel = s.kernel.to_string();
         let weights = s.buffers.iter().map(|(buffer, _)| match buffer {
             Buffer::Weight(i) => plan.weights().get(*i).map_or(0, |weight| weight.bytes()),
             _ => 0,
         });
         let weights: u64 = weights.sum();
         let [x, y, z] = s.workgroups;
-        let (node, shape, flops, traffic, op, segment) = (&s.node, s.shape, s.flops, s.traffic, s.op, s.segment);
+        let (node, shape, flops, traffic, op) = (&s.node, s.shape, s.flops, s.traffic, s.op);
+        let (kernel, segment) = (&s.kernel, s.segment);
         steps += &format!("{node}\t{x},{y},{z}\t{shape}\t{flops}\t{traffic}\t{weights}\t{op}\t{kernel}\t{segment:?}\n");
-        if let Entry::Vacant(entry) = kernels.entry(kernel) {
-            entry.insert(s.kernel.expand()?.text);
-        }
     }
     fs::write(out.join(format!("{which}.tsv")), steps)?;
     Ok(())
 }
 
-fn folder(from: &Path, kernels: &mut BTreeMap<String, String>) -> Result<()> {
+fn folder(from: &Path, kernels: &mut Kernels) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         if let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|e| e == "wgsl")) {
-            kernels.insert(stem.to_string_lossy().into_owned(), fs::read_to_string(&path)?);
+            kernels.insert(stem.to_string_lossy().into_owned(), (true, fs::read_to_string(&path)?));
         }
     }
     Ok(())
@@ -110,10 +122,11 @@ fn main() -> Result<()> {
         }
     }
     let mut table = String::new();
-    for (i, (name, text)) in kernels.iter().enumerate() {
+    for (i, (name, (any, text))) in kernels.iter().enumerate() {
         fs::write(out.join(format!("{i:03}.wgsl")), text)?;
         let bindings = compile(text, &out.join(format!("{i:03}.spv"))).map_err(|e| format!("{name}: {e}"))?;
-        table += &format!("{i:03}\t{bindings}\t{name}\n");
+        let kind = if *any { "any" } else { "wide" };
+        table += &format!("{i:03}\t{bindings}\t{kind}\t{name}\n");
     }
     fs::write(out.join("kernels.tsv"), table)?;
     Ok(())

@@ -12,12 +12,13 @@ shim=$VENDOR_WORK/libintel_noop_drm_shim.so
 python=$VENDOR_WORK/venv/bin/python
 
 # is_intel TARGET: by the names of Mesa's noop shim; others are RADV's families
-is_intel() { case $1 in skl|kbl|cfl|icl|tgl|rkl|adl|rpl|dg1|dg2|mtl|lnl|arl|bmg) return 0;; esac; return 1; }
+is_intel() { case ${1%-22} in skl|kbl|cfl|icl|tgl|rkl|adl|rpl|dg1|dg2|mtl|lnl|arl|bmg) return 0;; esac; return 1; }
 
-# driver TARGET COMMAND...: runs the command on that target's driver. SYSTEM_MESA=1: the system's Mesa instead of 25.0.7
+# driver TARGET COMMAND...: runs the command on that target's driver; with -22 on the system's, Debian 12's Mesa 22.3.6
 driver() {
-    local target=$1 name=radeon lib=$mesa/usr/lib/x86_64-linux-gnu icd; shift
-    if [ -n "${SYSTEM_MESA:-}" ]; then lib=/usr/lib/x86_64-linux-gnu; fi
+    local target=${1%-22} name=radeon lib=$mesa/usr/lib/x86_64-linux-gnu icd
+    if [ "$target" != "$1" ]; then lib=/usr/lib/x86_64-linux-gnu; fi
+    shift
     local with=(LD_LIBRARY_PATH="$lib" MESA_SHADER_CACHE_DISABLE=true)
     if is_intel "$target"; then
         name=intel

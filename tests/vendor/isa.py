@@ -40,12 +40,13 @@ def costs(body):
     """Of a stretch of code, for one wave64: FMA, VALU (8 cycles a transcendental instruction, 2 any other), bytes per
     invocation through LDS, waits on global, scalar and LDS reads, barriers."""
     c = count(body)
-    waits, pending = collections.Counter(), None
+    waits, pending, loading = collections.Counter(), None, False
     for op, args in body:
+        loading |= bool(re.match(r'(buffer|global|flat)_load', op))
         if re.match(r's_(buffer_)?load', op): pending = 'scalar'
         elif op.startswith('ds_'): pending = 'lds'
         elif op.startswith('s_waitcnt'):
-            if 'vmcnt' in args or 'vscnt' in args: waits['memory'] = 1
+            if 'vmcnt' in args and loading: waits['memory'] += 1; loading = False
             if 'lgkmcnt' in args and pending: waits[pending] += 1; pending = None
     return collections.Counter(
         fma=c['FMA'] + 2 * c['FMA_dual'] + 2 * c['PK16'],

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/env.sh"
 [ -e "$VENDOR_WORK/ready" ] || "$here/setup.sh"
 cd "$root"
-read -ra targets <<< "${VENDOR_TARGETS:-navi21 navi31 vega10 tgl dg2}"
+read -ra targets <<< "${VENDOR_TARGETS:-navi21 navi31 vega10 tgl dg2 gfx1100-22 tgl-22}"
 read -ra plans <<< "${VENDOR_PLANS:-$("$python" "$here/report.py" plans)}"
 cargo build --quiet --release --locked --example vendor_dump
 out=$VENDOR_WORK/out
@@ -15,8 +15,9 @@ rm -rf "$out"
 "$root/target/release/examples/vendor_dump" plans "$out" "${plans[@]}"
 for target in "${targets[@]}"; do
     options=()
+    if is_intel "$target"; then options+=(--narrow); fi
     # The time model reads this target's instructions.
-    if [ "$target" = navi21 ]; then options=(--ir "$out/isa"); fi
+    if [ "$target" = navi21 ]; then options+=(--ir "$out/isa"); fi
     driver "$target" "$python" "$here/stats.py" "$out" "${options[@]}" > "$out/$target.stats" 2> "$out/$target.err" \
         || { tail -5 "$out/$target.err" >&2; exit 1; }
 done

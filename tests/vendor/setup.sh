@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what report.sh needs, on Debian 12 as root; may be run again. The apt packages go to the system, all else into
-# $VENDOR_WORK: Mesa 25.0.7's drivers (unpacked, not installed), the noop drm shim for Intel, a Python environment.
+# $VENDOR_WORK: Mesa 25.0.7's drivers beside the system's 22.3.6 (unpacked, not installed), the noop drm shim for Intel, a Python environment.
 # The system's apt sources are not touched: the backports have a private list.
 . "$(dirname "$0")/env.sh"
 version=25.0.7
@@ -10,7 +10,7 @@ work=$VENDOR_WORK
 # The drivers' libraries, then what builds the shim.
 packages=(libvulkan1 libelf1 libexpat1 libllvm15 libwayland-client0 libx11-xcb1 libxcb-dri3-0 libxcb-present0 libxcb-randr0 libxcb-shm0
     libxcb-sync1 libxcb-xfixes0 libxcb1 libxshmfence1 libzstd1 zlib1g
-    ca-certificates xz-utils gcc g++ pkg-config ninja-build bison flex glslang-tools libdrm-dev libexpat1-dev libzstd-dev zlib1g-dev python3-venv)
+    mesa-vulkan-drivers ca-certificates xz-utils gcc g++ pkg-config ninja-build bison flex glslang-tools libdrm-dev libexpat1-dev libzstd-dev zlib1g-dev python3-venv)
 missing=()
 for p in "${packages[@]}"; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p"); done
 if [ ${#missing[@]} -gt 0 ]; then
