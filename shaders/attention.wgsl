@@ -2,19 +2,9 @@
 // One invocation: QUERIES queries of one head, which share each key and value that it reads. With a SUBGROUP (which the
 // workgroup then is), an invocation reads one key and one value of a block, and the others receive them by broadcast;
 // without, all read the same KEYS keys at the same addresses.
-struct Params {
-    tokens: u32,
-    width4: u32, // of a row of qkv, / 4
-    channels4: u32, // of a row of the result, / 4
-    head4: u32, // distance of two heads' queries in a row of qkv, / 4
-    key4: u32, // distance of a head's query and key
-    value4: u32, // distance of a head's query and value
-    scale: f32, // 1 / sqrt(head channels)
-}
 #import math
 #import factors
-@auto var<uniform> p: Params;
-@auto var<storage, read> qkv: array<vec4<f32>>;
+#import attention
 @auto var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(${WORKERS})
@@ -26,11 +16,18 @@ fn main(
     @builtin(local_invocation_index) worker: u32,
 #end
 ) {
+    let line = line_of(group);
+    if (line >= p.end_line) {
+        return;
+    }
     let last = p.tokens - 1u;
-    let row = group.z * p.tokens;
-    let head = group.y * p.head4;
+    let block = line % p.lines;
+    let item = line / p.lines % p.heads;
+    let sample = line / p.lines / p.heads;
+    let row = sample * p.tokens;
+    let head = item * p.head4;
 #for q in 0..QUERIES
-    let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
+    let token${q} = block * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
     let base${q} = (row + min(token${q}, last)) * p.width4 + head;
     var highest${q} = -3.4e38;
     var total${q} = 0.0;
@@ -115,7 +112,7 @@ fn main(
     }
 #for q in 0..QUERIES
     if (token${q} < p.tokens) {
-        let to = (row + token${q}) * p.channels4 + group.y * ${D4}u;
+        let to = (row + token${q}) * p.channels4 + item * ${D4}u;
 #for d in 0..D4
         out[to + ${d}u] = acc${q}_${d} / total${q};
 #end

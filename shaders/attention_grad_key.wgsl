@@ -1,18 +1,7 @@
 // The gradient of attention, second of two: of the keys and values. One invocation: QUERIES keys of one head; queries and
 // incoming gradients are shared as keys and values are in attention.wgsl, KEYS at a time.
-struct Params {
-    tokens: u32,
-    width4: u32, // of a row of qkv, / 4
-    channels4: u32, // of a row of the forward result, / 4
-    head4: u32, // distance of two heads' queries in a row of qkv, / 4
-    key4: u32, // distance of a head's query and key
-    value4: u32, // distance of a head's query and value
-    scale: f32, // 1 / sqrt(head channels)
-    heads: u32,
-}
 #import math
-@auto var<uniform> p: Params;
-@auto var<storage, read> qkv: array<vec4<f32>>;
+#import attention
 @auto var<storage, read> incoming: array<vec4<f32>>;
 @auto var<storage, read> softmaxes: array<vec4<f32>>;
 @auto var<storage, read_write> out: array<vec4<f32>>;
@@ -26,12 +15,19 @@ fn main(
     @builtin(local_invocation_index) worker: u32,
 #end
 ) {
+    let line = line_of(group);
+    if (line >= p.end_line) {
+        return;
+    }
     let last = p.tokens - 1u;
-    let row = group.z * p.tokens;
-    let head = group.y * p.head4;
-    let all = (group.z * p.heads + group.y) * p.tokens;
+    let block = line % p.lines;
+    let item = line / p.lines % p.heads;
+    let sample = line / p.lines / p.heads;
+    let row = sample * p.tokens;
+    let head = item * p.head4;
+    let all = (sample * p.heads + item) * p.tokens;
 #for q in 0..QUERIES
-    let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
+    let token${q} = block * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
     let base${q} = (row + min(token${q}, last)) * p.width4 + head;
 #for d in 0..D4
     let k${q}_${d} = qkv[base${q} + p.key4 + ${d}u] * p.scale;
@@ -60,7 +56,7 @@ fn main(
 #for d in 0..D4
 #if SUBGROUP
         let q${d} = qkv[mine * p.width4 + head + ${d}u];
-        let g${d} = incoming[mine * p.channels4 + group.y * ${D4}u + ${d}u];
+        let g${d} = incoming[mine * p.channels4 + item * ${D4}u + ${d}u];
 #end
 #for b in 0..KEYS
         {
@@ -69,7 +65,7 @@ fn main(
             let gradient = subgroupBroadcast(g${d}, ${b}u);
 #else
             let query = qkv[query${b} * p.width4 + head + ${d}u];
-            let gradient = incoming[query${b} * p.channels4 + group.y * ${D4}u + ${d}u];
+            let gradient = incoming[query${b} * p.channels4 + item * ${D4}u + ${d}u];
 #end
 #for q in 0..QUERIES
             s${q}_${b} += k${q}_${d}.x * query.x;
@@ -104,7 +100,7 @@ fn main(
             let gradient = subgroupBroadcast(g${d}, ${b}u);
 #else
             let query = qkv[query${b} * p.width4 + head + ${d}u];
-            let gradient = incoming[query${b} * p.channels4 + group.y * ${D4}u + ${d}u];
+            let gradient = incoming[query${b} * p.channels4 + item * ${D4}u + ${d}u];
 #end
 #for q in 0..QUERIES
             dk${q}_${d} += ds${q}_${b} * query;

@@ -1,19 +1,8 @@
 // The gradient of attention, first of two: of the queries. Invocations share keys and values as in attention.wgsl, and the
 // softmax is computed online. Also keeps, for the second kernel, each row's largest score, the inverse of the softmax's
 // denominator, and forward . incoming.
-struct Params {
-    tokens: u32,
-    width4: u32, // of a row of qkv, / 4
-    channels4: u32, // of a row of the forward result, / 4
-    head4: u32, // distance of two heads' queries in a row of qkv, / 4
-    key4: u32, // distance of a head's query and key
-    value4: u32, // distance of a head's query and value
-    scale: f32, // 1 / sqrt(head channels)
-    heads: u32,
-}
 #import math
-@auto var<uniform> p: Params;
-@auto var<storage, read> qkv: array<vec4<f32>>;
+#import attention
 @auto var<storage, read> forward: array<vec4<f32>>;
 @auto var<storage, read> incoming: array<vec4<f32>>;
 @auto var<storage, read_write> softmaxes: array<vec4<f32>>;
@@ -28,13 +17,20 @@ fn main(
     @builtin(local_invocation_index) worker: u32,
 #end
 ) {
+    let line = line_of(group);
+    if (line >= p.end_line) {
+        return;
+    }
     let last = p.tokens - 1u;
-    let row = group.z * p.tokens;
-    let head = group.y * p.head4;
+    let block = line % p.lines;
+    let item = line / p.lines % p.heads;
+    let sample = line / p.lines / p.heads;
+    let row = sample * p.tokens;
+    let head = item * p.head4;
 #for q in 0..QUERIES
-    let token${q} = group.x * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
+    let token${q} = block * ${WORKERS * QUERIES}u + ${WORKERS * q}u + worker;
     let base${q} = (row + min(token${q}, last)) * p.width4 + head;
-    let result${q} = (row + min(token${q}, last)) * p.channels4 + group.y * ${D4}u;
+    let result${q} = (row + min(token${q}, last)) * p.channels4 + item * ${D4}u;
     var highest${q} = -3.4e38;
     var total${q} = 0.0;
     var products${q} = vec4<f32>(0.0);
@@ -124,7 +120,7 @@ fn main(
     }
 #for q in 0..QUERIES
     if (token${q} < p.tokens) {
-        softmaxes[(group.z * p.heads + group.y) * p.tokens + token${q}] = vec4<f32>(highest${q}, 1.0 / total${q}, correction${q}, 0.0);
+        softmaxes[(sample * p.heads + item) * p.tokens + token${q}] = vec4<f32>(highest${q}, 1.0 / total${q}, correction${q}, 0.0);
 #for d in 0..D4
         out[base${q} + ${d}u] = acc${q}_${d} * (p.scale / total${q});
 #end

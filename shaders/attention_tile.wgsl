@@ -9,22 +9,8 @@
 // | 1 | queries | keys | the queries' gradient: dS k; also each query's softmax and forward . incoming, for 2 and 3 |
 // | 2 | keys | queries | the values' gradient: P incoming |
 // | 3 | keys | queries | the keys' gradient: dS q |
-struct Params {
-    tokens: u32,
-    width4: u32, // of a row of qkv, / 4
-    channels4: u32, // of a row of the forward result, / 4
-    head4: u32, // distance of two heads' queries in a row of qkv, / 4
-    key4: u32, // distance of a head's query and key
-    value4: u32, // distance of a head's query and value
-    scale: f32, // 1 / sqrt(head channels)
-    heads: u32,
-    lines: u32, // blocks per head
-    first_line: u32,
-    end_line: u32,
-}
 #import math
-@auto var<uniform> p: Params;
-@auto var<storage, read> qkv: array<vec4<f32>>;
+#import attention
 #if MODE == 1
 @auto var<storage, read> forward: array<vec4<f32>>;
 #end
@@ -105,7 +91,7 @@ fn summand(place: Place, d: u32) -> vec4<f32> {
 
 @compute @workgroup_size(${LANES}, ${LINES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let line = p.first_line + group.y + group.z * 65535u;
+    let line = line_of(group);
     if (line >= p.end_line) {
         return;
     }

@@ -20,25 +20,7 @@
 var<workgroup> partial: array<vec3<f32>, ${WORKERS}>; // count, mean, m2
 #end
 
-@compute @workgroup_size(${WORKERS})
-#if SERIAL
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let worker = 0u;
-    let task = id.x;
-#else
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) worker: u32) {
-    let task = group.x;
-#end
-#let STEP = SERIAL + !SERIAL * WORKERS
-    let channels = 4u * p.c4;
-    let groups = channels / p.group_channels;
-#if SERIAL
-    if (task >= groups * p.samples) {
-        return;
-    }
-#end
-    let first = task % groups * p.group_channels;
-    let n = task / groups;
+#import group_norm_fold
     var all = vec3<f32>(0.0);
     for (var i = worker; i < p.chunks * p.group_channels; i += ${STEP}u) {
         let chunk = i / p.group_channels;

@@ -201,13 +201,14 @@ fn the_table_covers_every_op_and_every_kernel() {
     let all: BTreeSet<String> = Op::NAMES.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(covered, all, "a new op needs a row in tests/conformance/src/cases");
 
-    let caps = Caps { shader_f16: true, cooperative: Some(16), ..Caps::webgpu_defaults() };
+    let gpu = Caps { shader_f16: true, cooperative: Some(16), ..Caps::webgpu_defaults() };
+    let software = Caps { software: true, ..gpu.clone() };
     let mut used = BTreeSet::new();
     for case in &cases {
-        for precision in [Precision::F32, Precision::F16] {
+        for (caps, precision) in [(&gpu, Precision::F32), (&gpu, Precision::F16), (&software, Precision::F32)] {
             for variant in case.variants(&caps.at(precision)) {
                 used.extend(
-                    case.plan(&caps, variant, precision).unwrap().dispatches().iter().map(|step| step.kernel.stem),
+                    case.plan(caps, variant, precision).unwrap().dispatches().iter().map(|step| step.kernel.stem),
                 );
             }
         }
@@ -216,7 +217,7 @@ fn the_table_covers_every_op_and_every_kernel() {
     assert_eq!(used, listed, "a new kernel needs a case that uses it");
 
     // Variants take turns: each has one.
-    let caps = Caps { subgroup: Some(8), wide_registers: true, ..ample() };
+    let caps = Caps { subgroup: Some(8), software: true, ..ample() };
     let of_f32 = op_runs(&caps).into_iter().filter(|run| run.precision == Precision::F32);
     let run: Vec<Variant> = of_f32.map(|run| run.variant).collect();
     for variant in cases.iter().flat_map(|case| case.variants(&caps)) {

@@ -83,7 +83,7 @@ impl Device {
             let how = TuneOptions { budget: Some(budget), ..TuneOptions::default() };
             let report = Session::tune(&self.gpu, config, classifier, options, &mut known, &how).await?;
             self.remember(&known, &report);
-            if report.left > 0 {
+            if report.left > 0 && !report.tuned.is_empty() {
                 note(&format!(
                     "note: the first long run on a device begins with {budget} s of trying which kernels are fastest on it: {} of \
                      {} kinds were tried, the others stay as they are, right but perhaps slower; `guided-diffusion tune` of \

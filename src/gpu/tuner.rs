@@ -32,7 +32,7 @@ const EXCLUDED: [f64; 2] = [5.0, 2.0];
 /// How to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct TuneOptions {
-    /// Seconds to spend; what is not reached keeps the default. Without one, all is measured.
+    /// Seconds to spend, on compiling too; what is not reached keeps the default. Without one, all is measured.
     pub budget: Option<f64>,
     /// Also record the default for what is not reached, so that later runs keep it and make the same images.
     pub settle: bool,
@@ -94,7 +94,10 @@ pub async fn tune(
     let all_fit = bytes(options.transform_budget)? == bytes(Some(u64::MAX))?;
     let transform_budget = if all_fit { options.transform_budget } else { Some(0) };
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
-    let late = || end.is_some_and(|end| (how.clock)() >= end);
+    let left = || end.map_or(f64::INFINITY, |end| end - (how.clock)());
+    let late = || left() <= 0.0;
+    // The longest compilation so far: one that begins cannot be stopped.
+    let mut longest = 0.0_f64;
     for tunable in tunable(graph, &gpu.caps().at(options.precision)) {
         if tuning.knows(options.precision, &tunable.key) {
             continue;
@@ -102,10 +105,15 @@ pub async fn tune(
         let single = graph.single(tunable.node)?;
         let enough = how.most.is_some_and(|most| report.tuned.len() >= most);
         let mut candidates = Vec::new();
-        for variant in tunable.variants.iter().take_while(|_| !enough && !late()) {
+        for variant in &tunable.variants {
+            if enough || left() <= longest {
+                break;
+            }
+            let begin = (how.clock)();
             let overrides = VariantOverrides::from([(tunable.key.clone(), *variant)]);
             let options = PlanOptions { overrides, transform_budget, ..options.clone() };
             candidates.push(prepare(gpu, &single, &options).await?);
+            longest = longest.max((how.clock)() - begin);
         }
         let reached = candidates.len() == tunable.variants.len();
         let samples = if reached { measure(&mut candidates, how, &late).await? } else { Vec::new() };

@@ -41,12 +41,12 @@ impl Attention {
             .word("value4", value / 4)
             .word("heads", self.heads)
             .float("scale", 1.0 / ((out.c / self.heads) as f32).sqrt());
-        if tile.workgroup {
-            let blocks = out.pixels().div_ceil(tile.shared(out.c / self.heads / 4).1);
-            dispatch.lines(1, blocks, blocks * self.heads * out.n, work);
-        } else {
-            dispatch.groups([out.pixels().div_ceil(tile.workers() * tile.queries), self.heads, out.n]);
-        }
+        let rows = match tile.workgroup {
+            true => tile.shared(out.c / self.heads / 4).1,
+            false => tile.workers() * tile.queries,
+        };
+        let blocks = out.pixels().div_ceil(rows);
+        dispatch.lines(1, blocks, blocks * self.heads * out.n, work);
     }
 
     /// The kernel of tiles in workgroup memory, in one of its modes.

@@ -4,7 +4,7 @@
 //! resampled or concatenated copy need exist. Winograd evaluates the prologue in its input transform; the other
 //! variants materialise it first where it is more than a plain read.
 
-use super::dispatch::{DispatchBuilder, Resource, ValueId};
+use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::{Epilogue, Prologue};
 use super::legal::{self, Convolution};
 use super::lowering::{Layout, Lowering};
@@ -56,7 +56,7 @@ impl Conv2d {
     }
 
     /// The layout of its weight.
-    fn taps(&self) -> Layout {
+    pub(super) fn taps(&self) -> Layout {
         if self.transposed { Layout::TransposedTaps } else { Layout::Taps }
     }
 
@@ -70,7 +70,7 @@ impl Conv2d {
     }
 
     /// Binds bias and epilogue, and the parameters that every variant has.
-    fn finish(&self, dispatch: &mut DispatchBuilder, lowering: &mut dyn Lowering) -> Result<()> {
+    pub(super) fn finish(&self, dispatch: &mut DispatchBuilder, lowering: &mut dyn Lowering) -> Result<()> {
         let out = lowering.output_shape();
         if lowering.params() > 1 {
             let bias = lowering.weight(1, Layout::Vector);
@@ -91,7 +91,7 @@ impl Conv2d {
         Ok(())
     }
 
-    fn define(&self, kernel: Kernel, lowering: &dyn Lowering) -> Kernel {
+    pub(super) fn define(&self, kernel: Kernel, lowering: &dyn Lowering) -> Kernel {
         kernel
             .with("BIAS", (lowering.params() > 1) as i64)
             .with("EMBEDDING", self.epilogue.embedding)
@@ -100,7 +100,7 @@ impl Conv2d {
     }
 
     /// The define F16. Gradients multiply in float32: they are often smaller than float16's least normal number, 6e-5.
-    fn f16(&self, lowering: &dyn Lowering) -> i64 {
+    pub(super) fn f16(&self, lowering: &dyn Lowering) -> i64 {
         if self.transposed { lowering.f16() } else { lowering.f16_products() }
     }
 
@@ -194,110 +194,8 @@ impl Conv2d {
         lowering.emit(dispatch)
     }
 
-    /// Three dispatches per chunk of tiles; chunks bound the workspace.
-    fn lower_winograd(&self, lowering: &mut dyn Lowering, t: usize, tile: GemmTile) -> Result<()> {
-        let (first, grid, out) = (lowering.input_shape(0), self.grid(lowering)?, lowering.output_shape());
-        let (tiles_x, tiles_y) = (out.w.div_ceil(t), out.h.div_ceil(t));
-        let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
-        let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
-        let most = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
-        // All chunks alike: a small one would leave a GPU idle.
-        let chunk = tiles.div_ceil(tiles.div_ceil(most));
-        // The sums of F(4x4)'s transforms cancel: they would amplify float16's rounding (of the weights alone, to 4e-3).
-        let half = t == 2 && self.f16(lowering) == 2;
-        let weight = self.winograd_weight(lowering, t, half, grid.c, n4)?;
-        // A pool of four activated values is read by up to four tiles: it is computed once.
-        let pool = self.prologue.resample == Some(Resample::Down);
-        let pooled = if pool { Some(self.plain_source(lowering)?) } else { None };
-        let prologue = if pool { &Prologue::default() } else { &self.prologue };
-        // Channels per invocation of the input's transform: 36 vec4s are more than a GPU's registers hold.
-        let width = if tile.needs_workgroup_memory() { 2 } else { 4 };
-        let v = lowering.temporary("V", points * chunk * c4 * 4);
-        let m = lowering.temporary("M", points * chunk * n4 * 4);
-        for first_tile in (0..tiles).step_by(chunk) {
-            let count = chunk.min(tiles - first_tile);
-            let place = |dispatch: &mut DispatchBuilder| {
-                dispatch
-                    .word("tiles_x", tiles_x)
-                    .word("tiles_y", tiles_y)
-                    .word("first_tile", first_tile)
-                    .word("tiles", count);
-            };
-            let kernel = prologue.define(Kernel::new("winograd_input")).with("T", t as i64).with("WIDTH", width as i64);
-            let mut dispatch = DispatchBuilder::new(kernel);
-            match pooled {
-                Some(pooled) => drop(dispatch.bind("x", pooled)),
-                None => prologue.bind(&mut dispatch, lowering),
-            }
-            let source = if pooled.is_some() { grid } else { first };
-            dispatch
-                .bind("out", v)
-                .word("height", grid.h)
-                .word("width", grid.w)
-                .word("source_height", source.h)
-                .word("source_width", source.w)
-                .word("c4", c4)
-                .word("c4_first", first.c / 4)
-                .tiles(4 * c4 / width, count);
-            place(&mut dispatch);
-            lowering.emit(dispatch)?;
-
-            let product = Product { m: count, n4, k4: c4, count: points };
-            let kernel = product.kernel(tile, &[c4]).with("SOURCES", 1).with("F16", if half { 2 } else { 0 });
-            let mut dispatch = DispatchBuilder::new(plain(kernel.with("IM2COL", 0)));
-            dispatch
-                .bind("a", v)
-                .bind("w", weight)
-                .bind("out", m)
-                .word("n", 4 * n4)
-                .word("n4", n4)
-                .word("k4_first", c4)
-                .word("height", 1)
-                .word("width", count);
-            product.describe(&mut dispatch, tile);
-            lowering.emit(dispatch)?;
-
-            let mut dispatch =
-                DispatchBuilder::new(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
-            dispatch.bind("m", m);
-            self.finish(&mut dispatch, lowering)?;
-            place(&mut dispatch);
-            dispatch.tiles(n4, count);
-            lowering.emit(dispatch)?;
-        }
-        Ok(())
-    }
-
-    /// The transformed weights: made at load where that is allowed to cost memory, else each time.
-    fn winograd_weight(
-        &self,
-        lowering: &mut dyn Lowering,
-        t: usize,
-        half: bool,
-        channels: usize,
-        n4: usize,
-    ) -> Result<Resource> {
-        let layout = if self.transposed { Layout::TransposedWinograd(t) } else { Layout::Winograd(t) };
-        if let Some(resident) = lowering.expanded_weight(0, layout, half) {
-            return Ok(resident);
-        }
-        let elements = (t + 2) * (t + 2) * channels * n4 * 4;
-        let (u, f16) = if half { (elements / 2, 2) } else { (elements, lowering.f16()) };
-        let u = lowering.temporary("U", u);
-        let kernel = Kernel::new("winograd_filter").with("T", t as i64).with("F16", f16);
-        let mut dispatch = DispatchBuilder::new(kernel);
-        dispatch
-            .bind("w", lowering.weight(0, self.taps()))
-            .bind("out", u)
-            .word("channels", channels)
-            .word("n4", n4)
-            .tiles(n4, channels);
-        lowering.emit(dispatch)?;
-        Ok(u.into())
-    }
-
     /// The input as one plain tensor.
-    fn plain_source(&self, lowering: &mut dyn Lowering) -> Result<ValueId> {
+    pub(super) fn plain_source(&self, lowering: &mut dyn Lowering) -> Result<ValueId> {
         if self.prologue.is_plain() {
             return Ok(lowering.input(0));
         }
@@ -307,17 +205,17 @@ impl Conv2d {
     }
 
     /// The shape that the convolution sees.
-    fn grid(&self, lowering: &dyn Lowering) -> Result<Shape> {
+    pub(super) fn grid(&self, lowering: &dyn Lowering) -> Result<Shape> {
         self.prologue.shape(lowering.input_shapes()).map_err(|reason| lowering.misfit(reason))
     }
 }
 
 /// `count` matrix products of one size, in vec4s where there is a 4.
-struct Product {
-    m: usize,
-    n4: usize,
-    k4: usize,
-    count: usize,
+pub(super) struct Product {
+    pub m: usize,
+    pub n4: usize,
+    pub k4: usize,
+    pub count: usize,
 }
 
 impl Product {
@@ -332,7 +230,7 @@ impl Product {
     }
 
     /// The kernel; `segments` are the lengths that the inner dimension is made of.
-    fn kernel(&self, tile: GemmTile, segments: &[usize]) -> Kernel {
+    pub fn kernel(&self, tile: GemmTile, segments: &[usize]) -> Kernel {
         let kernel = tile.define(Kernel::new(tile.stem()));
         match tile.sharing {
             Sharing::Workgroup => kernel
@@ -342,7 +240,7 @@ impl Product {
         }
     }
 
-    fn describe(&self, dispatch: &mut DispatchBuilder, tile: GemmTile) {
+    pub fn describe(&self, dispatch: &mut DispatchBuilder, tile: GemmTile) {
         let (lines, parts) = (tile.lines(self.m), self.parts(tile));
         let work = 32 * (self.m * self.n4 * self.count) as u64 * self.k4 as u64;
         dispatch.word("m", self.m).word("k4", self.k4).word("parts", parts).word("share", self.share(tile)).lines(
@@ -355,7 +253,7 @@ impl Product {
 }
 
 /// A product whose sums are stored as they are.
-fn plain(kernel: Kernel) -> Kernel {
+pub(super) fn plain(kernel: Kernel) -> Kernel {
     kernel.with("BIAS", 0).with("EMBEDDING", 0).with("RESIDUAL", 0).with("TAIL", 0)
 }
 

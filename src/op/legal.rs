@@ -10,8 +10,10 @@ const LARGEST_TRANSFORM: usize = 96 << 20;
 
 /// The variants of attention or of its gradient, the default first.
 pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Vec<Variant> {
-    // vec4s of an invocation's queries.
-    let fits = |queries: usize| queries == 1 || queries * output.c / heads.max(1) / 4 <= 64;
+    let head4 = output.c / heads.max(1) / 4;
+    // vec4s of an invocation's queries, and as many sums; a gradient has twice of each.
+    let most = if caps.software { 64 } else { 4 };
+    let fits = |queries: usize| (caps.software && queries == 1) || queries * head4 <= most;
     let mut tiles = Vec::new();
     if let Some(subgroup) = caps.subgroup {
         // Broadcasts of a large subgroup are unrolled for each of its keys.
@@ -29,7 +31,6 @@ pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Ve
     let parallel =
         |tile: &AttentionTile| output.pixels().div_ceil(tile.workers() * tile.queries) * heads * output.n >= 8;
     tiles.sort_by_key(|tile| !parallel(tile));
-    let head4 = output.c / heads.max(1) / 4;
     // Four rows of wide heads, and of gradients, take more registers than Intel's GPUs have.
     let fitting = [(4, 16), (2, 64)].into_iter().filter(|(rows, widest)| head4 <= *widest && !(gradient && *rows > 2));
     let mut shared: Vec<_> =
@@ -69,30 +70,29 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     let Convolution { channels, output, .. } = *conv;
     let three = conv.kernel == 3 && conv.stride == 1 && conv.padding == 1;
     if !channels.is_multiple_of(4) || !conv.first_channels.is_multiple_of(4) {
-        // A block takes more registers than many GPUs have, which want many invocations.
-        let mut variants = if three { vec![Variant::Block, Variant::Naive] } else { vec![Variant::Naive] };
-        if !caps.software {
-            variants.reverse();
-        }
-        return variants;
+        return if three && caps.software { vec![Variant::Block, Variant::Naive] } else { vec![Variant::Naive] };
     }
     let (taps, kept) = (conv.kernel * conv.kernel, caps.transformed_weights);
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps, kept };
-    let many = || [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
     // Gradients multiply in float32.
     let tensor_cores = caps.cooperative.filter(|_| !conv.transposed).map(GemmTile::cooperative);
+    // In float16, sums on the way to float32 take registers too, and the next tile is as fast.
+    let half = caps.f16_products && !conv.transposed;
+    let fits = move |tile: &GemmTile, half: bool| caps.software || tile.fits(caps.wide_registers && !half);
+    let shared = move |half| GemmTile::SHARED.into_iter().filter(move |tile| fits(tile, half));
+    let many = move |half| {
+        let tiles = [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
+        tiles.filter(move |tile| fits(tile, half))
+    };
     let mut variants = vec![Variant::Gemm(GemmTile::FLAT)];
-    variants.extend(many().map(Variant::Gemm));
+    variants.extend(many(half).map(Variant::Gemm));
     if size.n4 <= 2 {
         let narrow = GemmTile { rows: 4, columns4: size.n4, x: 1, y: 64, sharing: Sharing::Nothing, parts: 1 };
         variants.push(Variant::Gemm(narrow));
-        variants.extend(three.then_some(Variant::Block));
+        // A block takes more registers than many GPUs have, which want many invocations.
+        variants.extend((three && caps.software).then_some(Variant::Block));
     }
     let narrow = (size.n4 <= 2).then_some(GemmTile::NARROW);
-    // In float16, sums on the way to float32 take registers too, and the next tile is as fast.
-    let half = caps.f16_products && !conv.transposed;
-    let fits = move |half: bool| caps.software || (caps.wide_registers && !half);
-    let shared = |half| GemmTile::SHARED.into_iter().filter(move |tile| fits(half) || !tile.is_wide());
     for tile in shared(half).chain(narrow) {
         let split = tile.split(output.rows(), size.n4, size.taps * size.c4);
         variants.push(Variant::Gemm(tile));
@@ -101,9 +101,9 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     variants.extend(tensor_cores.filter(|_| conv.kernel == 1 && conv.stride == 1).map(Variant::Gemm));
     if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
-        variants.extend(
-            sizes.flat_map(|t| many().chain(shared(half && t == 2)).map(move |tile| Variant::Winograd(t, tile))),
-        );
+        variants.extend(sizes.flat_map(|t| {
+            many(half && t == 2).chain(shared(half && t == 2)).map(move |tile| Variant::Winograd(t, tile))
+        }));
         // F(4x4) multiplies in float32 at every precision.
         variants.extend(tensor_cores.map(|tile| Variant::Winograd(2, tile)));
     }

@@ -35,6 +35,7 @@ pub mod threshold;
 pub mod timestep_embedding;
 pub mod unary;
 pub mod variant;
+mod winograd;
 
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};

@@ -184,9 +184,10 @@ impl GemmTile {
         matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
     }
 
-    /// Whether its sums take more registers than 128 with all else.
-    pub(super) fn is_wide(&self) -> bool {
-        self.sharing == Sharing::Workgroup && self.rows * self.columns4 > 8
+    /// Whether an invocation's sums fit a GPU's registers: with all else, 8 vec4s take 128 of them, 16 most of what `wide` ones
+    /// have.
+    pub(super) fn fits(&self, wide: bool) -> bool {
+        matches!(self.sharing, Sharing::Cooperative(_)) || self.rows * self.columns4 <= if wide { 16 } else { 8 }
     }
 
     /// Rows that an invocation reads.

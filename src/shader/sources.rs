@@ -85,4 +85,4 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
 ];
 
 /// What kernels import.
-pub const SHARED: &[(&str, &str)] = sources!["shared/": "elementwise", "epilogue", "factors", "finite", "gemm_rows", "group_norm", "math", "philox", "prologue", "row", "store", "weights"];
+pub const SHARED: &[(&str, &str)] = sources!["shared/": "attention", "elementwise", "epilogue", "factors", "finite", "gemm_rows", "group_norm", "group_norm_fold", "math", "philox", "prologue", "row", "store", "weights"];
