@@ -191,8 +191,14 @@ fn impossible_edits_say_what_would_do() {
     picture(&folder, "white.png", [size, size, 1], |_| 255);
     std::fs::write(folder.join("clear.png"), transparent(size as u32)).expect("written");
     std::fs::write(folder.join("broken.png"), b"\x89PNG\r\n\x1a\n").expect("written");
+    folder.ok(&words("sample --model base.safetensors --class 3 --count 2 --steps 2 --out grid.png"));
     for (line, said) in [
         ("edit --input x.png", "give a mask, colourise or upscale"),
+        ("edit --input x.png --mask m.png --out x.png", "--input and --out name the same place"),
+        ("edit --input x.png --mask m.png --out m.png", "--mask and --out name the same place"),
+        ("edit --input x.png --mask m.png --out .", "could replace it"),
+        ("edit --input grid.png --colourise", "a grid of 2 images"),
+        ("sample --init x.png --strength 0.04 --steps 10", "give 0.1 or more"),
         ("edit --input x.png --mask odd-mask.png", "the mask is"),
         ("edit --input x.png --mask grey.png", "grey pixels"),
         ("edit --input x.png --mask x.png", "colours"),
@@ -228,8 +234,9 @@ fn impossible_edits_say_what_would_do() {
         ("invert --input x.png --noise z.npy", "leave it out"),
     ] {
         let out = if line.starts_with("invert") { "z.npy" } else { "z.png" };
+        // The last --out counts.
         let out = ["--model", "base.safetensors", "--class", "3", "--out", out];
-        let message = folder.refused(2, &[&words(line)[..], &out].concat());
+        let message = folder.refused(2, &[&words(line)[..1], &out, &words(line)[1..]].concat());
         assert!(message.contains(said), "{line}: {message}");
     }
     // All steps from the noised picture are as good as none of it, and allowed.

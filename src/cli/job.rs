@@ -78,10 +78,13 @@ impl<'a> Job<'a> {
             self.given.iter().copied().chain(noise).map(|(flag, path)| (flag, place(path))).collect();
         for (flag, path) in outputs {
             let path = place(path);
-            // A folder of outputs also replaces files in it.
-            let same = |(_, other): &&(&str, PathBuf)| *other == path || other.parent() == Some(&path);
-            if let Some((other, _)) = places.iter().find(same) {
+            if let Some((other, _)) = places.iter().find(|(_, other)| *other == path) {
                 return Err(Error::Options(format!("{other} and {flag} name the same place; give each its own")));
+            }
+            if let Some((other, _)) = places.iter().find(|(_, other)| other.parent() == Some(&path)) {
+                return Err(Error::Options(format!(
+                    "{other} lies in the folder {flag}, whose pictures could replace it; give another folder"
+                )));
             }
             places.push((flag, path));
         }

@@ -61,7 +61,7 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     let all = config.diffusion.diffusion_steps;
     if stage.steps < all {
         note(&format!(
-            "note: {} steps of the process's {all} give a looser bound; published figures are of all",
+            "note: {} steps of the process's {all} give a far looser bound; published figures are of all",
             stage.steps
         ));
     }
