@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use super::device::DeviceArgs;
 use super::given::Files;
 use super::other_args::{AdaptersArgs, BenchArgs, ConvertArgs, GridArgs, InfoArgs, MergeArgs, TuneArgs};
 use super::settings::{
@@ -11,7 +12,6 @@ use super::settings::{
 };
 use super::values::{Expected, Shard};
 use crate::config::Flags;
-use crate::device::Precision;
 use crate::interpolate::Interpolation;
 use crate::resize::Fit;
 
@@ -284,36 +284,6 @@ impl RunArgs {
     /// The output of a command that makes pictures.
     pub fn out(&self) -> &Path {
         self.out.as_deref().unwrap_or(Path::new("samples.png"))
-    }
-}
-
-/// Which adapter, and how it computes.
-#[derive(Debug, Clone, Args)]
-pub struct DeviceArgs {
-    /// GPU adapter: part of a name that `adapters` lists
-    #[arg(long, value_name = "NAME")]
-    pub adapter: Option<String>,
-    /// How weights are stored and multiplied [default: f32]
-    #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
-    /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, never run on a device, and on Vulkan
-    /// without its guarantee of right results (docs/performance.md)
-    #[arg(long)]
-    pub tensor_cores: bool,
-    /// Use the kernels of GPUs on a software driver too, where they are slow: for tests
-    #[arg(long)]
-    pub assume_gpu: bool,
-    /// Time for measuring which kernels are fastest here, once per device and driver; 0 for none
-    /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub tune_budget: Option<f64>,
-}
-
-/// A finite time of at least 0.
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
-        _ => Err("give a number of seconds, such as 5".into()),
     }
 }
 

@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::args::DeviceArgs;
+use clap::Args;
+
 use super::console::note;
 use crate::config::ModelConfig;
 use crate::device::Precision;
@@ -30,6 +31,36 @@ const OLD_COMPILER: &str = "note: Direct3D 12 compiles kernels by FXC here, whic
 /// Whether kernels are compiled by FXC: wgpu takes it where it finds no DXC, and then offers no subgroups.
 fn has_old_compiler(adapter: &AdapterSummary) -> bool {
     adapter.backend == "Dx12" && !adapter.features.contains(&"subgroups")
+}
+
+/// Which adapter, and how it computes.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// GPU adapter: part of a name that `adapters` lists
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// How weights are stored and multiplied [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, never run on a device, and on Vulkan
+    /// without its guarantee of right results (docs/performance.md)
+    #[arg(long)]
+    pub tensor_cores: bool,
+    /// Use the kernels of GPUs on a software driver too, where they are slow: for tests
+    #[arg(long)]
+    pub assume_gpu: bool,
+    /// Time for measuring which kernels are fastest here, once per device and driver; 0 for none
+    /// [default: 5 where a run evaluates the network 100 times or more; `tune` takes what it needs]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub tune_budget: Option<f64>,
+}
+
+/// A finite time of at least 0.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("give a number of seconds, such as 5".into()),
+    }
 }
 
 /// An open device.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::DeviceArgs;
+use super::device::DeviceArgs;
 use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
