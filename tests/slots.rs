@@ -179,7 +179,7 @@ fn check_memory(name: &str, graph: &Graph, options: &PlanOptions) -> Plan {
     }
     // By what the results depend on, whatever the lifetimes say.
     use Segment::{Guidance, Network, Noise, Predict, Project, Start, Step, Threshold};
-    let recording = record(graph, &caps, options).unwrap();
+    let recording = record(graph, &caps.at(options.precision), options).unwrap();
     for run in [
         vec![Noise, Start, Noise, Network, Guidance, Predict, Step, Noise, Network, Guidance, Predict, Project, Step],
         // Guidance may pause, DDIM draws no noise, and noise may be given.

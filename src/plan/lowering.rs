@@ -8,7 +8,7 @@ use super::options::PlanOptions;
 use super::recording::{RecordedDispatch, Recording, Value};
 use super::tuning;
 use super::weights::{Place, WeightSpec};
-use crate::device::{Caps, Precision, mebibytes};
+use crate::device::{Caps, mebibytes};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::op::dispatch::{DispatchBuilder, Resource, ValueId};
@@ -77,10 +77,7 @@ impl<'a> Recorder<'a> {
             first_dispatch: 0,
             input_shapes: Vec::new(),
             variant: Variant::Naive,
-            expansion: match options.precision {
-                Precision::F16Weights => 0,
-                _ => options.transform_budget.unwrap_or(caps.transformed_weights),
-            },
+            expansion: options.transform_budget.unwrap_or(caps.transformed_weights),
         }
     }
 
