@@ -5,7 +5,7 @@
 # RUSTC_BOOTSTRAP switches the instrumentation on, by the flags that cargo-fuzz gives. A crash ends the script, and its input
 # is FUZZ_KEPT/crash-*: run the target's program on that file to see it again.
 #
-# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time goes on, and times.tsv there adds up how long each
+# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time continues, and times.tsv there adds up how long each
 # target has run: an hour may be reached in several sittings.
 set -euo pipefail
 cd "$(dirname "$0")/.."

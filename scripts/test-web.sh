@@ -28,4 +28,7 @@ if [ $# = 0 ]; then
     set -- "${files[@]}"
 fi
 # Two files at a time: a browser compiles kernels on one core. What hangs ends; Node 18 has no timeout of its own.
-timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@"
+status=0
+timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@" || status=$?
+[ $status != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
+exit $status

@@ -28,7 +28,7 @@ pub struct Caps {
     /// The driver computes on the CPU. Such drivers read memory value by value, so that kernels with much arithmetic per
     /// value are fastest; GPUs need many invocations.
     pub software: bool,
-    /// Bytes that float32 weights in the Winograd domain may take, which replace the stored ones and are up to four times as
+    /// Bytes that weights in the Winograd domain may take, which replace the stored ones and are up to four times as
     /// large.
     pub transformed_weights: u64,
     /// A GPU whose invocations may have 128 registers and more, so that larger tiles of matrix products fit; Intel's have
@@ -99,7 +99,7 @@ pub enum Precision {
     F32,
     /// Matrices as float16, unpacked in the shader; arithmetic in float32.
     F16Weights,
-    /// Matrices as float16; convolutions and linear layers multiply in float16, in groups of four products whose sums are added
+    /// Matrices as float16; convolutions and linear layers multiply in float16, in groups of four or eight products whose sums are added
     /// up in float32 where the device gains by that (Intel's GPUs do not); attention does so on software drivers alone.
     /// Gradients, norms, softmax, the sampler and stored activations stay float32. Needs the feature shader-f16.
     F16,

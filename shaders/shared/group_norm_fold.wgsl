@@ -1,5 +1,5 @@
 // How the kernels begin that fold group normalization's chunks. One workgroup, or where it is SERIAL one invocation: group
-// `task` of all samples, whose channels begin at `first` of sample `n`. The kernel goes on from here, every STEP-th value.
+// `task` of all samples, whose channels begin at `first` of sample `n`. The kernel continues from here, every STEP-th value.
 @compute @workgroup_size(${WORKERS})
 #if SERIAL
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

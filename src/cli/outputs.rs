@@ -1,4 +1,4 @@
-//! What a run writes to: its images and, of a stack, the small ones; and what tells one run from another where it is continued.
+//! What a run writes to: its images and, of a stack, the small ones; and what distinguishes one run from another where it is continued.
 
 use std::path::Path;
 

@@ -30,7 +30,7 @@ impl ValueEnum for Precision {
             Self::F32 => "float32 throughout",
             Self::F16Weights => "Weights stored as float16, float32 arithmetic",
             Self::F16 => {
-                "Weights stored and multiplied as float16, four products at a time, float32 sums of these; the adapter needs \
+                "Weights stored and multiplied as float16, four or eight products at a time, float32 sums of these; the adapter needs \
                  shader-f16"
             }
         }))

@@ -1,6 +1,6 @@
 //! How much memory a device has of its own, which WebGPU does not say.
 
-/// Bytes, where the backend tells: Vulkan's device-local heap, and of Metal the largest buffer, which grows with the memory.
+/// Bytes, where the backend says it: Vulkan's device-local heap, and of Metal the largest buffer, which grows with the memory.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn of(adapter: &wgpu::Adapter) -> Option<u64> {
     match adapter.get_info().backend {
@@ -10,7 +10,7 @@ pub(super) fn of(adapter: &wgpu::Adapter) -> Option<u64> {
     }
 }
 
-/// No browser tells.
+/// No browser says it.
 #[cfg(target_arch = "wasm32")]
 pub(super) fn of(_: &wgpu::Adapter) -> Option<u64> {
     None

@@ -10,7 +10,7 @@ pub struct PlanOptions {
     pub precision: Precision,
     /// Variants to use instead of the defaults.
     pub overrides: VariantOverrides,
-    /// Bytes that float32 weights transformed at load may take; beyond it they are transformed at each step. `None`: as the
+    /// Bytes that weights transformed at load may take; beyond it they are transformed at each step. `None`: as the
     /// device's memory allows ([`crate::device::Caps::transformed_weights`]).
     pub transform_budget: Option<u64>,
 }

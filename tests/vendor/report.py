@@ -165,8 +165,8 @@ workgroups: of dispatches whose node has more than {SHARE:.0%} of the work.
     text += f"""
 ## Kernels
 
-Registers / spills, waves per SIMD (AMD, of the kernel's own size) or SIMD width (Intel), code in KiB; of ANV, which tells none, 8 bytes per
-instruction, and registers before allocation (of 128). Kernels without values there are for GPUs with wide registers alone, of which the
+Registers / spills, waves per SIMD (AMD, of the kernel's own size) or SIMD width (Intel), code in KiB; of ANV, which says none, 8 bytes per
+instruction, and registers before allocation (of 128). Kernels without values there are only for GPUs with wide registers, of which the
 plans above are.
 
 | kernel | {' | '.join(targets)} |
