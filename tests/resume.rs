@@ -78,6 +78,9 @@ fn a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one() {
         assert!(!folder.join("killed.npz").exists(), "no half file is under the final name");
     }
     assert_eq!(kills, 3);
+    // Another process of the same weights is another run, and flags say which.
+    let text = folder.refused(2, &run("--count 90 --batch 2 --noise_schedule cosine --out killed.npz"));
+    assert!(text.contains("noise_schedule \"linear\", here \"cosine\""), "{text}");
     // Another run is refused, as long as the first one's images lie there, and so is a second process.
     let text = folder.refused(2, &run("--count 90 --batch 2 --eta 0.5 --sampler ddim --out killed.npz"));
     assert!(text.contains("eta") && text.contains("--restart"), "{text}");
@@ -100,6 +103,12 @@ fn a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one() {
     assert!(killed_after(&folder, &arguments, "killed.npz.partial/journal", 2));
     std::fs::copy(folder.join("base.safetensors"), folder.join("old")).expect("copied");
     common::tiny::write(&folder, "base.safetensors", &conformance::tiny(guided_diffusion::config::Role::Diffusion), 9);
+    assert!(folder.refused(2, &arguments).contains("weights"));
+    // So is one of which only the end of a tensor differs.
+    let mut file = bytes(&folder, "old");
+    let end = file.len() - 4;
+    file[end..].copy_from_slice(&0.5f32.to_le_bytes());
+    std::fs::write(folder.join("base.safetensors"), file).expect("written");
     assert!(folder.refused(2, &arguments).contains("weights"));
     std::fs::rename(folder.join("old"), folder.join("base.safetensors")).expect("renamed");
     folder.ok(&arguments);

@@ -164,20 +164,28 @@ impl Checkpoint {
         }
     }
 
-    /// The first of [`Checkpoint::bytes`], at most so many: of a file no more is read than these.
+    /// Of [`Checkpoint::bytes`] the first, the middle and the last ones, at most `most` each: of a file no more is read than these.
     #[cfg(feature = "cli")]
-    pub(crate) fn first_bytes(&self, tensor: &str, most: usize) -> Result<Cow<'_, [u8]>> {
+    pub(crate) fn some_bytes(&self, tensor: &str, most: u64) -> Result<Vec<u8>> {
+        let parts = |Range { start, end }: Range<u64>| {
+            let most = most.min(end - start);
+            let last = end - most;
+            [start, start + (last - start) / 2, last].map(|start| start..start + most)
+        };
+        let mut some = Vec::new();
         match &self.backing {
             #[cfg(not(target_arch = "wasm32"))]
             Backing::File(file) if !self.strides.contains_key(tensor) => {
-                let Range { start, end } = self.info(tensor)?.range;
-                self.read(file, tensor, &(start..end.min(start + most as u64))).map(Cow::Owned)
+                for part in parts(self.info(tensor)?.range.clone()) {
+                    some.extend(self.read(file, tensor, &part)?);
+                }
             }
-            _ => Ok(match self.bytes(tensor)? {
-                Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..bytes.len().min(most)]),
-                Cow::Owned(bytes) => Cow::Owned(bytes.into_iter().take(most).collect()),
-            }),
+            _ => {
+                let bytes = self.bytes(tensor)?;
+                parts(0..bytes.len() as u64).iter().for_each(|part| some.extend(slice(&bytes, part).unwrap_or(&[])));
+            }
         }
+        Ok(some)
     }
 
     #[cfg(not(target_arch = "wasm32"))]

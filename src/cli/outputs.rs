@@ -9,6 +9,7 @@ use super::output::{Layout, Output};
 use super::request::Request;
 use super::stage::Stage;
 use crate::Result;
+use crate::config::ModelConfig;
 use crate::shader::fnv1a;
 
 /// Where a run's images go.
@@ -85,12 +86,19 @@ fn identity(request: &Request, models: &Models) -> Result<Value> {
         "count": request.count,
         "start": request.indices.start,
         "end": request.indices.end,
+        "model": Value::Object(models.all().map(configuration).collect()),
         "weights": models.all().map(Opened::fingerprint).collect::<Result<Vec<_>>>()?,
     });
     if !request.labels.is_empty() {
         run["classes"] = json!(hash(request.labels.iter().flat_map(|label| label.to_le_bytes()).collect()));
     }
     Ok(run)
+}
+
+/// What a model's images depend on besides its weights, under its role; flags may have decided it.
+fn configuration(model: &Opened) -> (String, Value) {
+    let ModelConfig { role, unet, diffusion, null_class, .. } = model.config();
+    (role.as_str().into(), json!({ "network": unet, "process": diffusion, "null_class": null_class }))
 }
 
 fn layout(request: &Request, stage: &Stage, run: Value) -> Layout {
