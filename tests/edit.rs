@@ -241,6 +241,12 @@ fn impossible_edits_say_what_would_do() {
     }
     // All steps from the noised picture are as good as none of it, and allowed.
     folder.ok(&words("sample --init x.png --strength 1 --steps 2 --model base.safetensors --class 3 --out one.png"));
+    // A folder of pictures in the one for the results is not replaced.
+    std::fs::create_dir_all(folder.join("all/in")).expect("made");
+    std::fs::copy(folder.join("x.png"), folder.join("all/in/x.png")).expect("copied");
+    let line = "edit --input all/in --mask m.png --steps 2 --model base.safetensors --class 3 --count 2 --out all";
+    folder.ok(&words(line));
+    assert_eq!(std::fs::read_dir(folder.join("all")).expect("there").count(), 3, "two pictures and the folder");
 }
 
 /// A picture whose pixels are half transparent.

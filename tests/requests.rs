@@ -5,9 +5,11 @@ use clap::Parser;
 use guided_diffusion::cli::args::{Cli, Command};
 use guided_diffusion::cli::models::Models;
 use guided_diffusion::cli::request::Request;
+use guided_diffusion::cli::stage::Stage;
+use guided_diffusion::config::{Flags, Role};
 use guided_diffusion::image::Grid;
 use guided_diffusion::recipe::KEYWORD;
-use guided_diffusion::sampler::{Respacing, Sampler};
+use guided_diffusion::sampler::{Degradation, Facts, Respacing, Sampler, Settings};
 use guided_diffusion::{Error, Result};
 use serde_json::{Value, json};
 
@@ -62,6 +64,40 @@ fn steps_alone_choose_a_sampler_that_is_good_with_them() {
         let command = r.texts().into_iter().find(|(k, _)| k == "Comment").expect("a command").1;
         let again = request(command.strip_prefix("guided-diffusion sample ").expect("a command")).expect(&command);
         assert_eq!(again.texts(), r.texts(), "{command}");
+    }
+}
+
+/// A process whose length no stride divides so gets the nearest count that is not larger.
+#[test]
+fn guided_models_of_every_length_have_a_default() {
+    let mut config = conformance::tiny(Role::Diffusion);
+    for (all, kept) in [(1000, "ddim25"), (64, "ddim22"), (40, "ddim20"), (30, "ddim15"), (21, "ddim21")] {
+        config.diffusion.diffusion_steps = all;
+        let settings = Settings::default().resolve(&Facts::new(&config, true)).expect(kept);
+        assert_eq!(settings.steps.expect("settled").to_string(), kept, "of {all}");
+    }
+    let one = Settings { steps: Some(Respacing::Sections(vec![1])), ..Settings::default() };
+    let message = one.resolve(&Facts::new(&config, true)).expect_err("a single step").to_string();
+    assert!(message.contains("respacing 1: sampling needs at least 2 steps"), "{message}");
+}
+
+/// Neither repaint's repetitions nor the steps that a strength leaves out count.
+#[test]
+fn few_steps_of_the_process_are_cautioned_against() {
+    let models = Models::open([None; 3], &Flags::default()).expect("the built-in model");
+    let edit = Some(Degradation { mask: true, ..Degradation::default() });
+    for (sampler, steps, edit, strength, cautioned) in [
+        ("repaint", 25, edit, None, true),
+        ("repaint", 250, edit, None, false),
+        ("ancestral", 25, None, None, true),
+        ("ancestral", 250, None, Some(0.1), false),
+    ] {
+        let sampler = Some(sampler.parse().expect("a sampler"));
+        let steps = Some(Respacing::Sections(vec![steps]));
+        let settings = Settings { sampler, steps, edit, strength, ..Settings::default() };
+        let stage = Stage::new(&models.first, None, &settings, None).expect("possible");
+        let cautions = stage.cautions(models.first.config()).concat();
+        assert_eq!(cautions.contains("fewer than 50 steps"), cautioned, "{settings:?}");
     }
 }
 

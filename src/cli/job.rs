@@ -81,7 +81,11 @@ impl<'a> Job<'a> {
             if let Some((other, _)) = places.iter().find(|(_, other)| *other == path) {
                 return Err(Error::Options(format!("{other} and {flag} name the same place; give each its own")));
             }
-            if let Some((other, _)) = places.iter().find(|(_, other)| other.parent() == Some(&path)) {
+            // A folder gets pictures only, so that files of other kinds may lie in it.
+            let at_risk = |other: &Path| {
+                other.parent() == Some(&path) && other.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("png"))
+            };
+            if let Some((other, _)) = places.iter().find(|(_, other)| at_risk(other)) {
                 return Err(Error::Options(format!(
                     "{other} lies in the folder {flag}, whose pictures could replace it; give another folder"
                 )));

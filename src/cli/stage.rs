@@ -5,7 +5,7 @@ use super::values::{file_name, index};
 use crate::config::{ModelConfig, ProcessKind};
 use crate::recipe::StageRecipe;
 use crate::sampler::registry::MANY_STEPS;
-use crate::sampler::{Facts, Sampler, Settings};
+use crate::sampler::{Facts, Respacing, Sampler, Settings};
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
@@ -97,7 +97,9 @@ impl Stage {
             Some("repaint") => "ddnm",
             _ => return cautions,
         };
-        if config.diffusion.process == ProcessKind::Discrete && self.steps < MANY_STEPS {
+        // Those of the process: repaint makes each several times, and a strength leaves out the first of them.
+        let steps = self.recipe.settings.steps.as_ref().map_or(self.steps, Respacing::count);
+        if config.diffusion.process == ProcessKind::Discrete && steps < MANY_STEPS {
             let name = self.recipe.settings.sampler.map_or("", Sampler::name);
             cautions.push(format!(
                 "{name} leaves spots and blank parts in fewer than {MANY_STEPS} steps; --sampler {better} is good with few"

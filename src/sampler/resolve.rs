@@ -120,7 +120,8 @@ impl Settings {
             (None, Some(steps), _) => Ok(steps.clone()),
             (None, None, Steps::Respacing(usual)) => Ok(match usual.parse()? {
                 Respacing::Sections(counts) => Respacing::Sections(counts.iter().map(|n| *n.min(&all)).collect()),
-                stride => stride,
+                // A process of 30 or 64 steps has no stride that keeps 25.
+                Respacing::Ddim(n) => Respacing::Sections(vec![n.min(all)]).at_a_stride(all),
             }),
             (None, None, Steps::Count(n) | Steps::Sigma(n)) => {
                 // The fewest that someone found worth a search.

@@ -31,11 +31,12 @@ impl Respacing {
         }
     }
 
-    /// A count as the nearest one of a fixed stride through `steps` steps that is not larger; other specs as they are.
+    /// A count as the nearest one of a fixed stride through `steps` steps that is not larger; other specs, and a single step, as
+    /// they are.
     pub fn at_a_stride(&self, steps: usize) -> Self {
         match self {
             Self::Sections(counts) => match counts[..] {
-                [count] if (1..=steps).contains(&count) => Self::Ddim(steps.div_ceil(steps.div_ceil(count))),
+                [count] if (2..=steps).contains(&count) => Self::Ddim(steps.div_ceil(steps.div_ceil(count))),
                 _ => self.clone(),
             },
             Self::Ddim(_) => self.clone(),
@@ -214,6 +215,22 @@ mod tests {
         // A stride of 1.5: 0, 1.5, 3, 4.5, 6.
         let r: Respacing = "5".parse().expect("a spec");
         assert_eq!(r.timesteps(7).expect("a list"), [0, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn counts_find_a_stride() {
+        for (count, steps, kept) in [
+            (25, 1000, "ddim25"),
+            (60, 1000, "ddim59"),
+            (25, 64, "ddim22"),
+            (2, 2, "ddim2"),
+            (1, 1000, "1"),
+            (1, 1, "1"),
+        ] {
+            let at_a_stride = Respacing::Sections(vec![count]).at_a_stride(steps);
+            assert_eq!(at_a_stride.to_string(), kept, "{count} of {steps}");
+            assert!(at_a_stride.timesteps(steps).is_ok(), "{kept} of {steps}");
+        }
     }
 
     #[test]
