@@ -119,7 +119,7 @@ function apart(a, b) {
   return Math.max(...a.map((value, i) => Math.abs(value - b[i]) * 127.5));
 }
 
-test('a number of steps lies at a fixed stride for ddim alone', () => {
+test('a number of steps lies at a fixed stride only for ddim', () => {
   assert.equal(stepsOf('discrete', { steps: 30 }), '30');
   assert.equal(stepsOf('discrete', { steps: 30, sampler: 'ddim' }), 'ddim30');
   assert.equal(stepsOf('discrete', { steps: 30, sampler: 'ancestral' }), '30');

@@ -6,12 +6,12 @@ import type { Sheet } from './gallery.js';
 import type { Job } from './jobs.js';
 import { type Picture, pixelsOf, strip, unstrip } from './picture.js';
 
-/** A sheet as it is kept. */
+/** A sheet as it is kept; those of earlier versions have no `noise`. */
 interface Kept {
   id: string;
   time: number;
   job: Job;
-  pictures: { at: number; blob: Blob; parameters: Record<string, string>; steps: number[]; noise: (number | null)[]; strip: Blob | null }[];
+  pictures: { at: number; blob: Blob; parameters: Record<string, string>; steps: number[]; noise?: (number | null)[]; strip: Blob | null }[];
 }
 
 /** A sheet of an earlier visit. */
@@ -67,7 +67,7 @@ export class History {
       .sort((a, b) => b.time - a.time)
       .map(async ({ id, time, job, pictures }): Promise<Earlier> => {
         this.times.set(id, time);
-        const whole = pictures.map(async ({ at, blob, parameters, steps, noise, strip: film }): Promise<[number, Picture]> => {
+        const whole = pictures.map(async ({ at, blob, parameters, steps, noise = [], strip: film }): Promise<[number, Picture]> => {
           const frames = film ? await unstrip(film, steps.length) : [];
           return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: steps, noise, frames } }];
         });

@@ -93,7 +93,7 @@ const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps ===
 
 /** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */
 function suited(settings: Settings, { mask }: Given): Settings {
-  if (mask) return { ...settings, steps: Math.max(settings.steps, usualSteps('ddim')) };
+  if (mask) return settings.sampler === 'onestep' ? settings : { ...settings, steps: Math.max(settings.steps, usualSteps('ddim')) };
   return takesStrength(settings.sampler) ? settings : { ...settings, sampler: 'euler', steps: usualSteps('euler') };
 }
 
@@ -130,7 +130,7 @@ export function factsOf(job: Job, at: number): Record<string, string> {
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
     Steps: String(steps),
-    Sampler: job.given?.mask ? 'ddnm' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
+    Sampler: job.given?.mask && job.facts.process !== 'consistency' ? 'ddnm' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
     ...(job.facts.guided && { Guidance: String(guidance) }),
     ...(job.given && !job.given.mask && { Strength: String(job.given.strength) }),
   };

@@ -86,7 +86,7 @@ class Page {
     new StoredDialog(this.runner);
     this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
     this.cancelButton.addEventListener('click', () => this.cancel());
-    addEventListener('hashchange', () => this.take(parseLink(location.hash)));
+    addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
       if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.cancel();
@@ -97,17 +97,26 @@ class Page {
     void this.recall();
   }
 
+  /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
+  private onLink(): void {
+    const linked = parseLink(location.hash);
+    if (linked.model || linked.named.size) this.take(linked);
+  }
+
   /** Takes settings, and the model they were for: from a link, or from an earlier run, whose model is known. */
   private take({ settings, named, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
     this.form.write(settings);
     this.form.roll(!named.has('seed'));
+    const stays = !choice && (!model || same(model, this.runner.choice?.linked));
+    // What is left out becomes what the model in use is good with.
+    if (stays && this.runner.model) this.form.offer(this.runner.facts, named);
     this.onSettings();
     if (choice) {
       this.keep = named;
       return alike(choice, this.runner.choice) ? undefined : this.load(choice);
     }
     this.offered = false;
-    if (!model || same(model, this.runner.choice?.linked)) return;
+    if (!model || stays) return;
     if (model.kind === 'url') {
       // An address that the visitor did not type is fetched only when the visitor says so.
       this.picker.write(model);

@@ -43,8 +43,11 @@ export class Pause {
 
   /** Waits while it holds, and not after the signal. */
   async passed(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await Promise.race([this.gate, new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))]);
+    if (!this.on || signal.aborted) return;
+    const passed = new AbortController();
+    const stopped = new Promise((resolve) => signal.addEventListener('abort', resolve, { signal: passed.signal }));
+    await Promise.race([this.gate, stopped]);
+    passed.abort(); // removes the listener
   }
 }
 

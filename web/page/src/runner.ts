@@ -14,7 +14,7 @@ import {
 import type { Facts } from './jobs.js';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './dom.js';
-import { type Settings, stepOptions, takesEta, usualOf } from './settings.js';
+import { type Settings, offered, stepOptions, takesEta, usualOf } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -107,26 +107,29 @@ export class Runner {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
     const { classes, guided, usual, process } = this.facts;
-    const how = stepOptions(settings, usual);
+    const { sampler, steps } = settings;
+    const eta = takesEta(sampler) && { eta: settings.eta };
     const options: SampleOptions = {
-      ...how,
+      ...stepOptions(settings, usual),
       count: settings.count,
       seed: settings.seed,
       firstIndex: settings.first,
-      previewEvery: Math.ceil(settings.steps / PREVIEWS),
+      previewEvery: Math.ceil(steps / PREVIEWS),
       signal,
-      ...(takesEta(settings.sampler) && !given.mask && { eta: settings.eta }),
+      ...(!given.mask && eta),
       ...(guided && { guidance: settings.guidance }),
       ...(classes > 0 && { classes: labels(settings, classes) }),
       ...given,
     };
     // An edit has a sampler of its own, but for a consistency model's.
-    if (given.mask && process === 'discrete') {
+    if (given.mask && process !== 'consistency') {
       delete options.sampler;
-      options.steps = settings.steps;
+      options.steps = steps;
     }
-    const eta = how.sampler && takesEta(how.sampler) && { eta: settings.eta };
-    return upsampler ? sampleStack(model, upsampler, { ...options, upsampler: { ...how, ...eta } }) : model.sample(options);
+    if (!upsampler) return model.sample(options);
+    // The upsampler may be of another process than the model, and lack its sampler.
+    const has = offered(upsampler.info.process).some(({ name }) => name === sampler);
+    return sampleStack(model, upsampler, { ...options, upsampler: has ? { sampler, steps, ...eta } : {} });
   }
 
   /** Side of the images in pixels. */

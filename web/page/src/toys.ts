@@ -29,7 +29,7 @@ export class Toys {
     this.morph.textContent = this.walking ? 'Pause' : 'Morph';
   }
 
-  /** Holds the walk up, or goes on with it. */
+  /** Holds the walk up, or continues it. */
   private hold(): void {
     this.pause.toggle();
     this.morph.textContent = this.pause.on ? 'Continue' : 'Pause';

@@ -284,6 +284,9 @@ describe('the page to play with', () => {
     await status(page, 'Preparing');
     await status(page, 'Ready');
     assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['heun', '18']);
+    await page.evaluate(() => (location.hash = '#count=1&seed=6'));
+    await page.waitForFunction(() => document.querySelector('#seed').value === '6');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['heun', '18'], 'a link that names no sampler keeps the model’s');
     assert.equal(await page.locator('#sampler option[value=ddim]').count(), 0, 'what cannot sample from it is not offered');
     await generate(page);
     assert.match(await edge(page), /18 heun steps/);
@@ -317,10 +320,18 @@ describe('the page to play with', () => {
     assert.match(await edge(page), /1 onestep step, seed 4/);
     assert.equal(await pixels(page), one);
     await page.click('#draw-toggle');
-    await page.focus('#board');
-    await page.keyboard.press(' ');
-    await generate(page, '#draw-make');
-    assert.match(await edge(page), /25 euler steps, seed 4, drawn/);
+    await page.locator('#brush-size').fill('64'); // the model's pixels are large
+    for (const [brush, made] of [
+      ['mask', /1 onestep step, seed 4, mended/],
+      ['paint', /25 euler steps, seed 4, drawn/],
+    ]) {
+      await page.click('#draw-clear');
+      await page.locator(`[name=brush][value=${brush}]`).check({ force: true });
+      await page.focus('#board');
+      await page.keyboard.press(' ');
+      await generate(page, '#draw-make');
+      assert.match(await edge(page), made);
+    }
     await page.click('#draw-close');
     await page.check('[value=fashion]');
     await status(page, 'Ready');

@@ -36,6 +36,11 @@ describe('states of one page', () => {
     assert.equal(await page.inputValue('#precision'), 'f16-weights');
     await status(page, 'Ready');
     assert.equal(await page.inputValue('#steps'), '4', 'the link’s settings stay');
+    await page.evaluate(() => {
+      location.hash = '#settings';
+      return new Promise((resolve) => addEventListener('hashchange', () => resolve(), { once: true }));
+    });
+    assert.equal(await page.inputValue('#steps'), '4', 'a place on the page is no link with settings');
     await generate(page);
     first = await pixels(page);
   });
