@@ -27,8 +27,19 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-# Two files at a time: a browser compiles kernels on one core. What hangs ends; Node 18 has no timeout of its own.
+# Two files at a time, for a browser compiles kernels on one core; but those of the page one by one, because they watch for
+# long tasks. What hangs ends; Node 18 has no timeout of its own.
+page=() core=()
+for file; do
+    if [[ $file == *web/tests/page/* ]]; then page+=("$file"); else core+=("$file"); fi
+done
 status=0
-timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@" || status=$?
-[ $status != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
+run() {
+    [ $# -gt 1 ] || return 0
+    local ended=0
+    timeout --foreground 3600 node --test --test-concurrency="$1" --test-reporter=spec "${@:2}" || ended=$? status=1
+    [ $ended != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
+}
+run 2 "${core[@]}"
+run 1 "${page[@]}"
 exit $status
