@@ -30,12 +30,12 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     let models = Models::open([args.source.model.as_deref(), None, None], &args.flags)?;
     let pictures = Pictures::read(&args.source.files(&[]))?;
     let config = models.first.config();
-    let all = Respacing::Sections(vec![config.diffusion.diffusion_steps]);
+    let all = config.diffusion.diffusion_steps;
     let own = &args.settings.settings;
     let steps = args.flags.timestep_respacing.as_deref().map(str::parse).transpose()?.or(own.steps.clone());
     let settings = Settings {
         sampler: Some(Sampler::ancestral()),
-        steps: steps.or(Some(all)),
+        steps: steps.or(Some(Respacing::Sections(vec![all]))),
         clip_denoised: Some(!args.no_clip && args.flags.clip_denoised != Some(false)),
         ..own.clone()
     };
@@ -58,14 +58,13 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     options.tuning = device.tuning(config, None, &options, evaluations).await?;
     let mut session = Session::load_guided(&device.gpu, models.first.source(), None, &options).await?;
     device.remember_pipelines();
-    let all = config.diffusion.diffusion_steps;
     if stage.steps < all {
         note(&format!(
             "note: {} steps of the process's {all} give a far looser bound; published figures are of all",
             stage.steps
         ));
     }
-    let mut progress = Progress::new((total.div_ceil(batch) as usize * stage.steps) as u64, total as usize);
+    let mut progress = Progress::new(evaluations as u64, total as usize);
     let mut bits = Bits::default();
     for start in (0..total).step_by(batch as usize) {
         let indices = start..total.min(start + batch);
