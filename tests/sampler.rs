@@ -197,6 +197,7 @@ fn one_session_serves_every_sampler_and_edit_without_another_pipeline_or_buffer(
         ("dpm++3m", "7", 7),
         ("ipndm", "5", 5),
         ("euler", "3", 3),
+        ("euler_ancestral", "4", 4),
         ("heun", "3", 5),
         ("dpm", "2", 4),
         ("repaint", "12", 102),

@@ -1,8 +1,7 @@
 //! `grid`: searches time grids for few steps, and keeps them in the file.
 
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use super::models::open_model;
 use super::other_args::GridArgs;
 use super::progress::Progress;
 use super::stage::usual_batch;
-use super::values::Ended;
+use super::values::{Ended, unless_stopped};
 use crate::config::{Flags, Role, TimeGrids, add_grids, with_grids};
 use crate::plan::PlanOptions;
 use crate::recipe::line;
@@ -49,7 +48,7 @@ pub async fn run(args: &GridArgs, stop: &AtomicBool) -> Result<Ended> {
     let progress = Progress::new((images.div_ceil(batch) * TEACHER_STEPS) as u64, images);
     let searched = match search(args, &mut session, &progress, stop).await {
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => None,
-        other => Some(other?).filter(|_| !stop.load(Ordering::Relaxed)),
+        other => Some(other?).filter(|_| unless_stopped(stop).is_continue()),
     };
     progress.end();
     let Some(searched) = searched else {
@@ -95,15 +94,14 @@ async fn search(
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Found)>> {
-    let flow = || if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let teacher = Teacher::new(session, args.images as usize, args.seed, |_, _| {
         progress.step();
-        flow()
+        unless_stopped(stop)
     });
     let teacher = teacher.await?;
     let mut found = Vec::new();
     for steps in &args.steps {
-        found.push((*steps, teacher.grid(session, *steps, flow).await?));
+        found.push((*steps, teacher.grid(session, *steps, || unless_stopped(stop)).await?));
     }
     Ok(found)
 }

@@ -1,8 +1,7 @@
 //! `nll`: bits per dimension of images, as the public scripts' image_nll.py reports them.
 
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -14,7 +13,7 @@ use super::models::Models;
 use super::progress::Progress;
 use super::request::labels_of;
 use super::stage::Stage;
-use super::values::Ended;
+use super::values::{Ended, unless_stopped};
 use crate::bits::{Bits, bits_per_dimension};
 use crate::plan::PlanOptions;
 use crate::run::SampleOptions;
@@ -80,7 +79,7 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
         };
         let step = || {
             progress.step();
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            unless_stopped(stop)
         };
         match bits_per_dimension(&mut session, sampled, step).await {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => return Ok(Ended::Interrupted),

@@ -1,7 +1,9 @@
 //! Values that arguments take, each checked as it is read, and small values that commands share.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -18,6 +20,11 @@ pub enum Ended {
     Done,
     /// Ctrl-C ended it; what was finished is there.
     Interrupted,
+}
+
+/// Whether work in the library goes on, by the flag that Ctrl-C sets.
+pub fn unless_stopped(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 impl ValueEnum for Precision {

@@ -7,7 +7,8 @@
 //! x' = coef1 x0 + coef2 x + s^2 g + s noise          without noise at the last step
 //! ```
 //!
-//! In sigma-space (k-diffusion's Euler ancestral): an Euler step down, then noise up,
+//! In sigma-space (k-diffusion's `sample_euler_ancestral`, of a discrete process by the name `euler_ancestral`): an Euler
+//! step down, then noise up,
 //!
 //! ```text
 //! up^2 = sigma'^2 (sigma^2 - sigma'^2)/sigma^2,  down^2 = sigma'^2 - up^2
@@ -32,10 +33,27 @@ pub(super) static ENTRY: Entry = Entry {
     rows,
 };
 
+/// The steps of sigma-space for a discrete process, whose `ancestral` is DDPM's.
+pub(super) static EULER: Entry = Entry {
+    name: "euler_ancestral",
+    summary: "Euler steps in sigma-space with fresh noise after each",
+    kinds: &[Kind::Discrete],
+    steps: Steps::Sigma(25),
+    options: &["strength"],
+    eta: 0.0,
+    rows: euler_rows,
+};
+
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {
-    if let Process::Discrete(schedule) = task.process {
-        return Ok(stepwise(task, schedule, |i| ancestral_row(schedule, i, task.settings.clips())));
+    match task.process {
+        Process::Discrete(schedule) => {
+            Ok(stepwise(task, schedule, |i| ancestral_row(schedule, i, task.settings.clips())))
+        }
+        _ => euler_rows(task),
     }
+}
+
+fn euler_rows(task: &Task<'_>) -> Result<Vec<Row>> {
     let mut table = Builder::new(task, true)?;
     for (a, b) in table.pairs() {
         let up = b * (a * a - b * b).sqrt() / a;

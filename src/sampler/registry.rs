@@ -21,6 +21,7 @@ pub static SAMPLERS: &[&Entry] = &[
     &dpm_solver::THIRD,
     &ipndm::ENTRY,
     &euler::ENTRY,
+    &ancestral::EULER,
     &heun::ENTRY,
     &dpm::ENTRY,
     &multistep::ONESTEP,

@@ -122,10 +122,11 @@ pub fn settings(case: &Value) -> Settings {
     let respacing: Respacing = text(space, "respacing").unwrap_or(&all).parse().unwrap();
     let number = |key: &str| options[key].as_f64();
     let count = |key: &str| options[key].as_u64().map(|n| n as usize);
-    let name = match (text(case, "sampler").unwrap_or("ancestral"), count("order")) {
-        ("dpm_solver", Some(3)) => "dpm++3m",
-        ("dpm_solver", _) => "dpm++2m",
-        (name, _) => name,
+    let name = match (text(case, "sampler").unwrap_or("ancestral"), text(space, "kind"), count("order")) {
+        ("dpm_solver", _, Some(3)) => "dpm++3m",
+        ("dpm_solver", ..) => "dpm++2m",
+        ("ancestral", Some("sigma"), _) => "euler_ancestral",
+        (name, ..) => name,
     };
     let sampler = name.parse().unwrap();
     let steps = match (count("n"), count("steps")) {

@@ -8,6 +8,7 @@ export const samplers = [
   { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", kinds: ["discrete"], options: ["strength"] },
   { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","analytic_start","denoise"] },
   { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
+  { name: "euler_ancestral", summary: "Euler steps in sigma-space with fresh noise after each", kinds: ["discrete"], options: ["strength"] },
   { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
   { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
   { name: "onestep", summary: "a consistency model's image in one evaluation", kinds: ["consistency"], options: ["optional_edit","colourise","upscale"] },
