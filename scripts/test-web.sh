@@ -27,11 +27,11 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-# Two files at a time, for a browser compiles kernels on one core; but those of the page one by one, because they watch for
-# long tasks. What hangs ends; Node 18 has no timeout of its own.
-page=() core=()
+# Two files at a time, for a browser compiles kernels on one core; but the one that looks for long tasks alone. What hangs ends;
+# Node 18 has no timeout of its own.
+together=() alone=()
 for file; do
-    if [[ $file == *web/tests/page/* ]]; then page+=("$file"); else core+=("$file"); fi
+    if [[ $file == *web/tests/page/use.test.mjs ]]; then alone+=("$file"); else together+=("$file"); fi
 done
 status=0
 run() {
@@ -40,6 +40,6 @@ run() {
     timeout --foreground 3600 node --test --test-concurrency="$1" --test-reporter=spec "${@:2}" || ended=$? status=1
     [ $ended != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
 }
-run 2 "${core[@]}"
-run 1 "${page[@]}"
+run 2 "${together[@]}"
+run 1 "${alone[@]}"
 exit $status
