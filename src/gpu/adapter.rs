@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::choice::{AdapterChoice, AdapterSummary, choose, enumerate, summarize};
 use super::memory;
-use super::pipeline::{Pipeline, Pipelines};
+use super::pipeline::{Compiling, Pipeline, Pipelines};
 use super::results::SelfTestResults;
 use super::scope::{self, Caught};
 use super::signal::{Sender, lock, signal};
@@ -162,6 +162,11 @@ impl Gpu {
         // A lost device is the cause of whatever else was reported.
         self.check()?;
         pipelines
+    }
+
+    /// How far the compiling of kernels is, since the device was opened.
+    pub fn compiling(&self) -> Compiling {
+        self.pipelines.progress()
     }
 
     /// How many pipelines were compiled so far; a second run with the same plan adds none.

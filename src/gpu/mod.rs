@@ -23,6 +23,7 @@ pub use adapter::{Gpu, OpenOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use cache::Cache;
 pub use choice::{AdapterChoice, AdapterSummary};
+pub use pipeline::Compiling;
 pub use program::Program;
 pub(crate) use readback::Readback;
 pub use tensor_cores::TensorCores;

@@ -23,10 +23,20 @@ pub struct Pipeline {
 /// Another text for a kernel.
 pub type Alter = fn(&Kernel, String) -> String;
 
+/// Kernels of a device that were compiled so far, of those that were asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compiling {
+    /// Compiled, or refused.
+    pub done: usize,
+    /// Asked for.
+    pub total: usize,
+}
+
 /// All compiled kernels of a device.
 #[derive(Debug)]
 pub struct Pipelines {
     compiled: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
+    progress: Mutex<Compiling>,
     checked: bool,
     /// The driver's own store of compiled code, which outlives the process by [`super::cache::Cache`].
     pub(crate) cache: OnceLock<wgpu::PipelineCache>,
@@ -36,7 +46,12 @@ pub struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(checked: bool) -> Self {
-        Self { compiled: Mutex::default(), checked, cache: OnceLock::new(), alter: Mutex::default() }
+        let (compiled, progress, alter) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { compiled, progress, checked, cache: OnceLock::new(), alter }
+    }
+
+    pub(crate) fn progress(&self) -> Compiling {
+        *lock(&self.progress)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -58,6 +73,7 @@ impl Pipelines {
             let (known, mut seen) = (lock(&self.compiled), HashSet::new());
             kernels.iter().copied().filter(|kernel| !known.contains_key(kernel) && seen.insert(*kernel)).collect()
         };
+        lock(&self.progress).total += missing.len();
         let mut failed = None;
         let started = each(&missing, |kernel| self.start(device, kernel));
         for (kernel, started) in missing.into_iter().zip(started) {
@@ -71,6 +87,7 @@ impl Pipelines {
                 },
                 Err(error) => Err(error),
             };
+            lock(&self.progress).done += 1;
             match done {
                 Ok(pipeline) => {
                     lock(&self.compiled).insert(kernel.clone(), Arc::new(pipeline));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use guided_diffusion::gpu::Compiling;
 use guided_diffusion::{AdapterChoice, Gpu, OpenOptions};
 use js_sys::Promise;
 use serde_json::json;
@@ -47,6 +48,12 @@ impl Engine {
     /// What a measurement holds for: the adapter, the browser, this version and its kernels.
     pub fn fingerprint(&self) -> String {
         format!("{}; {}", self.gpu.fingerprint(), self.browser)
+    }
+
+    /// How many kernels were compiled since the device was opened, and how many were asked for.
+    pub fn compiling(&self) -> Vec<usize> {
+        let Compiling { done, total } = self.gpu.compiling();
+        vec![done, total]
     }
 
     /// Resolves to the reason when the device is lost.

@@ -35,7 +35,10 @@ describe('files', { concurrency: true }, () => {
       test('a body that another origin compresses is loaded, and its true length is reported', async () => {
         const found = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`]);
         assert.equal(found.sha256, sha256, found.message);
-        assert.deepEqual([found.last.loaded, found.last.total], [bytes.length, bytes.length]);
+        const all = { loaded: bytes.length, total: bytes.length };
+        assert.deepEqual([found.last.loaded, found.last.total, found.last.files], [all.loaded, all.total, [{ role: 'model', name: FILE, ...all }]]);
+        const { done, total } = found.last.kernels;
+        assert.ok(done > 10 && done === total, `all kernels are compiled: ${done} of ${total}`);
         const again = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`]);
         assert.deepEqual([again.sha256, again.from.includes('network')], [sha256, false], 'it was kept');
         const response = await page.evaluate(load, [`${faulty.url}/gzip/${FILE}`, { response: true }]);

@@ -19,6 +19,8 @@ export interface LoadProgress {
   from: 'network' | 'cache' | 'file' | 'device';
   /** Each file by itself. */
   files: FileProgress[];
+  /** Kernels that are compiled, of those that are known to be needed: more may be, to check them. null until compiling begins. */
+  kernels: { done: number; total: number } | null;
 }
 
 /** What was read of one file. */

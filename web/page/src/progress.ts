@@ -35,8 +35,11 @@ export class Progress {
   }
 
   load(progress: LoadProgress): void {
-    const { loaded, total, from } = progress;
-    if (from === 'device') return this.show('Preparing the GPU', 'Compiling its kernels', 1);
+    const { loaded, total, from, kernels } = progress;
+    if (from === 'device') {
+      const { done = 0, total: all = 0 } = kernels ?? {};
+      return this.show('Preparing the GPU', all ? `${done} of ${all} kernels compiled` : 'Compiling its kernels', all ? done / all : 0);
+    }
     const of = total === null ? megabytes(loaded) : `${megabytes(loaded)} of ${megabytes(total)}`;
     const where = { network: 'from the network', cache: 'kept from before', file: 'from your disk' }[from];
     this.show('Loading the model', `${of}, ${where}`, total ? loaded / total : 0);

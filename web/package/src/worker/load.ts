@@ -25,6 +25,9 @@ export interface Workplace {
 
 type Report = (progress: LoadProgress) => void;
 
+/** Milliseconds between reports of compiling. */
+const OFTEN = 100;
+
 export async function load(
   place: Workplace,
   take: Calls['load']['take'],
@@ -53,7 +56,8 @@ async function attempt(
   const loader = new Loader(engine, JSON.stringify(options), tuning ?? undefined);
   let prepared: Model | null = null;
   let reading: Feed | null = null;
-  const progress = (from?: LoadProgress['from']) => report(sum(files, from));
+  let kernels: LoadProgress['kernels'] = null;
+  const progress = (from?: LoadProgress['from']) => report({ ...sum(files, from), kernels });
   try {
     files.push(new Feed('model', await open(model, how, signal), model, how.sha256));
     if (classifier) {
@@ -68,9 +72,21 @@ async function attempt(
     reading = null;
     progress('device');
     prepared = await turns.take(signal, async () => {
-      const made = (await loader.prepare()) as Model;
-      if (signal.aborted) free(made);
-      return made;
+      const [before = 0, asked = 0] = engine.compiling();
+      const compiling = () => {
+        const [done = 0, total = 0] = engine.compiling();
+        kernels = { done: done - before, total: total - asked };
+        progress('device');
+      };
+      const timer = setInterval(compiling, OFTEN);
+      try {
+        const made = (await loader.prepare()) as Model;
+        compiling();
+        if (signal.aborted) free(made);
+        return made;
+      } finally {
+        clearInterval(timer);
+      }
     });
     const own: Model = prepared;
     for (const file of files) {
@@ -181,7 +197,7 @@ function reader(blob: Blob): (from: number, to: number) => Uint8Array {
   return (from, to) => new Uint8Array(files.readAsArrayBuffer(blob.slice(from, to)));
 }
 
-function sum(files: Feed[], from?: LoadProgress['from']): LoadProgress {
+function sum(files: Feed[], from?: LoadProgress['from']): Omit<LoadProgress, 'kernels'> {
   const each = files.map(({ role, loaded, source }) => ({ role, name: source.name, loaded, total: source.length }));
   const totals = each.map(({ total }) => total);
   const reading = files.find(({ loaded, source }) => loaded < (source.length ?? Infinity)) ?? files.at(-1);
