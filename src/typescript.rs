@@ -6,20 +6,27 @@ use std::fmt::Write;
 use serde_json::json;
 use ts_rs::{Config, TS};
 
-use crate::sampler::{Degradation, Sampler, Settings};
+use crate::config::{DiffusionConfig, ProcessKind, presets};
+use crate::sampler::registry::Kind;
+use crate::sampler::{Degradation, Facts, Sampler, Settings};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/package/src/generated/settings.ts");
 
 fn text() -> String {
     let mut out =
         String::from("/** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */\n\n");
-    out += "/** The samplers: name, what it is, the processes that it samples from, and the settings of `Settings` that it takes and not all do. */\n";
+    out += "/** The samplers: name, what it is, the processes that it samples from, how many steps it makes of each by default, and the settings of `Settings` that it takes and not all do. */\n";
     out += "export const samplers = [\n";
     for entry in Sampler::all().filter(|sampler| sampler.is_free()).map(Sampler::entry) {
         let (name, summary) = (json!(entry.name), json!(entry.summary));
         let (kinds, options) = (json!(entry.kinds), json!(entry.options));
-        writeln!(out, "  {{ name: {name}, summary: {summary}, kinds: {kinds}, options: {options} }},")
-            .expect("a string");
+        let steps: Vec<String> = entry.kinds.iter().map(|kind| usual_steps(entry.name, *kind)).collect();
+        let steps = steps.join(", ");
+        writeln!(
+            out,
+            "  {{ name: {name}, summary: {summary}, kinds: {kinds}, steps: {{ {steps} }}, options: {options} }},"
+        )
+        .expect("a string");
     }
     out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
     let given: Vec<String> =
@@ -31,6 +38,19 @@ fn text() -> String {
     out += &format!("export {}\n\n", Degradation::decl(&config));
     out += "/** How to sample; what is left out takes the model's default. */\n";
     out + "export " + &Settings::decl(&config) + "\n"
+}
+
+/// What the settings' own defaults are for a model of 1000 steps, or of noise levels, as a property of an object.
+fn usual_steps(sampler: &str, kind: Kind) -> String {
+    let mut config = presets::by_name("64x64_diffusion").expect("a public file").config();
+    match kind {
+        Kind::Discrete => {}
+        Kind::Edm => config.diffusion = DiffusionConfig::of_noise_levels(ProcessKind::Edm),
+        Kind::Consistency => config.diffusion = DiffusionConfig::of_noise_levels(ProcessKind::Consistency),
+    }
+    let settings = Settings { sampler: Some(sampler.parse().expect("its name")), ..Settings::default() };
+    let steps = settings.resolve(&Facts::new(&config, false)).expect("its defaults").steps.expect("settled");
+    format!("{}: {}", config.diffusion.process.as_str(), steps.count())
 }
 
 #[test]

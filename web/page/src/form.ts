@@ -86,7 +86,7 @@ export class SettingsForm {
     this.sampler.value = has && (!keep || keep.has('sampler')) ? before : usual.sampler;
     const sampler = this.sampler.value as Sampler;
     // The steps of a sampler that the model does not have mean nothing for another.
-    if (!has || (keep && !keep.has('steps'))) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler));
+    if (!has || (keep && !keep.has('steps'))) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler, process));
     if (keep && !keep.has('guidance') && model.guided) this.setNumber('guidance', usual.guidance);
     this.usual = usual;
     this.before = sampler;
@@ -211,7 +211,7 @@ export class SettingsForm {
   /** Samplers differ in how many steps they want: the usual number follows, a number of one's own stays. */
   private onSampler(): void {
     const now = this.sampler.value as Sampler;
-    const usual = (sampler: Sampler) => (sampler === this.usual?.sampler ? this.usual.steps : usualSteps(sampler));
+    const usual = (sampler: Sampler) => (sampler === this.usual?.sampler ? this.usual.steps : usualSteps(sampler, this.process));
     if (Number(this.fields.steps.value) === usual(this.before) || usual(now) === 1) this.setNumber('steps', usual(now));
     this.before = now;
     this.fitSampler();

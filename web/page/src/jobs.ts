@@ -61,7 +61,7 @@ export function nameOf(facts: Facts, label: number | null): string {
 
 /** The job of one kind for these settings. */
 export function jobOf(kind: Job['kind'], asked: Settings, facts: Facts, choice: ModelChoice, given?: Given): Job {
-  const settings = given ? suited(asked, given) : asked;
+  const settings = given ? suited(asked, given, facts) : asked;
   const common = { kind, ...(given && { given }), settings, facts, modelName: choice.name, model: choice.linked, choice };
   const labelOf = (index: number) => (facts.classes === 0 ? null : (settings.label ?? index % facts.classes));
   if (kind === 'images' || kind === 'live' || kind === 'draw') {
@@ -92,9 +92,9 @@ export function jobOf(kind: Job['kind'], asked: Settings, facts: Facts, choice: 
 const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
 
 /** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */
-function suited(settings: Settings, { mask }: Given): Settings {
+function suited(settings: Settings, { mask }: Given, { process }: Facts): Settings {
   if (mask) return settings.sampler === 'onestep' ? settings : { ...settings, steps: Math.max(settings.steps, usualSteps('ddim')) };
-  return takesStrength(settings.sampler) ? settings : { ...settings, sampler: 'euler', steps: usualSteps('euler') };
+  return takesStrength(settings.sampler) ? settings : { ...settings, sampler: 'euler', steps: usualSteps('euler', process) };
 }
 
 /** Settings that make one image of a run again. */

@@ -61,8 +61,12 @@ export const bounds = {
 /** Noise levels from which a consistency model's are taken. */
 const LEVELS = 40;
 
-/** Steps that a sampler is good with. */
-export const usualSteps = (sampler: Sampler) => ({ ancestral: 250, onestep: 1, multistep: 2 } as Partial<Record<Sampler, number>>)[sampler] ?? 25;
+/** Steps that a sampler makes of a process by default; of a consistency model's own samplers, where those are levels, evaluations. */
+export function usualSteps(sampler: Sampler, process: Process = 'discrete'): number {
+  if (sampler === 'onestep' || sampler === 'multistep') return sampler === 'onestep' ? 1 : 2;
+  const steps: Partial<Record<Process, number>> = samplers.find(({ name }) => name === sampler)?.steps ?? {};
+  return steps[process] ?? bounds.steps.max;
+}
 
 /** The steps that a sampler makes of a number: DDIM's lie at a fixed stride, which not every number gives. */
 export function stepsOf(steps: number, sampler: Sampler, diffusionSteps: number): number {
@@ -75,10 +79,9 @@ export function stepsOf(steps: number, sampler: Sampler, diffusionSteps: number)
 export type Usual = Pick<Settings, 'sampler' | 'steps' | 'guidance'>;
 
 /** Those that a model's file says, or its process; a classifier is shown at work. */
-export function usualOf({ defaults: { sampler, steps }, guided }: Pick<ModelInfo, 'defaults' | 'guided'>): Usual {
-  // The steps of a consistency model's samplers are the levels to choose from; here they are the evaluations.
-  const levels = sampler === 'onestep' || sampler === 'multistep';
-  return { sampler, steps: levels ? usualSteps(sampler) : Number(/\d+/.exec(steps)?.[0] ?? usualSteps(sampler)), guidance: guided ? 2 : 1 };
+export function usualOf({ defaults: { sampler, steps }, guided, process }: Pick<ModelInfo, 'defaults' | 'guided' | 'process'>): Usual {
+  const own = sampler === 'onestep' || sampler === 'multistep' ? null : /\d+/.exec(steps)?.[0];
+  return { sampler, steps: Number(own ?? usualSteps(sampler, process)), guidance: guided ? 2 : 1 };
 }
 
 /** How a number of steps is put to the sampler; nothing where it is what the model does by itself, on timesteps of its own. */

@@ -45,11 +45,11 @@ test('an address with a lone percent sign is taken as it is, and has a name', ()
 });
 
 test('steps are put to a sampler as its model takes them', () => {
-  const fashion = usualOf({ defaults: { sampler: 'ddim', steps: 'ddim25', guidance: 1 }, guided: true });
+  const fashion = usualOf({ defaults: { sampler: 'ddim', steps: 'ddim25', guidance: 1 }, guided: true, process: 'discrete' });
   assert.deepEqual(fashion, { sampler: 'ddim', steps: 25, guidance: 2 });
   assert.deepEqual(stepOptions({ sampler: 'ddim', steps: 25 }, fashion), {}, 'by itself it takes its own timesteps');
   assert.deepEqual(stepOptions({ sampler: 'ddim', steps: 20 }, fashion), { sampler: 'ddim', steps: 20 });
-  const consistency = usualOf({ defaults: { sampler: 'multistep', steps: '40', guidance: null }, guided: false });
+  const consistency = usualOf({ defaults: { sampler: 'multistep', steps: '40', guidance: null }, guided: false, process: 'consistency' });
   assert.deepEqual(consistency, { sampler: 'multistep', steps: 2, guidance: 1 });
   assert.deepEqual(stepOptions({ sampler: 'multistep', steps: 3 }, consistency), { sampler: 'multistep', steps: 40, at: [0, 13, 26, 39] });
   assert.deepEqual(stepOptions({ sampler: 'onestep', steps: 1 }, consistency), { sampler: 'onestep' });

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { folder } from '../lib/folder.mjs';
+import { violations } from './axe.mjs';
 import { TINY, fill, generate, noticed, pixels, start, status } from './harness.mjs';
 
 const BASE = folder('target/tiny-models/base.safetensors');
@@ -28,7 +29,7 @@ describe('the page to play with', () => {
     await status(page, 'Done');
   });
 
-  test('the caption says how many steps there are, on every place of the slider', async () => {
+  test('the caption says how many steps there are, and the slider gives those that DDIM makes', async () => {
     await page.evaluate(() => {
       const slider = document.querySelector('[data-for=steps]');
       slider.value = '60';
@@ -210,6 +211,23 @@ describe('the page to play with', () => {
     assert.equal(await pixels(page), before);
   });
 
+  test('a picture that is dropped anywhere lies on the board, and becomes one of the class', async () => {
+    await page.evaluate(async () => {
+      const canvas = new OffscreenCanvas(40, 30);
+      const context = canvas.getContext('2d');
+      context.fillStyle = '#fff';
+      context.fillRect(0, 0, 40, 30);
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([await canvas.convertToBlob()], 'white.png', { type: 'image/png' }));
+      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+    });
+    await page.waitForSelector('#board:visible');
+    await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(128, 128, 1, 1).data[0] === 255);
+    await generate(page, '#draw-make');
+    assert.match(await edge(page), /drawn, strength 0.3/);
+    await page.click('#draw-close');
+  });
+
   test('a full memory in a run: “Try again” makes the images', async () => {
     await fill(page, { count: 2 });
     await page.press('#count', 'Tab');
@@ -269,6 +287,27 @@ describe('the page to play with', () => {
     await page.keyboard.press('Escape');
     await fill(page, { count: 1, steps: 2 });
     await generate(page);
+  });
+
+  test('follows the settings live with a model of two steps, and keeps none of that', async () => {
+    const sheets = () => page.locator('#sheets article').count();
+    await page.click('#live-mode');
+    await status(page, 'Live');
+    assert.match(await page.textContent('#detail'), /^Made in .*a software driver always waits/);
+    assert.deepEqual(await violations(page), []);
+    const before = [await sheets(), await pixels(page)];
+    await page.evaluate(() => {
+      const slider = document.querySelector('[data-for=guidance]');
+      for (const value of ['2', '2.5', '3']) {
+        slider.value = value;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    });
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 3'), null, { timeout: 60_000 });
+    await status(page, 'Live');
+    assert.equal(await sheets(), before[0]);
+    assert.notEqual(await pixels(page), before[1]);
+    await page.click('#live-mode');
     await page.check('[value=fashion]');
     await status(page, 'Ready');
   });
@@ -321,7 +360,7 @@ describe('the page to play with', () => {
     await page.locator('#brush-size').fill('64'); // the model's pixels are large
     for (const [brush, made] of [
       ['mask', /1 onestep step, seed 4, mended/],
-      ['paint', /25 euler steps, seed 4, drawn/],
+      ['paint', /18 euler steps, seed 4, drawn/],
     ]) {
       await page.click('#draw-clear');
       await page.locator(`[name=brush][value=${brush}]`).check({ force: true });
@@ -334,6 +373,37 @@ describe('the page to play with', () => {
     await page.check('[value=fashion]');
     await status(page, 'Ready');
     assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['ddim', '25']);
+    for (const [sampler, steps] of [['dpm++2m', '20'], ['ancestral', '250'], ['ddim', '25']]) {
+      await page.selectOption('#sampler', sampler);
+      assert.equal(await page.inputValue('#steps'), steps, `${sampler} begins with its own steps`);
+    }
+  });
+
+  test('walks from seed to seed until it is stopped; the walk is held up, and saved as a clip', async () => {
+    await fill(page, { count: 1, steps: 2 });
+    await page.press('#steps', 'Tab');
+    await page.click('#morph');
+    const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;
+    await page.waitForFunction(walked, null, { timeout: 300_000 });
+    await page.click('#morph');
+    assert.equal(await page.textContent('#morph'), 'Continue');
+    assert.deepEqual(await violations(page), []);
+    await page.waitForTimeout(300); // what was being shown
+    const held = await page.textContent('#detail');
+    await page.waitForTimeout(2000);
+    assert.equal(await page.textContent('#detail'), held, 'a walk that is held up shows nothing more');
+    await page.click('#morph');
+    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
+    await page.click('#cancel');
+    await status(page, 'Cancelled');
+    assert.match(await page.textContent('#count-hint'), /Compiled first for one image at a time/, 'fewer images than were compiled for');
+    await page.click('#current button.frame');
+    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), page.click('#viewer-clip')]);
+    assert.equal(readFileSync(await download.path()).readUInt32BE(0), 0x1a45dfa3, 'a WebM file');
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+    assert.equal(await page.textContent('#scrub-state'), 'Image 1 of the walk');
+    await page.click('#viewer [data-close]');
   });
 
   test('images stay for the next visit, are saved together, and can be cleared', async () => {

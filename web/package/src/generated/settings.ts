@@ -1,18 +1,18 @@
 /** How to sample. Written from the Rust types by src/typescript.rs; not to be edited. */
 
-/** The samplers: name, what it is, the processes that it samples from, and the settings of `Settings` that it takes and not all do. */
+/** The samplers: name, what it is, the processes that it samples from, how many steps it makes of each by default, and the settings of `Settings` that it takes and not all do. */
 export const samplers = [
-  { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", kinds: ["discrete","edm","consistency"], options: ["strength"] },
-  { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", kinds: ["discrete"], options: ["strength","eta"] },
-  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", kinds: ["discrete"], options: ["strength"] },
-  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", kinds: ["discrete"], options: ["strength"] },
-  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","analytic_start","denoise"] },
-  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
-  { name: "euler_ancestral", summary: "Euler steps in sigma-space with fresh noise after each", kinds: ["discrete"], options: ["strength"] },
-  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
-  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", kinds: ["discrete","edm","consistency"], options: ["strength","churn"] },
-  { name: "onestep", summary: "a consistency model's image in one evaluation", kinds: ["consistency"], options: ["optional_edit","colourise","upscale"] },
-  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", kinds: ["consistency"], options: ["optional_edit","colourise","upscale","at"] },
+  { name: "ancestral", summary: "draws from the learned posterior at each step (DDPM)", kinds: ["discrete","edm","consistency"], steps: { discrete: 250, edm: 40, consistency: 40 }, options: ["strength"] },
+  { name: "ddim", summary: "along the predicted noise; deterministic at eta 0 (DDIM)", kinds: ["discrete"], steps: { discrete: 25 }, options: ["strength","eta"] },
+  { name: "dpm++2m", summary: "DPM-Solver++ multistep of order 2: one evaluation per step", kinds: ["discrete"], steps: { discrete: 20 }, options: ["strength"] },
+  { name: "dpm++3m", summary: "DPM-Solver++ multistep of order 3: one evaluation per step", kinds: ["discrete"], steps: { discrete: 20 }, options: ["strength"] },
+  { name: "ipndm", summary: "Adams-Bashforth steps of order up to 4 in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], steps: { discrete: 10, edm: 10, consistency: 10 }, options: ["strength","analytic_start","denoise"] },
+  { name: "euler", summary: "Euler steps in sigma-space: one evaluation per step", kinds: ["discrete","edm","consistency"], steps: { discrete: 18, edm: 18, consistency: 18 }, options: ["strength","churn"] },
+  { name: "euler_ancestral", summary: "Euler steps in sigma-space with fresh noise after each", kinds: ["discrete"], steps: { discrete: 25 }, options: ["strength"] },
+  { name: "heun", summary: "EDM's second-order steps in sigma-space: two evaluations per step", kinds: ["discrete","edm","consistency"], steps: { discrete: 18, edm: 18, consistency: 18 }, options: ["strength","churn"] },
+  { name: "dpm", summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint", kinds: ["discrete","edm","consistency"], steps: { discrete: 18, edm: 18, consistency: 18 }, options: ["strength","churn"] },
+  { name: "onestep", summary: "a consistency model's image in one evaluation", kinds: ["consistency"], steps: { consistency: 40 }, options: ["optional_edit","colourise","upscale"] },
+  { name: "multistep", summary: "a consistency model's image in a few evaluations, with fresh noise between them", kinds: ["consistency"], steps: { consistency: 40 }, options: ["optional_edit","colourise","upscale","at"] },
 ] as const;
 
 export type SamplerName = (typeof samplers)[number]['name'];

@@ -1,0 +1,62 @@
+/** What the page works out without a browser: numbers of steps, captions, and where each of its states may lead. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { samplers } from 'guided-diffusion';
+import { caption, factsOf, jobOf } from '../../dist/jobs.js';
+import { stepsOf, usualSteps } from '../../dist/settings.js';
+import { Machine, buttonsOf } from '../../dist/state.js';
+
+const settings = { label: 1, count: 2, steps: 25, sampler: 'ddim', eta: 0, guidance: 3, seed: 7n, first: 0 };
+const usual = { sampler: 'ddim', steps: 25, guidance: 2 };
+const facts = { classes: 3, classNames: ['Shirt', 'Bag', 'Boot'], guided: true, diffusionSteps: 1000, process: 'discrete', usual };
+const choice = { source: 'https://example.org/m', options: {}, upsampler: null, name: 'Model', batch: 0, linked: null };
+
+test('on every place of the slider, the steps are those that DDIM makes', () => {
+  for (const all of [64, 250, 1000, 4000]) {
+    for (let place = 2; place <= 100; place++) {
+      const steps = stepsOf(place, 'ddim', all);
+      const strides = Array.from({ length: all }, (_, k) => Math.ceil(all / (k + 1)));
+      assert.ok(steps <= place && strides.includes(steps), `${place} of ${all}: ${steps}`);
+      assert.equal(stepsOf(steps, 'ddim', all), steps, 'and a place of its own');
+    }
+  }
+});
+
+test('a sampler begins with the registry’s own number of steps for the model’s process', () => {
+  const expected = { ancestral: 250, ddim: 25, 'dpm++2m': 20, 'dpm++3m': 20, ipndm: 10, euler: 18, euler_ancestral: 25, heun: 18, dpm: 18 };
+  const discrete = samplers.filter(({ kinds }) => kinds.includes('discrete')).map(({ name }) => [name, usualSteps(name, 'discrete')]);
+  assert.deepEqual(Object.fromEntries(discrete), expected);
+  assert.deepEqual([usualSteps('ancestral', 'edm'), usualSteps('heun', 'edm')], [40, 18]);
+  assert.deepEqual([usualSteps('onestep', 'consistency'), usualSteps('multistep', 'consistency')], [1, 2], 'evaluations');
+  const drawn = { init: {}, mask: null, strength: 0.7 };
+  assert.equal(jobOf('draw', { ...settings, sampler: 'multistep', steps: 2 }, { ...facts, process: 'consistency' }, choice, drawn).settings.steps, 18);
+});
+
+test('captions and facts name what the model has, and nothing else', () => {
+  const of = (more) => {
+    const job = jobOf('images', settings, { ...facts, ...more }, choice);
+    return [caption(job), Object.keys(factsOf(job, 0)).join()];
+  };
+  assert.deepEqual(of({}), ['Bag, 25 DDIM steps, guidance 3, seed 7', 'Image,Model,Seed,Steps,Sampler,Guidance']);
+  assert.deepEqual(of({ guided: false }), ['Bag, 25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
+  assert.deepEqual(of({ guided: false, classes: 0, classNames: [] }), ['25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
+});
+
+test('one state follows from another as the table says, and the buttons from it', () => {
+  const seen = [];
+  const machine = new Machine(({ kind }) => seen.push(kind));
+  const shown = (state) => {
+    machine.enter(state);
+    const { generate, cancel } = buttonsOf(machine.state);
+    return [machine.busy, generate, cancel];
+  };
+  assert.throws(() => machine.enter({ kind: 'running', job: null }), /idle to running/, 'nothing runs without a model');
+  assert.deepEqual(shown({ kind: 'loading', choice, next: null }), [true, true, true]);
+  assert.deepEqual(shown({ kind: 'loading', choice, next: 'generate' }), [true, false, true]);
+  assert.deepEqual(shown({ kind: 'failed', error: new Error('e'), retry: { kind: 'load', choice } }), [false, true, false]);
+  assert.deepEqual(shown({ kind: 'loading', choice, next: null }), [true, true, true]);
+  assert.deepEqual(shown({ kind: 'ready' }), [false, true, false]);
+  assert.deepEqual(shown({ kind: 'running', job: null }), [true, false, true]);
+  assert.deepEqual(shown({ kind: 'idle' }), [false, true, false]);
+  assert.deepEqual(seen, ['loading', 'loading', 'failed', 'loading', 'ready', 'running', 'idle']);
+});
