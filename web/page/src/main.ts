@@ -7,7 +7,7 @@ import { Gallery, Sheet } from './gallery.js';
 import { History } from './history.js';
 import { HowItWorks, type OnStep, problemOf } from './how.js';
 import { type Job, jobOf } from './jobs.js';
-import { CANCELLED, Maker, atOnce } from './maker.js';
+import { Maker, atOnce } from './maker.js';
 import { type ModelChoice, ModelPicker, alike } from './models.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
@@ -17,6 +17,7 @@ import { StoredDialog } from './stored.js';
 import { Toys } from './toys.js';
 import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
+import { CANCELLED, Work } from './work.js';
 
 /** Milliseconds for which a change that goes on is waited for: a frame of the screen. */
 const FRAME = 16;
@@ -43,6 +44,11 @@ class Page {
   );
   private readonly board = new DrawingBoard(() => this.generate('draw'));
   private readonly machine = new Machine((state) => this.render(state));
+  private readonly work = new Work(this.machine, {
+    begun: () => this.notice.hide(),
+    failed: (error, retry) => this.fail(error, retry),
+    cancelled: () => this.cancelled(),
+  });
   private readonly maker = new Maker(this.runner, this.gallery, this.progress, {
     sheet: (job) => this.sheetOf(job),
     prepare: (choice, count, signal) => this.fetchModel(choice, count, signal),
@@ -51,9 +57,7 @@ class Page {
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
-  private control = new AbortController();
   private soon = 0;
-  private last: Promise<void> = Promise.resolve();
   /** What Generate loads where no model is there. */
   private wanted: ModelChoice | undefined;
   /** A link's model from elsewhere, which only its own button loads. */
@@ -85,11 +89,11 @@ class Page {
     });
     new StoredDialog(this.runner);
     this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
-    this.cancelButton.addEventListener('click', () => this.cancel());
+    this.cancelButton.addEventListener('click', () => this.work.stop());
     addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
-      if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.cancel();
+      if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.work.stop();
     });
     this.render(this.machine.state);
     this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
@@ -130,29 +134,11 @@ class Page {
     this.progress.rest('Another model', 'Press “Load this model” if you trust where it comes from.');
   }
 
-  /** Enters a busy state, and does its work after what is going on was stopped. */
-  private start(state: State, work: (signal: AbortSignal) => Promise<void>): void {
-    this.control.abort();
-    const control = (this.control = new AbortController());
-    this.notice.hide();
-    this.machine.enter(state);
-    const whole = async () => {
-      try {
-        control.signal.throwIfAborted();
-        await work(control.signal);
-        if (this.control === control && this.machine.busy) this.machine.enter({ kind: 'ready' });
-      } catch (error) {
-        this.stopped(error, control.signal);
-      }
-    };
-    this.last = this.last.then(whole);
-  }
-
   private load(choice: ModelChoice, next: Job | 'generate' | null = null): void {
     this.offered = false;
     if (!this.machine.busy && alike(choice, this.runner.choice) && !next) return;
     this.wanted = choice;
-    this.start({ kind: 'loading', choice, next }, async (signal) => {
+    this.work.start({ kind: 'loading', choice, next }, async (signal) => {
       this.progress.begin('Opening the GPU');
       await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal, choice.source === this.suited ? null : this.keep);
       const { state } = this.machine;
@@ -195,7 +181,7 @@ class Page {
   }
 
   private run(job: Job): void {
-    this.start({ kind: 'running', job }, (signal) => {
+    this.work.start({ kind: 'running', job }, (signal) => {
       history.replaceState(null, '', toLink(job.settings, job.model));
       return this.maker.make(job, signal);
     });
@@ -205,7 +191,7 @@ class Page {
   private tune(): void {
     const { choice, model } = this.runner;
     if (!choice || !model || this.machine.busy) return;
-    this.start({ kind: 'running', job: null }, async (signal) => {
+    this.work.start({ kind: 'running', job: null }, async (signal) => {
       this.progress.begin('Tuning');
       const tuning = this.runner.tune(signal, (progress) => {
         this.progress.tune(progress);
@@ -222,7 +208,7 @@ class Page {
   private forgetTuning(): void {
     const { choice, model } = this.runner;
     if (!choice || !model || this.machine.busy) return;
-    this.start({ kind: 'loading', choice, next: null }, async (signal) => {
+    this.work.start({ kind: 'loading', choice, next: null }, async (signal) => {
       await this.runner.deleteTuning();
       await this.fetchModel(choice, model.info.batch, signal);
       this.machine.enter({ kind: 'ready' });
@@ -230,27 +216,10 @@ class Page {
     });
   }
 
-  private cancel(): void {
-    this.control.abort(CANCELLED);
-  }
-
-  /** After work that did not end well: an error is explained, unless it comes of our own stopping. */
-  private stopped(error: unknown, signal: AbortSignal): void {
-    const { state } = this.machine;
-    if (!signal.aborted) {
-      const retry: Retry | null =
-        state.kind === 'loading'
-          ? { kind: 'load', choice: state.choice }
-          : state.kind === 'running' && state.job
-            ? { kind: 'run', job: state.job }
-            : null;
-      this.fail(error, retry);
-    } else if (signal.reason === CANCELLED && signal === this.control.signal && this.machine.busy) {
-      // Otherwise something else goes on already, or an error is shown.
-      const { model } = this.runner;
-      this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
-      this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
-    }
+  private cancelled(): void {
+    const { model } = this.runner;
+    this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
+    this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
   }
 
   private fail(error: unknown, retry: Retry | null): void {
@@ -261,7 +230,7 @@ class Page {
   }
 
   private onLost(error: unknown): void {
-    this.control.abort(error);
+    this.work.stop(error);
     this.wanted = this.runner.choice ?? this.wanted;
     this.runner.close();
     this.fail(error, this.wanted ? { kind: 'load', choice: this.wanted } : null);
@@ -347,7 +316,7 @@ class Page {
   /** Makes an image once more, for what happens within its steps; the page is busy meanwhile. */
   private explain(job: Job, settings: Settings, outer: AbortSignal, onStep: OnStep): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.start({ kind: 'running', job: null }, async (signal) => {
+      const control = this.work.start({ kind: 'running', job: null }, async (signal) => {
         try {
           await this.maker.explain(job, settings, signal, onStep);
           resolve();
@@ -356,7 +325,6 @@ class Page {
           throw error;
         }
       });
-      const { control } = this;
       outer.addEventListener('abort', () => control.abort(CANCELLED));
       // Its turn may come only after that.
       control.signal.addEventListener('abort', () => reject(control.signal.reason));

@@ -9,9 +9,8 @@ import { Pause, morph } from './morph.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
 import type { Settings } from './settings.js';
+import { CANCELLED } from './work.js';
 
-/** Why a task was stopped, where the visitor wished it. */
-export const CANCELLED = 'cancelled';
 /** Milliseconds for an image that feel like at once. */
 const AT_ONCE = 100;
 
