@@ -14,7 +14,7 @@ PORT := 8000
 help:
 	@echo 'make demo         build, and write samples.png with the built-in model'
 	@echo 'make web          build the page, and serve it on http://127.0.0.1:$(PORT)/'
-	@echo 'make web-build    build the page and the package into web/dist, for any static host'
+	@echo 'make web-build    build the page and the package into web/dist, for any static host (PAGE_URL: where it will be)'
 	@echo 'make lighthouse   measure the page with Lighthouse, as a phone and as a desktop'
 	@echo 'make test         all tests that this machine can run'
 	@echo 'make test-native  the tests on both software GPU drivers'

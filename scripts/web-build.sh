@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds a folder for any static host, web/dist: the page, the package beside it, and the models that come with it.
+# Builds a folder for any static host, web/dist: the page, the package beside it, and the models that come with it. PAGE_URL, where
+# it will be, makes link previews show its picture.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/web-package.sh
@@ -11,5 +12,6 @@ cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist
 node web/preload.mjs web/dist
+node web/address.mjs web/dist
 node web/precache.mjs web/dist
 echo "web-build: web/dist, $(du -sk web/dist | cut -f1) KiB"

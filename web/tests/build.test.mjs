@@ -1,0 +1,111 @@
+/** What a build gives: how much of it a visitor downloads, its address, its pictures, and the browsers that know all that it uses. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { browsers } from 'guided-diffusion';
+import { folder } from './lib/folder.mjs';
+
+const DIST = folder('web/dist');
+const html = readFileSync(join(DIST, 'index.html'), 'utf8');
+
+/** Bytes of files as a host sends them, each compressed by itself. */
+const sent = (files) => files.reduce((sum, file) => sum + gzipSync(readFileSync(join(DIST, file)), { level: 9 }).length, 0);
+const scripts = (place) => readdirSync(join(DIST, place)).filter((file) => file.endsWith('.js')).map((file) => join(place, file));
+
+test('the page is small: its code at most 60 KB, as all code that its thread runs; the wasm at most 500 KB', () => {
+  const preloaded = [...html.matchAll(/<link rel="modulepreload" href="([^"]+)">/g)].map(([, file]) => file);
+  assert.ok(preloaded.length > 20, `${preloaded.length} modules`);
+  const own = sent(['index.html', 'style.css', ...scripts('.')]);
+  const thread = sent(['theme.js', 'main.js', ...preloaded]);
+  const wasm = sent(['guided-diffusion/wasm/guided_diffusion_web_bg.wasm']);
+  console.log(`page: ${own} bytes gzipped with its document and style; its thread's scripts ${thread}; wasm ${wasm}`);
+  assert.ok(own <= 60_000, `the page's own files: ${own} bytes`);
+  assert.ok(thread <= 60_000, `scripts of its thread: ${thread} bytes`);
+  assert.ok(wasm <= 500_000, `wasm: ${wasm} bytes`);
+});
+
+test('the address that a build is given stands in the page’s head, whole', () => {
+  const place = mkdtempSync(join(tmpdir(), 'address-'));
+  const head = (url) => {
+    const env = { ...process.env, PAGE_URL: url };
+    execFileSync(process.execPath, [folder('web/address.mjs'), place], { env, stdio: 'pipe' });
+    return readFileSync(join(place, 'index.html'), 'utf8');
+  };
+  try {
+    cpSync(join(folder('web/page/static'), 'index.html'), join(place, 'index.html'));
+    const before = head('');
+    assert.match(before, /"og:image" content="preview\.png"/, 'without one it stays as it is');
+    for (const url of ['https://example.org/some/page', 'https://example.org/some/page/']) {
+      const after = head(url);
+      assert.match(after, /<meta property="og:image" content="https:\/\/example\.org\/some\/page\/preview\.png">/);
+      assert.equal(after.match(/"og:url" content="https:\/\/example\.org\/some\/page\/"/g).length, 1);
+      assert.equal(after.match(/rel="canonical" href="https:\/\/example\.org\/some\/page\/"/g).length, 1);
+    }
+    assert.match(head('https://example.org/'), /content="https:\/\/example\.org\/preview\.png"/, 'a later one takes its place');
+    for (const wrong of ['example.org', 'ftp://example.org/', 'https://example.org/?a=1']) assert.throws(() => head(wrong), /PAGE_URL=/, wrong);
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+test('the pictures of link preview and manifest are there, of the sizes that are said', () => {
+  const sizeOf = (file) => {
+    const png = readFileSync(join(DIST, file));
+    return `${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`;
+  };
+  assert.equal(sizeOf('preview.png'), '1200x630');
+  const { icons } = JSON.parse(readFileSync(join(DIST, 'app.webmanifest'), 'utf8'));
+  const sizes = icons.filter(({ type }) => type === 'image/png').map(({ src, sizes }) => [sizeOf(src), sizes]);
+  assert.deepEqual(sizes, [['192x192', '192x192'], ['512x512', '512x512']]);
+});
+
+/** What package and page need of a browser, without anything to take its place: its name in MDN's data, and how it looks here. */
+const FEATURES = {
+  'api.WorkerNavigator.gpu': /navigator\.gpu\b/,
+  'api.GPUAdapter.info': /adapter\.info\b/,
+  'api.Worker.Worker.ecmascript_modules': /type: 'module' \}/,
+  'api.StorageManager.getDirectory': /storage\.getDirectory\(/,
+  'api.FileSystemSyncAccessHandle': /createSyncAccessHandle\(/,
+  'api.FileSystemHandle.move': /handle\.move\(/,
+  'api.LockManager.request': /navigator\.locks\.request\(/,
+  'api.AbortSignal.any_static': /AbortSignal\.any\(/,
+  'api.OffscreenCanvasRenderingContext2D': /new OffscreenCanvas\(/,
+  'api.Element.checkVisibility': /\.checkVisibility\(/,
+  'api.Element.role': /\.role = /,
+  'api.Element.ariaValueText': /\.ariaValueText = /,
+  'api.Element.ariaDisabled': /\.ariaDisabled = /,
+  'api.HTMLDialogElement': /\.showModal\(/,
+  'html.elements.script.type.importmap': /<script type="importmap">/,
+  'html.global_attributes.inert': /<main inert>/,
+  'javascript.builtins.Array.at': /\.at\(-1\)/,
+  'javascript.builtins.Error.Error.options_cause_parameter': /super\(message, options\)/,
+  'css.types.color.light-dark': /light-dark\(/,
+  'css.selectors.has': /:has\(/,
+};
+
+test('the versions of browsers are those of the youngest feature that is used', () => {
+  const data = createRequire(import.meta.url)('@mdn/browser-compat-data');
+  const sources = ['web/package/src', 'web/page/src', 'web/page/static'].flatMap((place) =>
+    readdirSync(folder(place), { recursive: true })
+      .filter((file) => /\.(ts|html|css)$/.test(file))
+      .map((file) => readFileSync(join(folder(place), file), 'utf8')),
+  );
+  const youngest = { chrome: 0, edge: 0, safari: 0, firefox: 0 };
+  for (const [name, pattern] of Object.entries(FEATURES)) {
+    assert.ok(sources.some((source) => pattern.test(source)), `${name} is not used any more`);
+    const found = name.split('.').reduce((at, part) => at?.[part], data)?.__compat;
+    assert.ok(found, `MDN’s data has no ${name}`);
+    for (const browser of Object.keys(youngest)) {
+      // A version that has it on some systems counts: `systems` says on which.
+      const versions = [found.support[browser]].flat().filter(({ flags }) => !flags).map(({ version_added: version }) => parseFloat(version));
+      youngest[browser] = Math.max(youngest[browser], Math.min(...versions));
+    }
+  }
+  const expected = { 'Chrome and Edge': Math.max(youngest.chrome, youngest.edge), Safari: youngest.safari, Firefox: youngest.firefox };
+  assert.deepEqual(Object.fromEntries(browsers.map(({ name, version }) => [name, version])), expected);
+});
