@@ -4,6 +4,9 @@
  * What Cargo compiles into it is what Cargo says; each crate's own texts are copied. A crate that has none is given the
  * standard text where its licence is MIT, else the build fails. What runs at build time alone (procedural macros) is not
  * in the wasm.
+ *
+ * cargo-about does not replace it: for a crate without a text it copies the licence's template, with "[year] [fullname]" in place of
+ * the holder, whom the crate's own metadata name.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -108,7 +108,9 @@ describe('the tarball', () => {
     try {
       await page.goto(address);
       await page.waitForFunction(() => document.querySelector('output').textContent !== 'starting', null, { timeout: 120_000 });
-      assert.match(await page.evaluate(() => document.querySelector('output').textContent), /^adapter: /, errors.join('\n'));
+      const text = await page.evaluate(() => document.querySelector('output').textContent);
+      assert.match(text, /^adapter: /, errors.join('\n'));
+      return text;
     } catch (error) {
       throw new Error(`${error.message}\n${errors.join('\n')}`);
     } finally {
@@ -120,6 +122,20 @@ describe('the tarball', () => {
     const { publint } = await tool('publint');
     const { messages } = await publint({ pkgDir: tried, strict: true });
     // Where the project is hosted is not for the package to say.
+    assert.deepEqual(messages.map(({ code, path }) => `${code} at ${path.join('.')}`), []);
+  });
+
+  test('the publishing workflow says where the project is, and publint finds nothing then either', async () => {
+    const workflow = readFileSync(folder('.github/workflows/publish.yml'), 'utf8');
+    const command = /run: >\n((?: {10}.*\n)+)/.exec(workflow)[1].replace(/\s+/g, ' ').trim();
+    const { own } = made('found');
+    const env = { ...process.env, GITHUB_SERVER_URL: 'https://example.org', GITHUB_REPOSITORY: 'someone/project' };
+    await run('bash', ['-euc', command], { cwd: own, env });
+    const { repository, homepage, bugs } = JSON.parse(readFileSync(join(own, 'package.json'), 'utf8'));
+    assert.deepEqual(repository, { type: 'git', url: 'git+https://example.org/someone/project.git', directory: 'web/package' });
+    assert.deepEqual([homepage, bugs], ['https://example.org/someone/project#readme', { url: 'https://example.org/someone/project/issues' }]);
+    const { publint } = await tool('publint');
+    const { messages } = await publint({ pkgDir: own, strict: true });
     assert.deepEqual(messages.map(({ code, path }) => `${code} at ${path.join('.')}`), []);
   });
 
@@ -186,7 +202,7 @@ describe('the tarball', () => {
       `import { GuidedDiffusion } from '${cdn.url}/index.js';
        const output = document.querySelector('output');
        GuidedDiffusion.create().then(
-         ({ adapter }) => (output.value = 'adapter: ' + adapter.name + crossOriginIsolated),
+         ({ adapter }) => (output.value = 'adapter: ' + adapter.name + ', isolated: ' + crossOriginIsolated),
          (error) => (output.value = error.code + ': ' + error.message),
        );`,
     );
@@ -200,6 +216,6 @@ describe('the tarball', () => {
     ].join('; ');
     const server = await serve({ '/': site.root }, 0, { 'Content-Security-Policy': policy });
     t.after(() => server.close());
-    await outcome(`${server.url}/`);
+    assert.match(await outcome(`${server.url}/`), /isolated: false$/);
   });
 });

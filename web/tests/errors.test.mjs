@@ -30,18 +30,24 @@ async function misuse() {
     worker: () => GuidedDiffusion.create({ workerUrl: 'http://[' }),
   };
   const found = {};
-  for (const [name, call] of Object.entries(calls)) {
-    found[name] = await Promise.resolve()
+  const outcome = (call) =>
+    Promise.resolve()
       .then(call)
       .then(
         () => 'nothing',
         (error) => (error instanceof GuidedDiffusionError ? error.code : `${error.name}: ${error.message}`),
       );
-  }
+  for (const [name, call] of Object.entries(calls)) found[name] = await outcome(call);
+  const cause = await engine.load('http://[').catch((error) => error.cause.name);
+  const pt = await engine.load('/pt/network.pt').catch(({ code, message }) => `${code}: ${message}`);
   // Nothing waits for an answer that never comes.
   const [image] = await model.sample({ classes: [1], steps: 'ddim2', seed: 3 }).result;
-  engine.dispose();
-  return [found, image.width];
+  // As `await using` does at the end of its block.
+  await model[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
+  const gone = [await outcome(() => model.sample().result)];
+  await engine[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
+  gone.push(await outcome(() => engine.stored()));
+  return { found, cause, pt, width: image.width, gone };
 }
 
 /** Runs in the page. */
@@ -100,15 +106,18 @@ describe('errors', { concurrency: true }, () => {
     describe(name, { concurrency: false }, () => {
       let [site, faulty, page] = [];
       before(async () => {
-        site = await openSite(launch, { '/models/': MODELS }, MODELS);
+        site = await openSite(launch, { '/models/': MODELS, '/pt/': folder('tests/fixtures/pt') }, MODELS);
         ({ faulty, page } = site);
       });
       after(() => site?.close());
 
       test('an invalid call fails with a code, and leaves the others alone', async () => {
-        const [found, width] = await page.evaluate(misuse);
+        const { found, cause, pt, width, gone } = await page.evaluate(misuse);
         assert.deepEqual(Object.entries(found).filter(([, code]) => code !== 'bad-options'), []);
+        assert.equal(cause, 'TypeError', 'the browser’s own error is its cause');
+        assert.match(pt, /^bad-file: network\.pt.*guided-diffusion convert/s, 'a .pt file from an address');
         assert.equal(width, 8);
+        assert.deepEqual(gone, ['bad-options', 'bad-options'], 'what was disposed of does nothing more');
       });
 
       test('a file of the package that is not where it should be is said so', async () => {

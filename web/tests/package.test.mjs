@@ -1,6 +1,6 @@
 /**
  * What the package does beside loading and one model's images, which files.test.mjs and images.test.mjs show: the two-stage
- * stack, tuning, and what a tarball of it holds. In both engines, with tiny models.
+ * stack, tuning, and what a tarball of it holds, every sampler, edits. In both engines, with tiny models.
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -14,7 +14,7 @@ import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 import { natively } from './lib/natively.mjs';
 import { openSite } from './lib/site.mjs';
-import { Model } from '../package/dist/index.js';
+import { Model, samplers } from '../package/dist/index.js';
 
 const MODELS = folder('target/tiny-models');
 const run = promisify(execFile);
@@ -94,6 +94,59 @@ async function given() {
   return { usual: values(usual), made: values(made), refused };
 }
 
+/** Runs in the page: an image by every sampler of the registry with the trajectory to it, by the process that the models have. */
+async function everySampler() {
+  const { GuidedDiffusion, samplers } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const made = [];
+  for (const name of ['base', 'edm', 'consistency']) {
+    const model = await engine.load(`/models/${name}.safetensors`);
+    const { process } = model.info;
+    for (const { name: sampler } of samplers.filter(({ kinds }) => kinds.includes(process))) {
+      const few = sampler === 'onestep' ? {} : sampler === 'multistep' ? { steps: 40, at: [0, 20, 39] } : { steps: 5 };
+      const run = model.sample({ count: 1, classes: model.info.classes ? [1] : [], sampler, ...few, seed: 3, previewEvery: 1 });
+      const levels = [];
+      for await (const { previews } of run) levels.push(previews[0].noiseLevel);
+      const [{ values, parameters }] = await run.result;
+      made.push({ what: `${process} ${sampler}`, said: parameters.sampler, values: [...values], levels });
+    }
+    await model.dispose();
+  }
+  engine.dispose();
+  return made;
+}
+
+/** Runs in the page: a picture that is varied, mended by both editors, enlarged, and taken to its noise and back. */
+async function pictures() {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const common = { count: 1, classes: [1], steps: 'ddim10', seed: 3 };
+  const [init] = await model.sample({ ...common, sampler: 'ddim', seed: 8 }).result;
+  const make = async (more) => (await model.sample({ ...common, ...more }).result)[0];
+  const { width, height } = init;
+  const data = new Uint8Array(width * height).fill(255, width * 2);
+  const mask = { width, height, data };
+  const edits = { ddnm: { steps: '10' }, repaint: { steps: '10', jumpLength: 2, jumpRepeats: 2 } };
+  const kept = {};
+  for (const [sampler, more] of Object.entries(edits)) kept[sampler] = [...(await make({ sampler, init, mask, ...more })).toImageData().data];
+  const small = new ImageData(width / 2, height / 2);
+  small.data.fill(255);
+  const found = {
+    width,
+    init: [...init.toImageData().data],
+    kept,
+    weak: [...(await make({ sampler: 'ddim', init, strength: 0.2 })).values],
+    strong: [...(await make({ sampler: 'ddim', init, strength: 0.9 })).values],
+    upscaled: (await make({ init: small, edit: { upscale: 2 }, steps: '10' })).width,
+    values: [...init.values],
+  };
+  const noise = (await make({ sampler: 'invert', init, steps: 'ddim50' })).values;
+  found.back = [...(await make({ sampler: 'ddim', steps: 'ddim50', noise })).values];
+  engine.dispose();
+  return found;
+}
+
 /** Runs in the page: an image by a number of steps, and by the same steps named. */
 async function counted() {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
@@ -153,6 +206,34 @@ describe('package', { concurrency: true }, () => {
         const { process, values } = await site.page.evaluate(counted);
         assert.equal(process, 'discrete');
         assert.deepEqual(values[0], values[1]);
+      });
+
+      test('every sampler of the registry samples from its processes, with the trajectory', async () => {
+        const made = await site.page.evaluate(everySampler);
+        const expected = [['discrete', 'base'], ['edm', 'edm'], ['consistency', 'consistency']].flatMap(([process]) =>
+          samplers.filter(({ kinds }) => kinds.includes(process)).map(({ name }) => `${process} ${name}`),
+        );
+        assert.deepEqual(made.map(({ what }) => what), expected);
+        for (const { what, said, values, levels } of made) {
+          assert.ok(what.endsWith(` ${said}`), `${what}: the image says ${said}`);
+          assert.ok(values.every((value) => Math.abs(value) <= 1.001) && new Set(values).size > 10, what);
+          assert.ok(levels.length >= 1 && levels.every((level, k) => level > 0 && (k === 0 || level <= levels[k - 1])), `${what}: noise levels ${levels}`);
+        }
+        const pictures = new Set(made.filter(({ what }) => what.startsWith('discrete')).map(({ values }) => values.join()));
+        assert.equal(pictures.size, expected.filter((what) => what.startsWith('discrete')).length, 'each makes another image');
+      });
+
+      test('a picture is varied, mended, enlarged, and taken to its noise and back', async () => {
+        const { width, init, kept, weak, strong, upscaled, values, back } = await site.page.evaluate(pictures);
+        for (const [sampler, pixels] of Object.entries(kept)) {
+          const from = width * 2 * 4;
+          assert.ok(pixels.slice(from).every((level, i) => Math.abs(level - init[from + i]) <= 1), `${sampler}: what the mask keeps stays`);
+          assert.notDeepEqual(pixels.slice(0, from), init.slice(0, from), `${sampler}: the rest is made`);
+        }
+        const distance = (other) => values.reduce((sum, value, i) => sum + Math.abs(value - other[i]), 0);
+        assert.ok(distance(weak) < distance(strong), 'the stronger, the further from the picture');
+        assert.equal(upscaled, width);
+        assert.ok(distance(back) / values.length < 0.1, `back from its noise ${distance(back) / values.length} apart`);
       });
 
       test('noise that is given makes the images of the seed that means it', async () => {

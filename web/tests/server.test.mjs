@@ -1,4 +1,4 @@
-/** The server of `make web` and of these tests: which folder lies where, and what it says of a port that is taken. */
+/** The server of `make web` and of these tests: which folder lies where, and what it says of a port that is taken; and that tests end. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -55,6 +55,25 @@ describe('the server', () => {
       const { status, body } = await get(path);
       assert.equal(status, 404, path);
       assert.ok(!body.includes('secret\n') && body !== 'secret', path);
+    }
+  });
+
+  test('a test run ends where a browser does not start', async () => {
+    const open = {
+      'page/harness.mjs': 'start()',
+      'lib/site.mjs': "openSite(() => Promise.reject(new Error('no browser')), {}, '.')",
+    };
+    for (const [module, call] of Object.entries(open)) {
+      const name = call.split('(')[0];
+      const code = `import { ${name} } from ${JSON.stringify(folder(`web/tests/${module}`))}; await ${call}.catch((error) => console.log('refused: ' + error.message));`;
+      const program = spawn(process.execPath, ['--input-type=module', '-e', code], { env: { ...process.env, CHROMIUM: '/nowhere' } });
+      let said = '';
+      program.stdout.on('data', (piece) => (said += piece));
+      const late = setTimeout(() => program.kill(), 60_000);
+      const [status] = await once(program, 'close');
+      clearTimeout(late);
+      assert.equal(status, 0, `${module}: it goes on for ever`);
+      assert.match(said, /^refused: /, module);
     }
   });
 

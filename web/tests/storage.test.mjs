@@ -179,6 +179,19 @@ describe('storage', { concurrency: true }, () => {
         });
       });
 
+      test('says how much room there is, and asks the browser to delete nothing', async () => {
+        await page.evaluate(load, [url]);
+        const [room, asked] = await page.evaluate(async () => {
+          // The browser itself may ask its user.
+          let calls = 0;
+          navigator.storage.persist = () => Promise.resolve(++calls === 1);
+          return [await window.engine.storage(), [await window.engine.persist(), await window.engine.persist(), calls]];
+        });
+        assert.ok(room.usage > 0 && room.quota > room.usage, JSON.stringify(room));
+        assert.equal(typeof room.persistent, 'boolean');
+        assert.deepEqual(asked, [true, false, 2]);
+      });
+
       test('a gated model is asked for with the page’s headers or by the page’s own function', async () => {
         faulty.state.secret = 'Bearer x';
         assert.match((await page.evaluate(load, [url])).message, /401/);

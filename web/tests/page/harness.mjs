@@ -52,6 +52,7 @@ export async function start({ fail = null } = {}) {
   const browser = await launchChromium({ args: [`--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`] }).catch(async (error) => {
     // A server that nobody closes would keep the test run alive.
     await server.close();
+    rmSync(folder, { recursive: true });
     throw error;
   });
   const address = server.url + FOLDER;
