@@ -1,4 +1,4 @@
-/** The page in the other engine: it makes images, compares them, shows how they formed, and follows the settings live. */
+/** The page in the other engine: it makes images, compares them, shows how they formed, follows the settings live, draws and walks. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { fill, pixels, start, status } from './harness.mjs';
@@ -54,8 +54,33 @@ describe('the page in Firefox', () => {
     assert.notEqual(await pixels(page), before[1]);
   });
 
+  test('turns a drawing into a picture, and mends what is marked', async () => {
+    await page.evaluate(() => {
+      document.querySelector('#live-mode').checked = false;
+      document.querySelector('#draw-toggle').click();
+    });
+    await fill(page, { steps: 4 });
+    const made = async (wanted) => {
+      await page.evaluate(() => document.querySelector('#draw-make').click());
+      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(text), wanted);
+      await page.waitForSelector('#current button.frame:enabled', { timeout: 180_000 });
+      await status(page, 'Done');
+      return (await pixels(page)).split(',').map(Number);
+    };
+    const draw = (...keys) =>
+      page.evaluate((all) => {
+        for (const key of all) document.querySelector('#board').dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey: key !== ' ', bubbles: true }));
+      }, keys);
+    await draw(' ', 'ArrowLeft', 'ArrowLeft', 'ArrowUp', 'ArrowUp', 'ArrowUp');
+    await made('drawn, strength 0.7');
+    await page.evaluate(() => document.querySelector('[name=brush][value=mask]').click());
+    await draw(' ');
+    const mended = await made('mended');
+    assert.deepEqual(mended.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'what is not marked stays black');
+    await page.evaluate(() => document.querySelector('#draw-close').click());
+  });
+
   test('walks from seed to seed until it is stopped, and keeps the walk', async () => {
-    await page.evaluate(() => (document.querySelector('#live-mode').checked = false));
     await fill(page, { steps: 2 });
     await page.click('#morph');
     const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;

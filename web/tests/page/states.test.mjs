@@ -49,22 +49,27 @@ describe('states of one page', () => {
     await drop(page, 'corrupt.safetensors', 'not a model at all');
     assert.match(await noticed(page), /This file cannot be used.*corrupt\.safetensors/s);
     assert.match(await page.textContent('#model-state'), /Fashion stays in use/);
+    await page.focus('#notice button:last-of-type');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'generate', 'the focus is not lost');
     await generate(page);
     assert.ok(await page.isHidden('#notice'));
     assert.equal(await pixels(page), first);
   });
 
   test('a device that is lost in a run is explained, the images stay, and Restart goes on', async () => {
-    await fill(page, { steps: 300 });
+    await fill(page, { count: 2, steps: 40 });
     await page.click('#generate');
-    await status(page, 'Step 2');
+    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
     await page.workers()[0].evaluate(() => self.hook.devices.at(-1).destroy());
     assert.match(await noticed(page), /The GPU stopped/);
     assert.equal(await page.locator('#sheets button.frame:enabled').count(), 2, 'the images of both runs are kept');
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 1, 'and what this one had finished');
+    assert.match(await page.textContent('#current .edge'), /Stopped: 1 of 2 finished/);
     await page.click('#notice button');
     await status(page, 'Ready');
     assert.equal(page.workers().length, 1, 'no worker is left behind');
-    await fill(page, { steps: 4 });
+    await fill(page, { count: 1, steps: 4 });
     await generate(page);
     assert.equal(await pixels(page), first);
     assert.deepEqual(messages, []);
@@ -99,6 +104,7 @@ describe('a page that loses the network', () => {
     for (let left = 1; left >= 0; left--) {
       await page.locator('#stored-list button').first().click();
       await page.waitForFunction((n) => document.querySelectorAll('#stored-list button').length === n, left);
+      assert.equal(await page.evaluate(() => document.activeElement.tagName), 'BUTTON', 'the focus is not lost');
     }
     await page.reload();
     assert.match(await noticed(page), /could not be fetched|You are offline/);
@@ -114,7 +120,11 @@ describe('states of other browsers', () => {
       assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
       await page.waitForSelector('#recorded canvas');
       assert.equal(await page.locator('#recorded canvas').count(), 10, 'but a recorded run plays');
-      assert.match(await noticed(await site.openInsecure()), /needs a secure address.*https/s);
+      // Chromium has none at an address that is not secure.
+      const insecure = await site.openInsecure();
+      assert.match(await noticed(insecure), /needs a secure address.*https/s);
+      await insecure.waitForSelector('#recorded canvas');
+      assert.equal(await insecure.locator('#recorded canvas').count(), 10);
     } finally {
       await site.close();
     }
@@ -139,10 +149,16 @@ describe('states of other browsers', () => {
     }
   });
 
-  test('one without an adapter says so, and may try again', async () => {
+  test('one without an adapter says so, and may try again; the page can be installed', async () => {
     const site = await start({ fail: 'no-adapter' });
     try {
-      const { page } = await site.open();
+      const { context, page } = await site.open();
+      const session = await context.newCDPSession(page);
+      const { errors, data } = await session.send('Page.getAppManifest');
+      assert.deepEqual([errors, JSON.parse(data).display], [[], 'standalone']);
+      const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+      // A test's page is like one of a private window.
+      assert.deepEqual(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito'), []);
       assert.match(await noticed(page), /No GPU that this browser may use/);
       await page.click('#notice button');
       assert.match(await noticed(page), /No GPU that this browser may use/);

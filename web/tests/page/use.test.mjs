@@ -4,6 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { counts, fill, generate, pixels, start, status } from './harness.mjs';
 
+const focused = (page) => page.evaluate(() => document.activeElement.id);
+
 /** Runs in the page: collects what the first frame shows, at every frame of the screen, for 20 s. */
 function watchFrame() {
   window.pictures = new Set();
@@ -125,6 +127,14 @@ describe('the page in use', () => {
     await status(page, 'Step');
     await page.keyboard.press('Escape');
     await status(page, 'Cancelled');
+    // The two buttons take each other's place, and the focus with it.
+    await page.focus('#generate');
+    await page.keyboard.press('Enter');
+    await status(page, 'Step');
+    assert.equal(await focused(page), 'cancel');
+    await page.keyboard.press('Enter');
+    await status(page, 'Cancelled');
+    assert.equal(await focused(page), 'generate');
   });
 
   test('a link that is pasted over the address is taken', async () => {
@@ -193,7 +203,9 @@ describe('the page in use', () => {
     await generate(page);
     const before = (await pixels(page)).split(',').map(Number);
     await page.click('#model-more summary');
-    await page.click('#tune');
+    await page.focus('#tune');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(page), 'cancel', 'the focus is not lost');
     await page.waitForFunction(() => /^[1-9]\d* of \d+ kinds/.test(document.querySelector('#detail').textContent), null, {
       timeout: 120_000, // the kernels with the most work come first
     });
