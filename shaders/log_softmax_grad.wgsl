@@ -44,6 +44,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = worker; i < p.classes; i += ${WORKERS}u) {
         let logit = logits[first + i];
         let softmax = exp_vec4(vec4<f32>(logit - peak)).x / partial[0];
-        out[first + i] = select(logit, select(0.0, 1.0, labels[group.x] == i) - softmax, is_finite(logit));
+        out[first + i] = select(logit, select(0.0, 1.0, labels[group.x] == i) - softmax, is_finite(bitcast<u32>(logit)));
     }
 }

@@ -1,5 +1,5 @@
-// The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0. What is not
-// finite stays.
+// The predicted x_0 of a row: skip x + out F + guide g, clamped to [-clip, clip] where clip is not 0. What is made
+// of a value that is not finite stays.
 struct Params {
     elements: u32,
     stride: u32,
@@ -19,15 +19,21 @@ struct Params {
 
 #import elementwise
 fn element(i: u32) {
-    var x0 = row.skip * x[i];
+    let old = x[i];
+    var x0 = row.skip * old;
+    var known = is_finite(bitcast<u32>(old));
     // Where a row does not call the network or is not guided, these hold values of another row: they are not read.
     if (row.out != 0.0) {
-        x0 += row.out * model[i / p.channels * p.model_channels + i % p.channels];
+        let value = model[i / p.channels * p.model_channels + i % p.channels];
+        x0 += row.out * value;
+        known &= is_finite(bitcast<u32>(value));
     }
 #if GUIDED
     if (row.guide != 0.0) {
-        x0 += row.guide * gradient[i];
+        let slope = gradient[i];
+        x0 += row.guide * slope;
+        known &= is_finite(bitcast<u32>(slope));
     }
 #end
-    out[i] = select(x0, clamp(x0, -row.clip, row.clip), row.clip != 0.0 && is_finite(x0));
+    out[i] = select(x0, clamp(x0, -row.clip, row.clip), row.clip != 0.0 && known);
 }

@@ -23,17 +23,20 @@ struct Params {
 @auto var<storage, read_write> history: array<f32>; // h1, h2, h3, one after the other
 @auto var<storage, read_write> x: array<f32>;
 
-// A large output must not leave exp_vec4's range; what is not finite stays.
-fn exp_of(x: f32) -> f32 {
-    return select(x, exp_vec4(vec4<f32>(min(x, 80.0))).x, is_finite(x));
+// A large output must not leave exp_vec4's range; what is made of a value that is not finite (not `known`) stays.
+fn exp_of(x: f32, known: bool) -> f32 {
+    return select(x, exp_vec4(vec4<f32>(min(x, 80.0))).x, known);
 }
 
 #import elementwise
 fn element(i: u32) {
     var log_variance = row.log_low;
+    var known = true;
 #if LEARNED
     if (row.log_high != row.log_low) {
-        let share = (model[i / p.channels * p.model_channels + p.channels + i % p.channels] + 1.0) / 2.0;
+        let value = model[i / p.channels * p.model_channels + p.channels + i % p.channels];
+        known = is_finite(bitcast<u32>(value));
+        let share = (value + 1.0) / 2.0;
         log_variance = share * row.log_high + (1.0 - share) * row.log_low;
     }
 #end
@@ -48,11 +51,11 @@ fn element(i: u32) {
 #end
 #if GUIDED
     if (row.next[6] != 0.0) {
-        sum += row.next[6] * (exp_of(log_variance) * gradient[i]);
+        sum += row.next[6] * (exp_of(log_variance, known) * gradient[i]);
     }
 #end
     if (row.next[5] != 0.0) {
-        sum += row.next[5] * (exp_of(0.5 * log_variance) * noise[i]);
+        sum += row.next[5] * (exp_of(0.5 * log_variance, known) * noise[i]);
     }
     if (row.next[7] != 0.0 || row.proj[0] != 0.0 || row.proj[1] != 0.0 || row.proj[5] != 0.0 || row.proj[7] != 0.0) {
         sum += edit[i];

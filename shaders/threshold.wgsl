@@ -64,6 +64,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let s = max(lower + p.share * (upper - lower), 1.0);
     for (var i = lane; i < p.elements; i += LANES) {
         let value = x0[first + i];
-        x0[first + i] = select(value, clamp(value, -s, s) / s, is_finite(value));
+        x0[first + i] = select(value, clamp(value, -s, s) / s, is_finite(bitcast<u32>(value)));
     }
 }

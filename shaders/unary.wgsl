@@ -3,6 +3,7 @@ struct Params {
     elements: u32,
     stride: u32,
 }
+#import finite
 #import math
 @auto var<uniform> p: Params;
 @auto var<storage, read> x: array<f32>;
@@ -22,8 +23,8 @@ fn element(i: u32) {
 #elif RELU && ADJOINT
     out[i] = select(0.0, incoming[i], v > 0.0);
 #elif RELU
-    // NaN stays, which it would not by max.
-    out[i] = select(v, 0.0, v <= 0.0);
+    // What is not finite stays.
+    out[i] = select(v, max(v, 0.0), is_finite(bitcast<u32>(v)));
 #else
     out[i] = v;
 #end

@@ -12,7 +12,7 @@ use guided_diffusion::device::Caps;
 use guided_diffusion::shader::{Access, KERNELS, Kernel, SHARED};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage, back};
+use naga::{AddressSpace, Expression, Module, ShaderStage, Statement, back};
 
 /// Devices that differ in what kernels are legal on them; all have float16.
 fn devices() -> Vec<Caps> {
@@ -87,6 +87,48 @@ fn reflect(kernel: &Kernel, module: &Module) -> Result<(), String> {
     ] {
         if value > limit {
             return Err(format!("{value} {what}; the limit is {limit}"));
+        }
+    }
+    Ok(())
+}
+
+/// What `is_finite` is asked of was read from a buffer (shaders/shared/finite.wgsl).
+fn asks_of_what_was_read(module: &Module) -> Result<(), String> {
+    fn calls<'m>(
+        block: &'m naga::Block,
+        found: &mut Vec<(naga::Handle<naga::Function>, &'m [naga::Handle<Expression>])>,
+    ) {
+        for statement in block {
+            match statement {
+                Statement::Call { function, arguments, .. } => found.push((*function, arguments)),
+                Statement::Block(block) => calls(block, found),
+                Statement::If { accept, reject, .. } => [accept, reject].into_iter().for_each(|b| calls(b, found)),
+                Statement::Loop { body, continuing, .. } => {
+                    [body, continuing].into_iter().for_each(|b| calls(b, found));
+                }
+                Statement::Switch { cases, .. } => cases.iter().for_each(|case| calls(&case.body, found)),
+                _ => {}
+            }
+        }
+    }
+    let functions = module.functions.iter().map(|(_, function)| function);
+    for function in functions.chain(module.entry_points.iter().map(|entry| &entry.function)) {
+        let read = |argument: naga::Handle<Expression>| {
+            let Expression::As { expr, convert: None, .. } = function.expressions[argument] else { return false };
+            let Expression::Load { mut pointer } = function.expressions[expr] else { return false };
+            while let Expression::Access { base, .. } | Expression::AccessIndex { base, .. } =
+                function.expressions[pointer]
+            {
+                pointer = base;
+            }
+            let Expression::GlobalVariable(variable) = function.expressions[pointer] else { return false };
+            matches!(module.global_variables[variable].space, AddressSpace::Storage { .. })
+        };
+        let mut found = Vec::new();
+        calls(&function.body, &mut found);
+        let asks = |called: naga::Handle<naga::Function>| module.functions[called].name.as_deref() == Some("is_finite");
+        if found.iter().any(|(called, arguments)| asks(*called) && !arguments.iter().all(|a| read(*a))) {
+            return Err("is_finite is asked of a value that was not read from a buffer".into());
         }
     }
     Ok(())
@@ -232,6 +274,7 @@ fn check(kernel: &Kernel) -> Result<(), String> {
     optional.set(Capabilities::COOPERATIVE_MATRIX, kernel.uses_cooperative_matrices());
     let (module, info) = validate(&kernel.expand()?.text, optional)?;
     reflect(kernel, &module)?;
+    asks_of_what_was_read(&module)?;
     // Both ways that pipelines are compiled: with checks (browsers, tests) and without.
     for checked in [true, false] {
         spirv(&module, &info, checked, kernel)?;
@@ -265,6 +308,17 @@ fn the_check_sees_what_it_should() {
         "@compute @workgroup_size(1) fn main() { let x = y; }",
     ] {
         assert!(validate(broken, Capabilities::empty()).is_err(), "{broken}");
+    }
+    for (argument, read) in [("bitcast<u32>(a[i])", true), ("bitcast<u32>(a[i] + 1.0)", false)] {
+        let text = format!(
+            "@group(0) @binding(0) var<storage, read_write> a: array<f32>;
+            fn is_finite(bits: u32) -> bool {{ return bits != 0u; }}
+            @compute @workgroup_size(1) fn main() {{
+                for (var i = 0u; i < 4u; i++) {{ if (is_finite({argument})) {{ a[i] = 1.0; }} }}
+            }}"
+        );
+        let (module, _) = validate(&text, Capabilities::empty()).unwrap();
+        assert_eq!(asks_of_what_was_read(&module).is_ok(), read, "{argument}");
     }
 }
 

@@ -93,8 +93,10 @@ impl Operator for PredictXStart {
         let [_, _, skip, out, guide, clip, ..] = Row::of(inputs[2]).head;
         Tensor::from_fn(output, |n, y, x, c| {
             let gradient = inputs.get(3).map_or(0.0, |g| g.at(n, y, x, c));
-            let x0 = skip * inputs[0].at(n, y, x, c) + out * inputs[1].at(n, y, x, c) + guide * gradient;
-            if clip == 0.0 || !x0.is_finite() { x0 } else { x0.clamp(-clip, clip) }
+            let (old, model) = (inputs[0].at(n, y, x, c), inputs[1].at(n, y, x, c));
+            let x0 = skip * old + out * model + guide * gradient;
+            let known = [old, model, gradient].iter().all(|value| value.is_finite());
+            if clip != 0.0 && known { x0.clamp(-clip, clip) } else { x0 }
         })
     }
 

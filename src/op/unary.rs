@@ -33,7 +33,7 @@ pub struct Unary {
 pub enum Function {
     /// x * sigmoid(x).
     Silu,
-    /// max(x, 0).
+    /// max(x, 0); what is not finite stays.
     Relu,
 }
 
@@ -82,7 +82,7 @@ impl Operator for Unary {
         let f = |x: f32| match (self.function, self.adjoint) {
             (Function::Silu, false) => silu(x),
             (Function::Silu, true) => silu_derivative(f64::from(x)) as f32,
-            (Function::Relu, false) if x <= 0.0 => 0.0,
+            (Function::Relu, false) if x.is_finite() => x.max(0.0),
             (Function::Relu, false) => x,
             (Function::Relu, true) => f32::from(x > 0.0),
         };
