@@ -68,7 +68,7 @@ pub fn kernels(golden: &Golden, devices: &[Caps]) -> BTreeSet<Kernel> {
     }
     for caps in devices {
         for run in op_runs(caps) {
-            kernels.plan(&run.case.plan(caps, run.variant, run.precision).unwrap());
+            kernels.plan(&run.plan(caps).unwrap());
         }
     }
     kernels.0

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::op::variant::{GemmTile, Variant};
+use guided_diffusion::plan::Plan;
 use guided_diffusion::{Gpu, Result};
 
 use crate::cases::{self, Case};
@@ -20,6 +21,8 @@ pub struct OpRun {
     pub variant: Variant,
     /// How weights are stored and multiplied.
     pub precision: Precision,
+    /// Winograd's weights are transformed by the host, at load; else by a kernel.
+    host: bool,
 }
 
 /// Every case by its default and by one kernel of each kind that is legal under `caps`; with float16 weights, and in float16
@@ -50,11 +53,12 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
                 *turn += 1;
                 variants.extend((next != all[0]).then_some(next));
             }
-            runs.extend(variants.into_iter().filter(|variant| differs(*variant)).map(|variant| OpRun {
-                case: case.clone(),
-                variant,
-                precision,
-            }));
+            for variant in variants.into_iter().filter(|variant| differs(*variant)) {
+                // At float16 arithmetic either may do it; float16 weights are meant to save memory, and never come from the host.
+                let both = precision == Precision::F16 && matches!(variant, Variant::Winograd(2, _));
+                let hosts = if both { vec![false, true] } else { vec![precision == Precision::F32] };
+                runs.extend(hosts.into_iter().map(|host| OpRun { case: case.clone(), variant, precision, host }));
+            }
         }
     }
     runs
@@ -79,12 +83,21 @@ impl OpRun {
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("{} | {}", self.kind(), self.case.name)
+        let host = if self.host && self.precision == Precision::F16 { " host" } else { "" };
+        format!("{}{host} | {}", self.kind(), self.case.name)
+    }
+
+    /// Its plan.
+    ///
+    /// # Errors
+    /// A device that is too small.
+    pub fn plan(&self, caps: &Caps) -> Result<Plan> {
+        self.case.plan_by(caps, self.variant, self.precision, self.host)
     }
 
     pub(crate) async fn check(&self, gpu: &Arc<Gpu>) -> Result<Check> {
         let expected = self.case.trial.expected(self.precision)?;
-        let result = self.case.trial.run(gpu, self.case.plan(gpu.caps(), self.variant, self.precision)?).await?;
+        let result = self.case.trial.run(gpu, self.plan(gpu.caps())?).await?;
         Ok(Check {
             name: self.name(),
             error: relative_l2(&result, &expected),

@@ -96,14 +96,18 @@ impl Case {
         variants
     }
 
-    /// Its plan by `variant`.
+    /// Its plan by `variant`. Winograd's weights come from the host in float32, from the kernel that transforms them else.
     ///
     /// # Errors
     /// A device that is too small.
     pub fn plan(&self, caps: &Caps, variant: Variant, precision: Precision) -> Result<Plan> {
+        self.plan_by(caps, variant, precision, precision == Precision::F32)
+    }
+
+    /// The same, where `host` says who transforms Winograd's weights: the host at load, or a kernel at each step.
+    pub(crate) fn plan_by(&self, caps: &Caps, variant: Variant, precision: Precision, host: bool) -> Result<Plan> {
         let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
-        // Winograd's weights in float32 come from the host, those in float16 from the kernel that makes them.
-        let transform_budget = (precision != Precision::F32).then_some(0);
+        let transform_budget = Some(if host { u64::MAX } else { 0 });
         Plan::new(&self.fused, caps, &PlanOptions { precision, overrides, transform_budget })
     }
 }
