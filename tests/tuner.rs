@@ -2,20 +2,21 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use common::folder::Folder;
 use common::gpu::{adapters, on_each, open};
 use common::{cases_of, model_config};
-use guided_diffusion::config::ModelConfig;
+use guided_diffusion::config::{ModelConfig, presets};
 use guided_diffusion::device::{Caps, Precision};
-use guided_diffusion::gpu::Cache;
 use guided_diffusion::gpu::tuner::TuneOptions;
+use guided_diffusion::gpu::{Cache, Gpu};
 use guided_diffusion::graph::fuse;
 use guided_diffusion::model::sampling_graph;
-use guided_diffusion::op::variant::Variant;
-use guided_diffusion::plan::tuning::VariantOverrides;
-use guided_diffusion::plan::tuning::{TuningCache, tunable};
+use guided_diffusion::op::Op;
+use guided_diffusion::op::variant::{GemmTile, Variant};
+use guided_diffusion::plan::tuning::{Tunable, TuningCache, VariantOverrides, tunable};
 use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{Checkpoint, Session, SessionOptions};
@@ -166,6 +167,66 @@ fn every_tuning_key_is_measured_once() {
         let options = SessionOptions { tuning: last_variants(gpu.caps()).0, ..options };
         assert!(block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap().tuned() > 5);
     });
+}
+
+thread_local!(static COMPILING: RefCell<Option<Arc<Gpu>>> = const { RefCell::new(None) });
+
+/// A clock on which each compilation by the thread's device takes ten seconds, and nothing else any time.
+fn compilations() -> f64 {
+    COMPILING.with_borrow(|gpu| gpu.as_ref().map_or(0.0, |gpu| 10.0 * gpu.pipelines_created() as f64))
+}
+
+#[test]
+fn compiling_counts_against_the_budget() {
+    let gpu = open(&adapters()[0]);
+    COMPILING.set(Some(gpu.clone()));
+    let (config, options) = (config(), SessionOptions::default());
+    let graph = fuse::fuse(&sampling_graph(&config, None, 1, None, None).unwrap()).unwrap();
+    let keys = tunable(&graph, gpu.caps()).len();
+    // How many compilations a budget allows: none, the first, whose time nobody knows; then none for which less than ten
+    // seconds are left, whatever they have been spent on.
+    for (budget, begun) in [(0.0, 0), (5.0, 1), (15.0, 1), (25.0, 2), (30.0, 2)] {
+        let before = gpu.pipelines_created();
+        let how = TuneOptions { budget: Some(budget), clock: compilations, ..TuneOptions::default() };
+        let mut tuning = TuningCache::default();
+        let report = block_on(Session::tune(&gpu, &config, None, &options, &mut tuning, &how)).unwrap();
+        assert_eq!(gpu.pipelines_created() - before, begun, "{budget} s");
+        assert_eq!((report.tuned.len(), report.left, tuning.len()), (0, keys, keys), "{budget} s");
+    }
+}
+
+/// On a GPU, sums beyond an invocation's registers spill: what would do so is no candidate (docs/gpu-report.md).
+#[test]
+fn what_spills_is_not_measured() {
+    let model = presets::by_name("128x128_diffusion").unwrap().config();
+    let guide = presets::by_name("128x128_classifier").unwrap().config();
+    let graph = fuse::fuse(&sampling_graph(&model, Some(&guide), 1, None, None).unwrap()).unwrap();
+    let gpu = Caps { shader_f16: true, ..Caps::webgpu_defaults() };
+    let vec4s = |tile: GemmTile| tile.rows * tile.columns4;
+    for (wide_registers, precision, most) in
+        [(false, Precision::F32, 8), (true, Precision::F32, 16), (false, Precision::F16, 8), (true, Precision::F16, 8)]
+    {
+        let caps = Caps { wide_registers, subgroup: Some(32), ..gpu.clone() }.at(precision);
+        let (mut largest, mut rows) = (0, 0);
+        for Tunable { node, variants, .. } in tunable(&graph, &caps) {
+            let gradient = matches!(&node.op, Op::Conv2d(conv) if conv.transposed);
+            for variant in variants {
+                match variant {
+                    Variant::Gemm(tile) if !gradient => largest = largest.max(vec4s(tile)),
+                    Variant::Winograd(2, tile) if !gradient => largest = largest.max(vec4s(tile)),
+                    // Both multiply in float32 at every precision.
+                    Variant::Gemm(tile) | Variant::Winograd(_, tile) => {
+                        assert!(vec4s(tile) <= if wide_registers { 16 } else { 8 })
+                    }
+                    Variant::Attention(tile) if tile.workgroup => rows = rows.max(tile.queries),
+                    Variant::Attention(tile) => assert!(tile.queries <= 4, "{tile:?}"),
+                    Variant::Block => panic!("{} by blocks", node.name),
+                    Variant::Naive | Variant::Serial => {}
+                }
+            }
+        }
+        assert_eq!((largest, rows), (most, 4), "{wide_registers} {precision:?}");
+    }
 }
 
 #[test]

@@ -32,7 +32,8 @@ const EXCLUDED: [f64; 2] = [5.0, 2.0];
 /// How to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct TuneOptions {
-    /// Seconds to spend, on compiling too; what is not reached keeps the default. Without one, all is measured.
+    /// Seconds to spend, on compiling too, of which no more than one compilation goes beyond; what is not reached keeps the
+    /// default. Without a budget all is measured.
     pub budget: Option<f64>,
     /// Also record the default for what is not reached, so that later runs keep it and make the same images.
     pub settle: bool,
@@ -96,7 +97,8 @@ pub async fn tune(
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let left = || end.map_or(f64::INFINITY, |end| end - (how.clock)());
     let late = || left() <= 0.0;
-    // The longest compilation so far: one that begins cannot be stopped.
+    // The longest compilation so far. One that begins cannot be stopped, so that it begins only where as much time is left; the
+    // first one may take longer than the budget.
     let mut longest = 0.0_f64;
     for tunable in tunable(graph, &gpu.caps().at(options.precision)) {
         if tuning.knows(options.precision, &tunable.key) {
@@ -105,15 +107,22 @@ pub async fn tune(
         let single = graph.single(tunable.node)?;
         let enough = how.most.is_some_and(|most| report.tuned.len() >= most);
         let mut candidates = Vec::new();
-        for variant in &tunable.variants {
-            if enough || left() <= longest {
-                break;
-            }
-            let begin = (how.clock)();
+        'compiling: for variant in &tunable.variants {
             let overrides = VariantOverrides::from([(tunable.key.clone(), *variant)]);
-            let options = PlanOptions { overrides, transform_budget, ..options.clone() };
-            candidates.push(prepare(gpu, &single, &options).await?);
-            longest = longest.max((how.clock)() - begin);
+            let plan = Plan::new(&single, gpu.caps(), &PlanOptions { overrides, transform_budget, ..options.clone() });
+            // One after the other, since a compilation may take longer than all else.
+            for kernel in plan.iter().flat_map(Plan::kernels) {
+                if enough || left() <= longest {
+                    break 'compiling;
+                }
+                let begin = (how.clock)();
+                match gpu.compile(kernel).await {
+                    Err(lost @ Error::DeviceLost(_)) => return Err(lost),
+                    // A refused kernel is refused again below.
+                    _ => longest = longest.max((how.clock)() - begin),
+                }
+            }
+            candidates.push(prepare(gpu, plan).await?);
         }
         let reached = candidates.len() == tunable.variants.len();
         let samples = if reached { measure(&mut candidates, how, &late).await? } else { Vec::new() };
@@ -137,9 +146,9 @@ pub async fn tune(
 }
 
 /// A program of one node, with weights and inputs of zeros; `None` where it does not compile or fit.
-async fn prepare(gpu: &Arc<Gpu>, single: &Graph, options: &PlanOptions) -> Result<Option<Program>> {
+async fn prepare(gpu: &Arc<Gpu>, plan: Result<Plan>) -> Result<Option<Program>> {
     let made = async {
-        let mut program = Program::new(gpu, Plan::new(single, gpu.caps(), options)?).await?;
+        let mut program = Program::new(gpu, plan?).await?;
         program.seal_blank().await?;
         program.run(Segment::Network).await?;
         gpu.finish().await?;
