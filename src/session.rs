@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, ModelConfig, Role};
-use crate::device::Caps;
+use crate::device::{Caps, mebibytes};
 use crate::error::{Error, Result};
 use crate::gpu::tuner::{self, TuneOptions, TuneReport};
 use crate::gpu::{Gpu, Program, selftest};
@@ -96,7 +96,8 @@ impl Session {
         Self::load_guided(gpu, Source { checkpoint, config }, None, options).await
     }
 
-    /// As [`Session::load`], with a noisy-image classifier that guides sampling.
+    /// As [`Session::load`], with a noisy-image classifier that guides sampling. Where memory is refused and convolutions keep
+    /// transformed weights, it plans again without those, with a warning.
     ///
     /// # Errors
     /// As [`Session::load`]; a classifier of other images, classes or noise than the model's.
@@ -109,6 +110,42 @@ impl Session {
         for Source { checkpoint, config } in [Some(model), classifier].into_iter().flatten() {
             config::check(checkpoint.name(), checkpoint.header(), config)?;
         }
+        let refused = match Self::upload_all(gpu, model, classifier, options).await {
+            Err(Error::OutOfMemory(reason)) => reason,
+            other => return other,
+        };
+        // Weights that are kept in the Winograd domain may take what the rest needs.
+        let plan = PlanOptions { transform_budget: Some(0), ..options.plan.clone() };
+        let leaner = SessionOptions { plan, ..options.clone() };
+        let bytes = |options| {
+            let plan = Self::plan(gpu.caps(), model.config, classifier.map(|c| c.config), options)?;
+            Ok::<_, Error>(plan.activation_bytes() + plan.weight_bytes())
+        };
+        let (wanted, needed) = (bytes(options)?, bytes(&leaner)?);
+        if needed >= wanted {
+            return Err(Error::OutOfMemory(refused));
+        }
+        // What was freed comes back with this. Errors that the refusal brought with it are past; a lost device is not.
+        if let Err(lost @ Error::DeviceLost(_)) = gpu.finish().await {
+            return Err(lost);
+        }
+        let mut session = Self::upload_all(gpu, model, classifier, &leaner).await?;
+        let (wanted, needed) = (mebibytes(wanted), mebibytes(needed));
+        session.warnings.push(format!(
+            "{wanted} did not fit the memory of {} ({refused}); convolutions transform their weights at each step instead, which \
+             takes {needed} and a little longer; a smaller batch may fit without",
+            gpu.summary().name
+        ));
+        Ok(session)
+    }
+
+    /// A session with all parameters.
+    async fn upload_all(
+        gpu: &Arc<Gpu>,
+        model: Source<'_>,
+        classifier: Option<Source<'_>>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
         let mut session = Self::prepare(gpu, model.config, classifier.map(|c| c.config), options).await?;
         for (prefix, source) in [("", Some(model)), (CLASSIFIER, classifier)] {
             let Some(Source { checkpoint, .. }) = source else { continue };
@@ -249,7 +286,7 @@ impl Session {
         self.tuned
     }
 
-    /// What the self-test found wrong and replaced; empty on a sound driver.
+    /// What the self-test found wrong and replaced, and what memory was refused; empty on a sound driver with room.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -110,7 +110,7 @@ fn a_device_lost_while_it_is_set_up() {
 fn an_allocation_refused() {
     let folder = models("drill-memory");
     // The driver's memory is taken in blocks, of which a small model needs one and the built-in one several; buffers lie in them.
-    let (mut refused, mut evaded) = ([0; 2], [0; 2]);
+    let (mut refused, mut evaded, mut leaner) = ([0; 2], [0; 2], [0; 2]);
     for run in [RUN, "sample --steps ddim2 --count 16 --batch 16"] {
         let [_, blocks, buffers, _] = counts(&folder, &words(run, "--out whole.npz"));
         let names = folder.names();
@@ -119,11 +119,19 @@ fn an_allocation_refused() {
                 let fault = ("DRILL_REFUSE", format!("{call}:{at}"));
                 let output = with_fault(&folder, &words(run, "--out refused.npz"), (fault.0, &fault.1));
                 let said = text(&output);
-                // The driver's allocator may find room in another block; then nothing is lost.
                 if output.status.success() {
-                    assert_eq!(bytes(&folder, "refused.npz"), bytes(&folder, "whole.npz"), "{call} {at}");
+                    let (made, whole) = (bytes(&folder, "refused.npz"), bytes(&folder, "whole.npz"));
+                    if said.contains("transform their weights at each step instead") {
+                        // By other kernels: a few values are rounded the other way.
+                        let equal = made.iter().zip(&whole).filter(|(made, whole)| made == whole).count();
+                        assert!(made.len() == whole.len() && 10 * equal >= 9 * whole.len(), "{call} {at}: {equal}");
+                        leaner[kind] += 1;
+                    } else {
+                        // The driver's allocator has found room in another block; then nothing is lost.
+                        assert_eq!(made, whole, "{call} {at}");
+                        evaded[kind] += 1;
+                    }
                     std::fs::remove_file(folder.join("refused.npz")).expect("there");
-                    evaded[kind] += 1;
                 } else {
                     assert_eq!(output.status.code(), Some(1), "{call} {at}: {said}");
                     assert!(said.contains("memory") && !said.contains("panicked"), "{call} {at}: {said}");
@@ -134,14 +142,18 @@ fn an_allocation_refused() {
         }
     }
     println!(
-        "an allocation refused: {} of two models' blocks of memory: {} errors with nothing left, {} times another block; the \
-         first, the last and three between of their buffers: {} errors with nothing left, {} times without loss",
-        refused[0] + evaded[0],
+        "an allocation refused: {} of two models' blocks of memory: {} errors with nothing left, {} times another block, {} times \
+         planned again for less; the first, the last and three between of their buffers: {} errors with nothing left, {} times \
+         without loss, {} times planned again",
+        refused[0] + evaded[0] + leaner[0],
         refused[0],
         evaded[0],
+        leaner[0],
         refused[1],
-        evaded[1]
+        evaded[1],
+        leaner[1]
     );
+    assert!(leaner[0] + leaner[1] > 0, "no session was planned again");
 }
 
 /// The kernel that is wrong now, and how.
