@@ -14,12 +14,15 @@ use conformance::{OpRun, Task, ample, op_runs};
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::gpu::trial::Trial;
-use guided_diffusion::op::probe::{Operand, Probe, Values, labels, noise};
+use guided_diffusion::op::probe::{Operand, Probe, Values, labels, noise, spread};
 use guided_diffusion::op::sampling::{HISTORY, row};
 use guided_diffusion::op::variant::{AttentionTile, GemmTile, Variant};
-use guided_diffusion::op::{Attention, Conv2d, LogSoftmaxGrad, Op, PredictXStart, SamplerStep, Threshold, Unary};
+use guided_diffusion::op::{
+    Attention, Conv2d, Epilogue, GroupNormAffine, LogSoftmaxGrad, Op, PredictXStart, Prologue, Resample, SamplerStep,
+    Threshold, Unary,
+};
 use guided_diffusion::plan::tuning::VariantOverrides;
-use guided_diffusion::plan::{Plan, PlanOptions};
+use guided_diffusion::plan::{Buffer, Dispatch, Plan, PlanOptions};
 use guided_diffusion::shader::KERNELS;
 use guided_diffusion::tensor::Shape;
 use pollster::block_on;
@@ -89,6 +92,97 @@ fn winograd_in_chunks_equals_the_whole() {
         assert!(plan.dispatches().len() >= 6, "{variant:?}: {} steps", plan.dispatches().len());
         let error = relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &expected);
         assert!(error <= TOLERANCE, "{variant:?}: {error:.2e}");
+    }
+}
+
+/// Tensors that are larger than a binding, as those of 512x512 pixels are by WebGPU's default limits, are bound in parts.
+#[test]
+fn bands_equal_the_whole() {
+    let gpu = &gpus()[0];
+    let two = Prologue { two_sources: true, affine: true, silu: true, resample: None };
+    let block = |prologue: Prologue, residual| Conv2d {
+        prologue,
+        epilogue: Epilogue { embedding: true, residual: Some(residual) },
+        ..Conv2d::new(3, 1)
+    };
+    let s = |size: usize, c: usize| Shape::new(2, size, size, c);
+    let vector = |c: usize| spread(Shape::vector(2, c), 0.5, 0.5);
+    let weights = |inner: usize, out: usize, kernel: usize| vec![vec![out, inner, kernel, kernel], vec![out]];
+    let up = Prologue { affine: true, silu: true, resample: Some(Resample::Up), ..Prologue::default() };
+    let (sources, embedding) = ([noise(s(48, 32)), noise(s(48, 32))], noise(Shape::vector(2, 64)));
+    let probes: [(Probe<Op>, u64, &str); 5] = [
+        (
+            Probe {
+                op: block(two.clone(), None).into(),
+                operands: [&sources[..], &[vector(128), embedding.clone(), noise(s(48, 64))]].concat(),
+                params: weights(64, 64, 3),
+            },
+            620 << 10,
+            "winograd_output",
+        ),
+        (
+            Probe {
+                op: block(up, Some(Resample::Up)).into(),
+                operands: vec![noise(s(24, 64)), vector(128), embedding, noise(s(24, 64))],
+                params: weights(64, 64, 3),
+            },
+            620 << 10,
+            "winograd_output",
+        ),
+        (
+            Probe {
+                op: Conv2d { prologue: two.clone(), ..Conv2d::new(3, 1) }.into(),
+                operands: [&sources[..], &[vector(128)]].concat(),
+                params: weights(64, 4, 3),
+            },
+            260 << 10,
+            "winograd_input",
+        ),
+        (
+            Probe {
+                op: Conv2d { prologue: Prologue { two_sources: true, ..Prologue::default() }, ..Conv2d::linear() }
+                    .into(),
+                operands: sources.to_vec(),
+                params: weights(64, 64, 1),
+            },
+            100 << 10,
+            "gemm",
+        ),
+        (
+            Probe {
+                op: GroupNormAffine { two_sources: true, scale_shift: false }.into(),
+                operands: sources.to_vec(),
+                params: vec![vec![64], vec![64]],
+            },
+            100 << 10,
+            "group_norm_stats",
+        ),
+    ];
+    for (probe, max_binding_size, stem) in probes {
+        let trial = Trial::of(probe).unwrap();
+        let expected = trial.expected(Precision::F32).unwrap();
+        let small = Caps { max_binding_size, ..gpu.caps().clone() };
+        let node = trial.graph().nodes.last().unwrap();
+        let shapes: Vec<Shape> = node.inputs.iter().map(|id| trial.graph().shape(*id)).collect();
+        let variants = node.op.operator().variants(&shapes, node.shape, &small);
+        let (mut done, mut kinds) = (0, BTreeSet::new());
+        for variant in variants {
+            let t = if let Variant::Winograd(t, _) = variant { t } else { 0 };
+            if !kinds.insert(t) || t == 0 && stem.starts_with("winograd") {
+                continue;
+            }
+            let overrides = VariantOverrides::from([("*".to_owned(), variant)]);
+            let plan = Plan::new(trial.graph(), &small, &PlanOptions { overrides, ..PlanOptions::default() }).unwrap();
+            let dispatches = || plan.dispatches().iter().filter(|step| step.kernel.stem.starts_with(stem));
+            let in_parts =
+                |step: &Dispatch| step.buffers.iter().any(|(buffer, _)| matches!(buffer, Buffer::Part { .. }));
+            assert!(dispatches().count() >= 4 && dispatches().all(in_parts), "{stem} {variant:?}\n{plan}");
+            let error = relative_l2(&block_on(trial.run(gpu, plan)).unwrap(), &expected);
+            println!("{stem} {variant:?}: {error:.1e}");
+            assert!(error <= TOLERANCE, "{stem} {variant:?}: {error:.2e}");
+            done += 1;
+        }
+        assert!(done > 0, "{stem}");
     }
 }
 

@@ -10,7 +10,7 @@ use guided_diffusion::config::{Flags, ModelConfig, Role, parameters, presets};
 use guided_diffusion::device::{Caps, Precision, mebibytes};
 use guided_diffusion::graph::{Graph, fuse, reference};
 use guided_diffusion::model::{UNetInputs, classifier, guidance_gradient, unet};
-use guided_diffusion::plan::PlanOptions;
+use guided_diffusion::plan::{Buffer, PlanOptions};
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::tensor::nchw_to_nhwc;
 use guided_diffusion::{Checkpoint, Error, Session, SessionOptions};
@@ -231,10 +231,37 @@ fn a_device_that_is_too_small_gives_an_error_with_its_limit() {
     assert!(!text(Caps { max_storage_buffers: 3, ..defaults() }).contains("a smaller batch"));
     let lacking = text(Caps { max_buffer_size: 1 << 10, ..defaults() });
     assert!(lacking.contains("--precision f16-weights"), "{lacking}");
-    let wide = presets::by_name("512x512_diffusion").unwrap().config();
+    let wide = presets::by_name("128_512_upsampler").unwrap().config();
     assert_eq!(refused(defaults(), &wide), "maxStorageBufferBindingSize");
     let text = Session::plan(&defaults(), &wide, None, &SessionOptions::default()).unwrap_err().to_string();
     assert!(text.contains("128.0 MiB") && text.contains("default limits"), "{text}");
+}
+
+#[test]
+fn tensors_larger_than_a_binding_are_bound_in_parts() {
+    let model = presets::by_name("512x512_diffusion").unwrap().config();
+    let guide = presets::by_name("512x512_classifier").unwrap().config();
+    for (software, precision) in
+        [(true, Precision::F32), (false, Precision::F32), (false, Precision::F16Weights), (false, Precision::F16)]
+    {
+        let caps = Caps { software, shader_f16: true, wide_registers: true, ..Caps::webgpu_defaults() };
+        let options =
+            SessionOptions { plan: PlanOptions { precision, ..PlanOptions::default() }, ..SessionOptions::default() };
+        let plan = Session::plan(&caps, &model, Some(&guide), &options).unwrap();
+        assert!(plan.slots().iter().any(|bytes| *bytes > caps.max_binding_size), "or this tests nothing");
+        assert!(plan.slots().iter().all(|bytes| *bytes <= caps.max_buffer_size));
+        for dispatch in plan.dispatches() {
+            for (buffer, _) in &dispatch.buffers {
+                let (slot, first, bytes) = match *buffer {
+                    Buffer::Slot(slot) => (slot, 0, plan.slots()[slot]),
+                    Buffer::Part { slot, offset, bytes } => (slot, offset, bytes),
+                    _ => continue,
+                };
+                assert!(first % 256 == 0 && first + bytes <= plan.slots()[slot], "{}: {buffer:?}", dispatch.node);
+                assert!(bytes <= caps.max_binding_size, "{}: {}", dispatch.node, mebibytes(bytes));
+            }
+        }
+    }
 }
 
 #[test]

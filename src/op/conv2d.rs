@@ -4,6 +4,7 @@
 //! resampled or concatenated copy need exist. Winograd evaluates the prologue in its input transform; the other
 //! variants materialise it first where it is more than a plain read.
 
+use super::bands::views;
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::{Epilogue, Prologue};
 use super::legal::{self, Convolution};
@@ -65,7 +66,7 @@ impl Conv2d {
     }
 
     /// The index of the residual among the inputs.
-    fn residual_input(&self) -> usize {
+    pub(super) fn residual_input(&self) -> usize {
         self.prologue.operands() + self.epilogue.embedding as usize
     }
 
@@ -120,6 +121,26 @@ impl Conv2d {
             kernel = self.define_window(kernel);
         }
         let split = tile.parts > 1;
+        if !im2col && !split && self.epilogue == Epilogue::default() {
+            // Rows of a dense product are independent of each other, if what is added to them is, too. A binding can begin at every
+            // 64th, whatever the channels.
+            let mut operands =
+                vec![("a", source, if two { first.c } else { grid.c }), ("out", lowering.output(), out.c)];
+            operands.extend(two.then(|| ("skip", lowering.input(1), grid.c - first.c)));
+            for (view, rows) in views(lowering, m, 64, &operands) {
+                let mut dispatch = DispatchBuilder::new(self.define(kernel.clone(), lowering));
+                view.apply(&mut dispatch);
+                dispatch.bind("w", lowering.weight(0, self.taps()));
+                for (name, value, _) in &operands {
+                    dispatch.bind(name, *value);
+                }
+                self.finish(&mut dispatch, lowering)?;
+                dispatch.word("k4_first", first.c / 4);
+                Product { m: rows, ..product }.describe(&mut dispatch, tile);
+                lowering.emit(dispatch)?;
+            }
+            return Ok(());
+        }
         let mut dispatch = DispatchBuilder::new(if split { plain(kernel) } else { self.define(kernel, lowering) });
         dispatch.bind("a", source).bind("w", lowering.weight(0, self.taps()));
         if two {

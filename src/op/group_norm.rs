@@ -1,5 +1,6 @@
 //! Group normalization (Wu & He 2018), 32 groups, as an op of the model files and as its fused affine map.
 
+use super::bands::{View, views};
 use super::dispatch::{DispatchBuilder, ValueId};
 use super::fused::Prologue;
 use super::lowering::{Layout, Lowering};
@@ -186,15 +187,28 @@ pub(crate) fn statistics(
     let chunk = pixels.div_ceil(64).max(if serial { 64 } else { 16 }).min(pixels);
     let chunks = pixels.div_ceil(chunk);
     let stats = lowering.temporary("stats", first.n * chunks * 2 * channels);
-    let mut dispatch = DispatchBuilder::new(Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64));
-    dispatch.bind("x", lowering.input(0));
-    if two_sources {
-        dispatch.bind("skip", lowering.input(1));
-    }
-    dispatch.bind("out", stats).tiles(channels / 4, chunks * first.n);
     let statistics = Statistics { stats, chunks, chunk, first, channels };
-    statistics.size(&mut dispatch);
-    lowering.emit(dispatch)?;
+    let kernel = Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64);
+    let mut operands = vec![("x", lowering.input(0), chunk * first.c), ("out", stats, 2 * channels)];
+    operands.extend(two_sources.then(|| ("skip", lowering.input(1), chunk * (channels - first.c))));
+    let all = chunks * first.n;
+    // A sample's last chunk may be shorter than the others.
+    let views =
+        if pixels.is_multiple_of(chunk) { views(lowering, all, 1, &operands) } else { vec![(View::default(), all)] };
+    for (view, count) in &views {
+        let mut dispatch = DispatchBuilder::new(kernel.clone());
+        view.apply(&mut dispatch);
+        for (name, value, _) in &operands {
+            dispatch.bind(name, *value);
+        }
+        if views.len() > 1 {
+            // As if these were all.
+            dispatch.word("chunks", *count).word("samples", 1).word("pixels", count * chunk);
+        }
+        statistics.size(&mut dispatch);
+        dispatch.tiles(channels / 4, *count);
+        lowering.emit(dispatch)?;
+    }
     Ok(statistics)
 }
 

@@ -88,6 +88,9 @@ pub trait Lowering {
     /// How many rows of `row_bytes` a chunked kernel's temporary may have.
     fn workspace_rows(&self, row_bytes: usize) -> usize;
 
+    /// Bytes that a kernel can bind of one tensor.
+    fn largest_binding(&self) -> u64;
+
     /// Appends a dispatch.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 pub mod add;
 pub mod attention;
 pub mod attention_grad;
+mod bands;
 pub mod concat;
 pub mod conv2d;
 pub mod dispatch;

@@ -1,6 +1,7 @@
 //! Convolutions of kernels of 3 by Winograd's F(t x t, 3 x 3): an input transform, which evaluates the prologue, a batched
 //! matrix product, and an output transform with the epilogue.
 
+use super::bands::Chunk;
 use super::conv2d::{Conv2d, Product, plain};
 use super::dispatch::{DispatchBuilder, Resource};
 use super::fused::Prologue;
@@ -18,8 +19,6 @@ impl Conv2d {
         let (tiles, points) = (tiles_x * tiles_y * out.n, (t + 2) * (t + 2));
         let (c4, n4) = (grid.c / 4, out.c.div_ceil(4));
         let most = lowering.workspace_rows(points * 16 * c4.max(n4)).clamp(1, tiles);
-        // All chunks alike: a small one would leave a GPU idle.
-        let chunk = tiles.div_ceil(tiles.div_ceil(most));
         // The sums of F(4x4)'s transforms cancel: they would amplify float16's rounding (of the weights alone, to 4e-3).
         let half = t == 2 && self.f16(lowering) == 2;
         let weight = self.winograd_weight(lowering, t, half, grid.c, n4)?;
@@ -29,10 +28,11 @@ impl Conv2d {
         let prologue = if pool { &Prologue::default() } else { &self.prologue };
         // Channels per invocation of the input's transform: 36 vec4s are more than a GPU's registers hold.
         let width = if tile.needs_workgroup_memory() { 2 } else { 4 };
+        let chunks = self.chunks(lowering, t, most, !pool);
+        let chunk = chunks.iter().map(|chunk| chunk.tiles).max().unwrap_or(1);
         let v = lowering.temporary("V", points * chunk * c4 * 4);
         let m = lowering.temporary("M", points * chunk * n4 * 4);
-        for first_tile in (0..tiles).step_by(chunk) {
-            let count = chunk.min(tiles - first_tile);
+        for Chunk { first_tile, tiles: count, source: seen, result } in chunks {
             let place = |dispatch: &mut DispatchBuilder| {
                 dispatch
                     .word("tiles_x", tiles_x)
@@ -42,6 +42,7 @@ impl Conv2d {
             };
             let kernel = prologue.define(Kernel::new("winograd_input")).with("T", t as i64).with("WIDTH", width as i64);
             let mut dispatch = DispatchBuilder::new(kernel);
+            seen.apply(&mut dispatch);
             match pooled {
                 Some(pooled) => drop(dispatch.bind("x", pooled)),
                 None => prologue.bind(&mut dispatch, lowering),
@@ -76,6 +77,7 @@ impl Conv2d {
 
             let mut dispatch =
                 DispatchBuilder::new(self.define(Kernel::new("winograd_output").with("T", t as i64), lowering));
+            result.apply(&mut dispatch);
             dispatch.bind("m", m);
             self.finish(&mut dispatch, lowering)?;
             place(&mut dispatch);

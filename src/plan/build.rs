@@ -2,7 +2,7 @@
 
 use super::lowering::record;
 use super::options::PlanOptions;
-use super::recording::Recording;
+use super::recording::{Recording, Value};
 use super::{Buffer, Dispatch, PARAMETER_ALIGNMENT, Plan, Port, lifetime, slots};
 use crate::device::{Caps, Precision, mebibytes};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ impl Plan {
         let recording = record(graph, caps, options)?;
         let lifetimes = lifetime::of(&recording);
         let (assignment, slots) = slots::assign(&lifetimes);
-        check_slots(&recording, &assignment, &slots, caps)?;
+        check_sizes(&recording, &assignment, &slots, caps)?;
         let port = |name: &str, value: ValueId, shape| Port { name: name.into(), slot: assignment[value.0], shape };
         let inputs = graph.nodes.iter().enumerate().filter(|(_, n)| n.op == Op::Input);
         let inputs = inputs.map(|(i, n)| port(&n.name, recording.node_values[i], n.shape)).collect();
@@ -40,6 +40,10 @@ impl Plan {
             parameters.extend_from_slice(bytemuck::cast_slice(&dispatch.words));
             parameters.resize(parameters.len().next_multiple_of(PARAMETER_ALIGNMENT), 0);
             let place = |resource| match resource {
+                // A slot may be larger than a binding: other values in it are bound in parts.
+                Resource::Value(value) if slots[assignment[value.0]] > caps.max_binding_size => {
+                    Buffer::Part { slot: assignment[value.0], offset: 0, bytes: recording.values[value.0].bytes }
+                }
                 Resource::Value(value) => Buffer::Slot(assignment[value.0]),
                 Resource::Part { value, offset, bytes } => Buffer::Part { slot: assignment[value.0], offset, bytes },
                 Resource::Weight(i) => Buffer::Weight(i),
@@ -73,17 +77,33 @@ impl Plan {
     }
 }
 
-fn check_slots(recording: &Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
-    let (name, limit) = caps.largest_buffer();
-    let Some((slot, bytes)) = slots.iter().enumerate().find(|(_, bytes)| **bytes > limit) else { return Ok(()) };
-    let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
-    let largest = values.map(|(v, _)| v).max_by_key(|v| v.bytes);
-    Err(Error::Limit {
-        what: largest.map_or_else(|| "an activation".into(), |v| v.label.clone()),
+/// Slots are buffers; what a dispatch binds of one is a value, or a part of one.
+fn check_sizes(recording: &Recording, assignment: &[usize], slots: &[u64], caps: &Caps) -> Result<()> {
+    let too_large = |value: &Value, name, limit, advice: &str| Error::Limit {
+        what: value.label.clone(),
         adapter: caps.adapter.clone(),
         name,
-        needed: mebibytes(*bytes),
+        needed: mebibytes(value.bytes),
         limit: mebibytes(limit),
-        advice: "a smaller batch, a smaller model, or an adapter with more memory would fit".into(),
-    })
+        advice: advice.into(),
+    };
+    let (buffer, binding) = (caps.max_buffer_size, caps.max_binding_size);
+    if let Some(slot) = slots.iter().position(|bytes| *bytes > buffer) {
+        let values = recording.values.iter().zip(assignment).filter(|(_, s)| **s == slot);
+        if let Some((value, _)) = values.max_by_key(|(value, _)| value.bytes) {
+            let advice = "a smaller batch, a smaller model, or an adapter with more memory would fit";
+            return Err(too_large(value, "maxBufferSize", buffer, advice));
+        }
+    }
+    for dispatch in &recording.dispatches {
+        for (resource, _) in &dispatch.buffers {
+            let (Resource::Value(value) | Resource::Part { value, .. }) = resource else { continue };
+            let whole = recording.values[value.0].bytes;
+            if if let Resource::Part { bytes, .. } = resource { *bytes } else { whole } > binding {
+                let advice = "a smaller batch, a smaller model, or an adapter that allows larger bindings would fit";
+                return Err(too_large(&recording.values[value.0], "maxStorageBufferBindingSize", binding, advice));
+            }
+        }
+    }
+    Ok(())
 }

@@ -175,12 +175,20 @@ impl<'a> Recorder<'a> {
         for binding in &shader.bindings {
             let resource = match binding.access {
                 Access::Uniform => Some(Resource::Parameters),
-                _ => dispatch.buffers.iter().find(|(name, _)| *name == binding.name).map(
-                    |(_, resource)| match resource {
-                        Resource::Value(value) => self.recording.parts.get(value).copied().unwrap_or(*resource),
+                _ => {
+                    dispatch.buffers.iter().find(|(name, _)| *name == binding.name).map(|(_, resource)| match *resource
+                    {
+                        Resource::Value(value) => self.recording.parts.get(&value).copied().unwrap_or(*resource),
+                        // A part of what is itself a part of another tensor.
+                        Resource::Part { value, offset, bytes } => match self.recording.parts.get(&value) {
+                            Some(Resource::Part { value, offset: first, .. }) => {
+                                Resource::Part { value: *value, offset: first + offset, bytes }
+                            }
+                            _ => *resource,
+                        },
                         _ => *resource,
-                    },
-                ),
+                    })
+                }
             };
             buffers.push((resource.ok_or_else(|| broken(format!("{} is not bound", binding.name)))?, binding.access));
         }
@@ -339,6 +347,10 @@ impl Lowering for Recorder<'_> {
 
     fn workspace_rows(&self, row_bytes: usize) -> usize {
         (WORKSPACE as u64).min(self.caps.max_binding_size) as usize / row_bytes.max(1)
+    }
+
+    fn largest_binding(&self) -> u64 {
+        self.caps.max_binding_size
     }
 
     fn emit(&mut self, dispatch: DispatchBuilder) -> Result<()> {
