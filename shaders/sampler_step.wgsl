@@ -42,7 +42,8 @@ fn element(i: u32) {
 #end
     let old = x[i];
     let start = x0[i];
-    // Where a coefficient is 0, its image may hold values of another row or run, even NaN: it is not read.
+    // x and x_0 are this run's. The history, gradient, noise and edit may hold values of another row or run, even NaN, and are
+    // read only where their coefficients are not 0.
     var sum = row.next[0] * old + row.next[1] * start;
 #for k in 0..3
     if (row.next[${k + 2}] != 0.0) {

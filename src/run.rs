@@ -43,6 +43,8 @@ pub struct Run<'a> {
     started: bool,
     /// Rows submitted so far.
     at: usize,
+    /// Rows that evaluate the network.
+    total: usize,
     /// Steps submitted so far.
     done: usize,
     /// The last of them was guided.
@@ -108,6 +110,7 @@ impl<'a> Run<'a> {
             session,
             options: SampleOptions { settings, ..options },
             draws: rows.iter().filter(|row| row.draws()).count() as u32,
+            total: rows.iter().filter(|row| row.calls()).count(),
             rows,
             time_scale: process.time_scale(),
             threshold: false,
@@ -149,8 +152,7 @@ impl<'a> Run<'a> {
         }
         let mut timestep = 0.0;
         while let Some(row) = self.rows.get(self.at).copied() {
-            let total = self.steps();
-            if row.calls() && self.done == total {
+            if row.calls() && self.done == self.total {
                 break;
             }
             if row.draws() {
@@ -163,12 +165,12 @@ impl<'a> Run<'a> {
             if row.calls() {
                 timestep = row.call.time / self.time_scale;
                 self.done += 1;
-                if self.done < total {
+                if self.done < self.total {
                     break;
                 }
             }
         }
-        Ok(Some(StepInfo { done: self.done, total: self.steps(), timestep }))
+        Ok(Some(StepInfo { done: self.done, total: self.total, timestep }))
     }
 
     async fn submit(&mut self, row: &Row) -> Result<()> {
@@ -292,11 +294,6 @@ impl<'a> Run<'a> {
     /// Network evaluations of the run, per image.
     pub fn evaluations(&self) -> usize {
         self.rows.iter().map(|row| row.evaluations(self.null_class.is_some())).sum()
-    }
-
-    /// Rows that evaluate the network.
-    fn steps(&self) -> usize {
-        self.rows.iter().filter(|row| row.calls()).count()
     }
 
     /// The first x, before any row.
