@@ -1,11 +1,12 @@
 //! Noise between that of two seeds, for pictures that change from one into another.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Images;
+use crate::image::{Images, volume};
 use crate::op::philox;
 use crate::{Error, Result};
 
@@ -23,16 +24,20 @@ pub struct Interpolation {
 }
 
 impl Interpolation {
-    /// The first draws of all images, in the order N, C, H, W: those of image `index` of either seed at the ends.
+    /// The first draws of `images`, a part of 0 to `count`, in the order N, C, H, W and of this [height, width, channels]. The
+    /// whole has those of image `index` of either seed at its ends.
     ///
     /// # Errors
     /// [`Error::Options`] where they fit no memory.
-    pub fn noise(&self, index: u32, height: usize, width: usize, channels: usize) -> Result<Vec<f32>> {
+    pub fn noise(&self, images: Range<u32>, index: u32, shape: [usize; 3]) -> Result<Vec<f32>> {
+        let [height, width, channels] = shape;
+        volume([images.len(), height, width, channels])?;
         let draw = |seed| philox::normals(seed, index, 0, height * width * channels);
         let (a, b) = (draw(self.from), draw(self.to));
         let steps = f64::from(self.count.max(2) - 1);
-        let all = (0..self.count).flat_map(|k| spherical(&a, &b, f64::from(k) / steps)).collect();
-        Ok(Images::new(self.count as usize, height, width, channels, all)?.to_nchw())
+        let count = images.len();
+        let all = images.flat_map(|k| spherical(&a, &b, f64::from(k) / steps)).collect();
+        Ok(Images::new(count, height, width, channels, all)?.to_nchw())
     }
 }
 
@@ -92,7 +97,7 @@ mod tests {
     fn the_ends_are_the_seeds_draws_and_the_middle_is_as_long() {
         let between: Interpolation = "3,4,5".parse().expect("an interpolation");
         assert_eq!(between.to_string(), "3,4,5");
-        let noise = between.noise(7, 8, 8, 1).expect("noise");
+        let noise = between.noise(0..5, 7, [8, 8, 1]).expect("noise");
         let row = |k: usize| &noise[64 * k..64 * (k + 1)];
         assert_eq!(row(0), philox::normals(3, 7, 0, 64));
         assert_eq!(row(4), philox::normals(4, 7, 0, 64));
@@ -100,8 +105,20 @@ mod tests {
         let (low, high) = (length(row(0)).min(length(row(4))), length(row(0)).max(length(row(4))));
         assert!((1..4).all(|k| (0.95 * low..=1.05 * high).contains(&length(row(k)))));
         // Equal seeds have no arc between them.
-        let still = Interpolation { from: 3, to: 3, count: 3 }.noise(0, 2, 2, 1).expect("noise");
+        let still = Interpolation { from: 3, to: 3, count: 3 }.noise(0..3, 0, [2, 2, 1]).expect("noise");
         assert!(still.iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn a_batch_is_drawn_alone() {
+        let between: Interpolation = "3,4,5".parse().expect("an interpolation");
+        let all = between.noise(0..5, 0, [4, 4, 3]).expect("noise");
+        assert_eq!(between.noise(2..4, 0, [4, 4, 3]).expect("noise"), all[2 * 48..4 * 48]);
+        // All of these would fit no memory.
+        let long = Interpolation { from: 3, to: 4, count: u32::MAX };
+        let last = long.noise(u32::MAX - 1..u32::MAX, 0, [4, 4, 1]).expect("noise");
+        let end = philox::normals(4, 0, 0, 16);
+        assert!(last.iter().zip(&end).all(|(a, b)| (a - b).abs() < 1e-6), "{last:?} {end:?}");
     }
 
     #[test]

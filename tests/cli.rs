@@ -105,8 +105,23 @@ fn images_between_two_seeds_begin_and_end_with_theirs() {
         assert!(largest_difference(&all[1024 * k..1024 * (k + 1)], &floats(&folder, name, 1)) < 1e-3, "{name}");
     }
     assert!(largest_difference(&all[..1024], &all[1024..2048]) > 0.1, "the middle is neither");
+    // As many are made of a picture.
+    make(&["--seed", "3", "--count", "1", "--out", "a.png"]);
+    make(&["--interpolate", "3,4,3", "--init", "a.png", "--strength", "1", "--out", "varied.npy"]);
+    let varied = floats(&folder, "varied.npy", 3);
+    assert!(largest_difference(&varied[..1024], &varied[1024..2048]) > 0.1);
     let message = folder.refused(2, &["sample", "--interpolate", "3,4,3", "--count", "2"]);
     assert!(message.contains("makes 3 images"), "{message}");
+}
+
+/// No array is as long as the numbers that an argument may name.
+#[test]
+fn impossibly_many_images_are_refused_at_once() {
+    let folder = Folder::new("many");
+    for words in [["--count", "4294967295"], ["--interpolate", "1,2,4000000000"]] {
+        let message = folder.refused(2, &[&["sample", "--out", "z.png"], &words[..]].concat());
+        assert!(message.contains("give --out a folder or a .npz file"), "{message}");
+    }
 }
 
 /// The built-in model with weights that float16 cannot hold, and a classifier for it.

@@ -11,9 +11,11 @@ use super::settings::{
     EditSettings, InvertSettings, NllSettings, SampleSettings, UPSAMPLER, UpsampleSettings, UpsamplerSettings,
 };
 use super::values::{Expected, Shard};
+use crate::Result;
 use crate::config::Flags;
 use crate::interpolate::Interpolation;
 use crate::resize::Fit;
+use crate::sampler::{Respacing, Sampler, Settings};
 
 /// Guided diffusion (ADM) models on any GPU, through WebGPU.
 #[derive(Debug, Parser)]
@@ -284,6 +286,29 @@ impl RunArgs {
     /// The output of a command that makes pictures.
     pub fn out(&self) -> &Path {
         self.out.as_deref().unwrap_or(Path::new("samples.png"))
+    }
+
+    /// The first stage's settings: those of its own arguments (`own`), else of the public scripts' flags.
+    ///
+    /// # Errors
+    /// [`crate::Error::Options`] for a respacing that is none.
+    pub fn settings(&self, own: &Settings) -> Result<Settings> {
+        let flags = &self.flags;
+        let respacing: Option<Respacing> = flags.timestep_respacing.as_deref().map(str::parse).transpose()?;
+        let scripts = match (flags.use_ddim, &respacing) {
+            (Some(true), _) => Some(Sampler::ddim()),
+            (Some(false), _) => Some(Sampler::ancestral()),
+            // As in the scripts, where nothing else is said.
+            (None, Some(Respacing::Sections(_))) if own.edit.is_none() => Some(Sampler::ancestral()),
+            (None, _) => None,
+        };
+        Ok(Settings {
+            sampler: own.sampler.or(scripts),
+            steps: respacing.or(own.steps.clone()),
+            clip_denoised: Some(!self.no_clip && flags.clip_denoised != Some(false)),
+            guidance: own.guidance.or(flags.classifier_scale),
+            ..own.clone()
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! names ("goldfish" of "goldfish, Carassius auratus"), and a part of a name that only one class has, whole words
 //! first. What matches nothing is answered with the nearest names.
 
+use super::imagenet;
 use crate::config::classes_in_turn;
 use crate::{Error, Result};
 
@@ -23,7 +24,17 @@ pub struct Classes<'a> {
     pub ids: &'a [String],
 }
 
-impl Classes<'_> {
+/// The class of image `index` of a run that takes `labels` in turn; None where there are none.
+pub fn in_turn(labels: &[u32], index: u32) -> Option<u32> {
+    labels.get((index as usize).checked_rem(labels.len())?).copied()
+}
+
+impl<'a> Classes<'a> {
+    /// `count` classes of these names, of which `null` stands for none in particular.
+    pub fn new(count: usize, names: &'a [String], null: Option<u32>) -> Self {
+        Self { count, names, null, ids: imagenet::ids(names) }
+    }
+
     /// The labels that `--class` asks for, in the order given; all classes but the null class where it is not given.
     ///
     /// # Errors
@@ -261,8 +272,8 @@ mod tests {
 
     #[test]
     fn imagenet_by_name_part_index_and_synset() {
-        let names = crate::cli::imagenet::names(1000);
-        let classes = Classes { count: 1000, names, null: None, ids: crate::cli::imagenet::ids(names) };
+        let names = imagenet::names(1000);
+        let classes = Classes { count: 1000, names, null: None, ids: imagenet::ids(names) };
         let select = |text: &str| classes.select(&[text.into()]);
         assert_eq!(select("goldfish, Carassius auratus").expect("all its names"), [1]);
         assert_eq!(select("Goldfish, n02099601,999").expect("a name, a synset, an index"), [1, 207, 999]);

@@ -100,8 +100,8 @@ async fn search(
     });
     let teacher = teacher.await?;
     let mut found = Vec::new();
-    for steps in &args.steps {
-        found.push((*steps, teacher.grid(session, *steps, || unless_stopped(stop)).await?));
+    for steps in args.steps.iter().map(|steps| *steps as usize) {
+        found.push((steps, teacher.grid(session, steps, || unless_stopped(stop)).await?));
     }
     Ok(found)
 }

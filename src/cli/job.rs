@@ -233,8 +233,8 @@ impl<'a> Job<'a> {
             for start in (request.indices.start + finished as u32..request.indices.end).step_by(batch as usize) {
                 let indices = start..request.indices.end.min(start.saturating_add(batch));
                 let enlarged = low.map(|low| low.rows(indices.clone())).transpose()?;
-                let rows = work.noise.filter(|_| k == 0).map(|all| rows(all, request, indices.clone()));
-                let given = Batch { indices: indices.clone(), low_res: enlarged, noise: rows };
+                let noise = if k == 0 { self.draws(stage, work.noise, indices.clone())? } else { None };
+                let given = Batch { indices: indices.clone(), low_res: enlarged, noise };
                 let kept = trajectory.as_mut().filter(|_| is_last);
                 let Some(images) = self.batch(&mut session, stage, given, kept, &progress, done).await? else {
                     interrupted = true;
@@ -271,14 +271,21 @@ impl<'a> Job<'a> {
         Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
-    /// The first draws of all images of the first stage, where they are given: the noise file's, or those between two seeds.
+    /// The noise file's values, where there is one.
     fn noise(&self) -> Result<Option<Vec<f32>>> {
-        let Some(stage) = self.request.stages.first() else { return Ok(None) };
-        if let Some(between) = self.request.interpolate {
-            return between.noise(self.request.first, stage.height, stage.width, stage.channels).map(Some);
-        }
-        let Some(path) = &self.run.noise else { return Ok(None) };
+        let (Some(stage), Some(path)) = (self.request.stages.first(), &self.run.noise) else { return Ok(None) };
         input::noise(path, [self.request.count as usize, stage.channels, stage.height, stage.width]).map(Some)
+    }
+
+    /// The first draws of images `indices` of the first stage, where they are given: those between two seeds, or of the noise
+    /// file's values, `file`.
+    fn draws(&self, stage: &Stage, file: Option<&[f32]>, indices: Range<u32>) -> Result<Option<Vec<f32>>> {
+        let Some(between) = self.request.interpolate else {
+            return Ok(file.map(|all| rows(all, &self.request, indices)));
+        };
+        let first = self.request.first;
+        let images = indices.start - first..indices.end - first;
+        between.noise(images, first, [stage.height, stage.width, stage.channels]).map(Some)
     }
 
     fn options(&self, stage: &Stage) -> SessionOptions {

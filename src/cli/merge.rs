@@ -64,13 +64,13 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let mut run = first.run.clone();
     (run["first"], run["count"]) = (json!(begin), json!(count));
     (run["start"], run["end"]) = (json!(begin), json!(begin + count));
-    let labels: Vec<u32> = parts.iter().flat_map(|part| part.labels.iter().copied()).collect();
+    let labels = parts.iter().flat_map(|part| part.labels.iter().copied());
     let [height, width, channels] = first.shape;
     remove_orphans(args.out.parent().unwrap_or(Path::new("")), args.out.file_name());
     let mut file = AtomicFile::create(&args.out)?;
     // What was wrong with a part, where it was not the output.
     let mut broken = None;
-    let written = write_npz(&mut file, [count as usize, height, width, channels], &labels, &run, |to| {
+    let written = write_npz(&mut file, [count as usize, height, width, channels], labels, &run, |to| {
         parts.iter().try_for_each(|part| {
             copy(part, to).map_err(|reason| {
                 let kind = std::io::Error::other("a part");

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::args::{SampleArgs, UpsampleArgs};
+use super::classes::Classes;
 use super::console::note;
 use super::imagenet;
 use crate::checkpoint::Checkpoint;
@@ -180,6 +181,41 @@ impl Models {
     /// The class that stands for none in particular.
     pub fn null_class(&self) -> Option<u32> {
         self.all().find_map(|model| model.config().null_class)
+    }
+
+    /// The classes of given images, in turn: those that `--class` names (`words`), else the images'
+    /// `own`.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for classes that the models do not know, or where they need some and the images in `name` say none.
+    pub fn labels(&self, words: &[String], name: &str, own: Option<&[u32]>) -> Result<Vec<u32>> {
+        let (classes, class_names) = self.classes()?;
+        match own {
+            _ if !words.is_empty() => Classes::new(classes, &class_names, self.null_class()).select(words),
+            // They travel on to the output, though this model does not look at them.
+            Some(labels) if classes == 0 => Ok(labels.to_vec()),
+            Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
+                None => Ok(labels.to_vec()),
+                Some(label) => Err(Error::Options(format!(
+                    "{name}: class {label}; this model has classes 0 to {}; give others as --class",
+                    classes - 1
+                ))),
+            },
+            None if classes == 0 => Ok(Vec::new()),
+            None => match self.first.config().null_class {
+                Some(class) => {
+                    let class_name = Classes::new(classes, &class_names, None).name(class);
+                    note(&format!(
+                        "note: {name} does not say its images' classes; {class_name:?} is taken, which stands for none in \
+                         particular, and --class gives others"
+                    ));
+                    Ok(vec![class])
+                }
+                None => Err(Error::Options(format!(
+                    "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
+                ))),
+            },
+        }
     }
 }
 

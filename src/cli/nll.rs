@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::args::NllArgs;
+use super::classes::in_turn;
 use super::console::{note, print, print_json};
 use super::device::Device;
 use super::given::Pictures;
 use super::models::Models;
 use super::progress::Progress;
-use super::request::labels_of;
 use super::stage::Stage;
 use super::values::{Ended, unless_stopped};
 use crate::bits::{Bits, bits_per_dimension};
@@ -40,7 +40,7 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     };
     let batch = args.batch.map(|n| n as usize).or(args.flags.batch_size);
     let stage = Stage::new(&models.first, None, &settings, batch)?;
-    let labels = labels_of(&args.class, &models, &pictures.init.name, pictures.given.labels.as_ref())?;
+    let labels = models.labels(&args.class, &pictures.init.name, pictures.given.labels.as_deref())?;
     let total = u32::try_from(pictures.count()).map_err(|_| Error::Options("too many images".into()))?;
     pictures.check(&settings, stage.shape())?;
 
@@ -68,11 +68,10 @@ pub async fn run(args: &NllArgs, stop: &AtomicBool) -> Result<Ended> {
     for start in (0..total).step_by(batch as usize) {
         let indices = start..total.min(start + batch);
         let count = indices.len();
-        let of = |index: u32| labels.get((index as usize).checked_rem(labels.len())?).copied();
         let sampled = SampleOptions {
             settings: stage.recipe.settings.clone(),
             count,
-            labels: indices.clone().filter_map(of).filter(|_| stage.conditional).collect(),
+            labels: indices.clone().filter_map(|index| in_turn(&labels, index)).filter(|_| stage.conditional).collect(),
             first_index: start,
             edit: Some(pictures.rows(&settings, stage.shape(), indices)?),
             ..SampleOptions::default()

@@ -8,6 +8,7 @@ use super::device::DeviceArgs;
 use crate::checkpoint::DType;
 use crate::config::Flags;
 use crate::device::Precision;
+use crate::time_grid::MOST_STEPS;
 
 /// `convert`'s arguments.
 #[derive(Debug, Args)]
@@ -68,8 +69,9 @@ pub struct GridArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Steps to search grids for, in a list
-    #[arg(long, value_name = "N,...", required = true, value_delimiter = ',')]
-    pub steps: Vec<usize>,
+    #[arg(long, value_name = "N,...", required = true, value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(2..=MOST_STEPS as i64))]
+    pub steps: Vec<u32>,
     /// Images whose trajectories are followed, in 60 steps each
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub images: u32,

@@ -4,12 +4,13 @@
 //! batches lie in its journal, since 50,000 images at 256x256 are ten gigabytes and a run may be killed; the file
 //! appears under its name when all are there.
 
-use std::io::{Read, Seek, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::classes::in_turn;
 use super::journal::{self, Journal};
 use super::npy::{Dtype, Header};
 use crate::checkpoint::writer::{AtomicFile, check_parent, create_folder, keep_folder, remove_orphans};
@@ -89,7 +90,7 @@ pub struct Layout {
     pub grid: Grid,
     /// What a grid's PNG says: keyword and text.
     pub texts: Vec<(String, String)>,
-    /// The images' classes, where they have some.
+    /// The images' classes, in turn by their indices; empty where they have none.
     pub labels: Vec<u32>,
     /// What makes the images: an output of another run is not continued.
     pub run: Value,
@@ -275,7 +276,8 @@ impl Output {
             Format::Npz => {
                 let shape = [layout.count(), layout.height, layout.width, layout.channels];
                 let mut pixels = pixels.take(bytes(layout.values()));
-                write_npz(file, shape, &layout.labels, &layout.run, |to| std::io::copy(&mut pixels, to).map(|_| ()))
+                let labels = layout.indices.clone().filter_map(|index| in_turn(&layout.labels, index));
+                write_npz(file, shape, labels, &layout.run, |to| std::io::copy(&mut pixels, to).map(|_| ()))
             }
             Format::Grid => {
                 let mut pixels = std::io::BufReader::new(pixels);
@@ -344,11 +346,12 @@ pub fn write_png(path: &Path, picture: &Pixels, texts: &[(String, String)]) -> R
 }
 
 /// Uncompressed, as `numpy.savez` writes it: samples hardly compress, and readers can map them. What made the images
-/// stands in the archive's comment, which NumPy and the public evaluation scripts do not look at.
+/// stands in the archive's comment, which NumPy and the public evaluation scripts do not look at. `labels` are as many as the
+/// images, or none.
 pub fn write_npz(
     to: impl Write + Seek,
     shape: [usize; 4],
-    labels: &[u32],
+    labels: impl Iterator<Item = u32>,
     run: &Value,
     pixels: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
@@ -361,10 +364,13 @@ pub fn write_npz(
     archive.start_file("arr_0.npy", options)?;
     archive.write_all(&Header::new(Dtype::U8, &shape).to_bytes(128))?;
     pixels(&mut archive)?;
-    if !labels.is_empty() {
+    let mut labels = labels.peekable();
+    if labels.peek().is_some() {
         archive.start_file("arr_1.npy", options)?;
-        archive.write_all(&Header::new(Dtype::I64, &[labels.len()]).to_bytes(128))?;
-        archive.write_all(&labels.iter().flat_map(|n| i64::from(*n).to_le_bytes()).collect::<Vec<u8>>())?;
+        let mut to = BufWriter::new(&mut archive);
+        to.write_all(&Header::new(Dtype::I64, &shape[..1]).to_bytes(128))?;
+        labels.try_for_each(|label| to.write_all(&i64::from(label).to_le_bytes()))?;
+        to.flush()?;
     }
     archive.set_comment(run.to_string())?;
     archive.finish()?.flush()

@@ -110,7 +110,7 @@ fn layout(request: &Request, stage: &Stage, run: Value) -> Layout {
         grid: request.grid(),
         // A single image carries its own parameters, a grid those of the run.
         texts: if indices.len() == 1 { request.record(indices.start).texts } else { request.texts() },
-        labels: indices.clone().filter_map(|index| request.label(index)).collect(),
+        labels: request.labels.clone(),
         indices,
         run,
         low_bytes: 0,

@@ -6,23 +6,21 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::args::{RunArgs, SampleArgs, UpsampleArgs};
-use super::classes::Classes;
-use super::console::note;
+use super::classes::{Classes, in_turn};
 use super::given::Pictures;
-use super::input::Labeled;
+use super::input::{self, Labeled};
 use super::models::Models;
 use super::output::Record;
 use super::settings::UpsamplerSettings;
 use super::stage::Stage;
 use super::values::{file_name, given, index};
-use super::{imagenet, input};
 use crate::config::classes_in_turn;
 use crate::device::Precision;
 use crate::image::Grid;
 use crate::interpolate::Interpolation;
 use crate::recipe::{self, GivenFile, Recipe, Subject};
 use crate::resize::Fit;
-use crate::sampler::{Respacing, Sampler, Settings};
+use crate::sampler::{Sampler, Settings};
 use crate::{Error, Result};
 
 /// Images per class where the built-in model is asked for nothing in particular.
@@ -79,7 +77,7 @@ impl Request {
     /// [`Error::Options`] for what these models cannot do.
     pub fn sample(args: &SampleArgs, models: &Models, pictures: Option<&Pictures>) -> Result<Self> {
         let run = &args.run;
-        let settings = settings(run, &args.settings.settings)?;
+        let settings = run.settings(&args.settings.settings)?;
         if settings.strength.is_some() && pictures.is_none() {
             return Err(Error::Options("--strength needs a picture to begin with; give it as --init".into()));
         }
@@ -107,12 +105,12 @@ impl Request {
         }
         let (classes, class_names) = models.classes()?;
         let labels = match pictures {
-            Some(pictures) => labels_of(&run.class, models, &pictures.init.name, pictures.given.labels.as_ref())?,
-            None => classes_of(classes, &class_names, models.null_class()).select(&run.class)?,
+            Some(pictures) => models.labels(&run.class, &pictures.init.name, pictures.given.labels.as_deref())?,
+            None => Classes::new(classes, &class_names, models.null_class()).select(&run.class)?,
         };
         let usual = match &run.noise {
-            None if pictures.is_some() => index(pictures.map_or(0, Pictures::count), "pictures")?,
             None if args.interpolate.is_some() => args.interpolate.map_or(0, |interpolation| interpolation.count),
+            None if pictures.is_some() => index(pictures.map_or(0, Pictures::count), "pictures")?,
             Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None if models.first.built_in => (labels.len() as u32).max(1).saturating_mul(BUILT_IN_COLUMNS),
             None => stages[0].batch,
@@ -133,11 +131,11 @@ impl Request {
     /// # Errors
     /// [`Error::Options`] for what these models cannot do.
     pub fn of_pictures(run: &RunArgs, own: &Settings, models: &Models, pictures: &Pictures) -> Result<Self> {
-        let stage = Stage::new(&models.first, models.classifier.as_ref(), &settings(run, own)?, batch(run))?;
+        let stage = Stage::new(&models.first, models.classifier.as_ref(), &run.settings(own)?, batch(run))?;
         // Pictures that do not fit are refused before any GPU work.
         pictures.check(&stage.recipe.settings, stage.shape())?;
         let (classes, class_names) = models.classes()?;
-        let labels = labels_of(&run.class, models, &pictures.init.name, pictures.given.labels.as_ref())?;
+        let labels = models.labels(&run.class, &pictures.init.name, pictures.given.labels.as_deref())?;
         let usual = match &run.noise {
             Some(file) => index(input::noise_count(file)?, "a noise file")?,
             None => index(pictures.count(), "pictures")?,
@@ -162,7 +160,7 @@ impl Request {
     /// [`Error::Options`] for what this model cannot do.
     pub fn upsample(args: &UpsampleArgs, models: &Models, input: &Labeled) -> Result<Self> {
         let (run, upsampler, images) = (&args.run, &models.first, &input.images);
-        let mut stage = Stage::new(upsampler, None, &settings(run, &args.settings.settings)?, batch(run))?;
+        let mut stage = Stage::new(upsampler, None, &run.settings(&args.settings.settings)?, batch(run))?;
         let shape = [images.height(), images.width(), images.channels()];
         let path = args.input().unwrap_or(Path::new(""));
         input.check_grid(&file_name(path), [upsampler.usual_low_size(run.flags.small_size); 2])?;
@@ -170,7 +168,7 @@ impl Request {
         let file = given(&run.expect, "input", path, GivenFile::of(&file_name(path), images))?;
         let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;
-        let labels = labels_of(&run.class, models, &file.name, input.labels.as_ref())?;
+        let labels = models.labels(&run.class, &file.name, input.labels.as_deref())?;
         let rest = count.saturating_sub(run.first);
         let request = Self::of_run(run, if rest == 0 { count } else { rest })?;
         let input = Some(Input { file, count });
@@ -276,13 +274,12 @@ impl Request {
 
     /// The class of image `index`, where the model has classes.
     pub fn label(&self, index: u32) -> Option<u32> {
-        let at = (index as usize).checked_rem(self.labels.len())?;
-        self.labels.get(at).copied()
+        in_turn(&self.labels, index)
     }
 
     /// A class's name, or its number.
     pub fn class(&self, label: u32) -> String {
-        classes_of(self.class_names.len(), &self.class_names, None).name(label)
+        Classes::new(self.class_names.len(), &self.class_names, None).name(label)
     }
 
     /// The run's parameters, as files and reports hold them.
@@ -340,67 +337,9 @@ impl Request {
     }
 }
 
-/// The first stage's settings: those of its own arguments (`own`), else of the public scripts' flags.
-fn settings(run: &RunArgs, own: &Settings) -> Result<Settings> {
-    let flags = &run.flags;
-    let respacing: Option<Respacing> = flags.timestep_respacing.as_deref().map(str::parse).transpose()?;
-    let scripts = match (flags.use_ddim, &respacing) {
-        (Some(true), _) => Some(Sampler::ddim()),
-        (Some(false), _) => Some(Sampler::ancestral()),
-        // As in the scripts, where nothing else is said.
-        (None, Some(Respacing::Sections(_))) if own.edit.is_none() => Some(Sampler::ancestral()),
-        (None, _) => None,
-    };
-    Ok(Settings {
-        sampler: own.sampler.or(scripts),
-        steps: respacing.or(own.steps.clone()),
-        clip_denoised: Some(!run.no_clip && flags.clip_denoised != Some(false)),
-        guidance: own.guidance.or(flags.classifier_scale),
-        ..own.clone()
-    })
-}
-
-/// The classes of given images, in turn: those that `--class` names (`words`), else the images' own.
-///
-/// # Errors
-/// [`Error::Options`] for classes that the models do not know, or where they need some and the images in `name` say none.
-pub fn labels_of(words: &[String], models: &Models, name: &str, own: Option<&Vec<u32>>) -> Result<Vec<u32>> {
-    let (classes, class_names) = models.classes()?;
-    match own {
-        _ if !words.is_empty() => classes_of(classes, &class_names, models.null_class()).select(words),
-        // They travel on to the output, though this model does not look at them.
-        Some(labels) if classes == 0 => Ok(labels.clone()),
-        Some(labels) => match labels.iter().find(|label| **label as usize >= classes) {
-            None => Ok(labels.clone()),
-            Some(label) => Err(Error::Options(format!(
-                "{name}: class {label}; this model has classes 0 to {}; give others as --class",
-                classes - 1
-            ))),
-        },
-        None if classes == 0 => Ok(Vec::new()),
-        None => match models.first.config().null_class {
-            Some(class) => {
-                let class_name = classes_of(classes, &class_names, None).name(class);
-                note(&format!(
-                    "note: {name} does not say its images' classes; {class_name:?} is taken, which stands for none in \
-                     particular, and --class gives others"
-                ));
-                Ok(vec![class])
-            }
-            None => Err(Error::Options(format!(
-                "{name} does not say its images' classes, which this model needs; give --class, one or one per image"
-            ))),
-        },
-    }
-}
-
 /// Images at a time that were asked for.
 fn batch(run: &RunArgs) -> Option<usize> {
     run.batch.map(|n| n as usize).or(run.flags.batch_size)
-}
-
-fn classes_of(count: usize, names: &[String], null: Option<u32>) -> Classes<'_> {
-    Classes { count, names, null, ids: imagenet::ids(names) }
 }
 
 /// The batch that makes `count` images in as few runs as `most` at a time would, with the least padding.
