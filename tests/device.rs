@@ -17,5 +17,7 @@ mod ops;
 mod sampler;
 #[path = "solvers.rs"]
 mod solvers;
+#[path = "time_grid.rs"]
+mod time_grid;
 #[path = "tuner.rs"]
 mod tuner;

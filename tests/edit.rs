@@ -5,10 +5,10 @@
 mod common;
 
 use common::folder::Folder;
-use common::tiny::{models, write};
+use common::tiny::{models, write_of_noise_levels};
 use conformance::tiny;
 use guided_diffusion::cli::npy::{Dtype, Header};
-use guided_diffusion::config::{DiffusionConfig, ProcessKind, Role};
+use guided_diffusion::config::{ProcessKind, Role};
 use guided_diffusion::image::Pixels;
 use guided_diffusion::png;
 use serde_json::Value;
@@ -49,6 +49,8 @@ const BASE: &str = "--model base.safetensors --class 3 --count 2 --seed 5";
 #[test]
 fn every_mode_comes_back_from_its_recipe() {
     let folder = prepared("modes");
+    write_of_noise_levels(&folder, "edm.safetensors", ProcessKind::Edm);
+    write_of_noise_levels(&folder, "cm.safetensors", ProcessKind::Consistency);
     for (k, mode) in [
         "sample --init x.png --strength 0.5 --sampler ddim --steps ddim5 --threshold",
         "sample --sampler ddim --grid 900,500,20 --size 24x16",
@@ -56,12 +58,15 @@ fn every_mode_comes_back_from_its_recipe() {
         "edit --input x.png --mask m.png --sampler repaint --steps 4 --jump-length 2 --jump-repeats 2",
         "edit --input small.png --upscale 2 --colourise=luma --steps 4 --jump-repeats 2 --sigma-y 0.1",
         "edit --input small.png --mask m.png --fit crop --steps 4",
+        "sample --sampler heun --steps 4 --churn 20 --model edm.safetensors",
+        "sample --at 0,20,39 --model cm.safetensors",
     ]
     .into_iter()
     .enumerate()
     {
         let out = format!("{k}");
-        folder.ok(&[words(mode), words(BASE), vec!["--out", &out]].concat());
+        // The last --model counts.
+        folder.ok(&[&words(mode)[..1], &words(BASE), &words(mode)[1..], &["--out", &out]].concat());
         let name = folder_names(&folder, &out).into_iter().next_back().expect("a picture");
         let (made, texts) = read(&folder, &format!("{out}/{name}"));
         let comment =
@@ -148,10 +153,7 @@ fn an_inversion_gives_the_picture_back() {
 #[test]
 fn consistency_models_edit_in_few_evaluations() {
     let folder = prepared("consistency");
-    let mut config = tiny(Role::Diffusion);
-    config.diffusion = DiffusionConfig::of_noise_levels(ProcessKind::Consistency);
-    config.unet.out_channels = config.unet.in_channels;
-    write(&folder, "cm.safetensors", &config, 4);
+    write_of_noise_levels(&folder, "cm.safetensors", ProcessKind::Consistency);
     let line = "--model cm.safetensors --class 3 --count 1 --json";
     for (mode, evaluations) in [
         ("sample --sampler onestep", 1),

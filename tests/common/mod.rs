@@ -9,6 +9,7 @@ pub mod builtin;
 pub mod folder;
 pub mod gpu;
 pub mod judge;
+pub mod runs;
 pub mod synth;
 #[cfg(feature = "cli")]
 pub mod tiny;

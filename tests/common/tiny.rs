@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use conformance::tiny;
 use guided_diffusion::checkpoint::Checkpoint;
-use guided_diffusion::config::{ModelConfig, Role, convert};
+use guided_diffusion::config::{DiffusionConfig, ModelConfig, ProcessKind, Role, convert};
 
 use super::folder::Folder;
 
@@ -12,6 +12,14 @@ use super::folder::Folder;
 pub fn write(folder: &Folder, name: &str, config: &ModelConfig, seed: u64) {
     let checkpoint = Checkpoint::synthetic(config, seed).unwrap();
     convert(&checkpoint, config, None, folder.join(name), |_, _| ControlFlow::Continue(())).unwrap();
+}
+
+/// Writes a model of noise levels, as of EDM or a consistency model.
+pub fn write_of_noise_levels(folder: &Folder, name: &str, process: ProcessKind) {
+    let mut config = tiny(Role::Diffusion);
+    config.diffusion = DiffusionConfig::of_noise_levels(process);
+    config.unet.out_channels = config.unet.in_channels;
+    write(folder, name, &config, 4);
 }
 
 /// A folder with a diffusion model, a classifier and an upsampler.
