@@ -148,7 +148,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
     "Guide only at these timesteps of the full process, LO to HI; the classifier does not run at others";
 
     "strength" "S", None, SAMPLE, field!(strength),
-    "How much of --init is made anew: the share of the steps, above 0 (a little) to 1 (all)";
+    "How much of --init is made anew: the share of the steps, rounded to whole ones, above 0 (a little) to 1 (all)";
 
     "threshold" "BOOL" = "true", None, MAKE, field!(threshold),
     "Dynamic thresholding in place of clipping: the predicted image divided by the 0.995 quantile of its absolute values";
@@ -158,10 +158,10 @@ pub const ARGUMENTS: &[Argument] = arguments! {
         set: |settings, text| size(text).map(|size| settings.size = Some(size)),
         get: |settings| settings.size.map(|[width, height]| format!("{width}x{height}")),
     },
-    "Width and height of the images, multiples of 2 per level of the network; the further from those that the model was trained on, the worse [default: the model's own]";
+    "Width and height of the images, multiples of 2 for each halving in the network (4 for the built-in model); the further from those that the model was trained on, the worse [default: the model's own]";
 
     "at" "I,...", None, SAMPLE | EDIT, list!(at),
-    "Consistency models: places on the grid of --steps levels, ascending [default: 0,22,39 of 40]";
+    "Consistency models: places on the grid of --steps levels, ascending from 0 [default: the published ones of a public file, else 0,22,39 of 40]";
 
     "churn" "S", None, SAMPLE, field!(churn),
     "Sigma-space: noise added before each step (EDM's S_churn) [default: 0]";

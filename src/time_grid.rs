@@ -134,7 +134,9 @@ impl Teacher {
         if !(2..=MOST_STEPS).contains(&steps) {
             return Err(Error::Options(format!("a grid of {steps} steps; give 2 to {MOST_STEPS}")));
         }
-        let own = levels(session, steps)?.0;
+        // iPNDM ends at the lowest level, which is none of its grid's.
+        let mut own = levels(session, steps + usize::from(!is_discrete(session)))?.0;
+        own.truncate(steps);
         let own_distance = self.distance(session, &own, &mut progress).await?;
         let mut found = Found { grid: own, distance: own_distance, own_distance };
         let mut tried = Vec::new();

@@ -157,6 +157,7 @@ fn consistency_models_edit_in_few_evaluations() {
     let line = "--model cm.safetensors --class 3 --count 1 --json";
     for (mode, evaluations) in [
         ("sample --sampler onestep", 1),
+        ("sample --sampler onestep --steps 1", 1),
         ("sample", 2),
         ("edit --input x.png --mask m.png", 2),
         ("edit --input small.png --upscale 2 --at 0,10,20,39", 3),
@@ -169,9 +170,16 @@ fn consistency_models_edit_in_few_evaluations() {
     for (mode, said) in [
         ("sample --at 0,39,22", "ascending"),
         ("sample --at 0,40", "0 to 39"),
+        ("sample --at 5,22,39", "ascending from 0"),
+        ("sample --steps 2", "3 or more levels"),
+        ("sample --grid 80,24.4,0.5", "places of its own grid"),
+        ("sample --sampler ipndm --steps 1 --analytic-start", "leave the analytic start out"),
+        ("sample --eta 0.5", "does not take it; leave it out"),
+        ("edit --input x.png --upscale 1", "enlarges nothing"),
+        ("edit --input x.png --mask m.png --sampler repaint", "use one of onestep, multistep"),
         ("sample --sampler ddim", "cannot sample from a consistency model's process"),
         ("edit --input x.png --mask m.png --sampler ddnm", "cannot sample from a consistency model's process"),
-        ("invert --input x.png", "cannot sample from a consistency model's process"),
+        ("invert --input x.png", "it needs a model of a discrete process"),
         ("nll --input x.png", "discrete process"),
     ] {
         let own = if mode.starts_with("nll") { "--model cm.safetensors --class 3" } else { line };
@@ -211,7 +219,9 @@ fn impossible_edits_say_what_would_do() {
         ("edit --input odd.png --colourise", "--fit crop"),
         ("edit --input x.png --upscale 2", "which is enlarged 2 times"),
         ("edit --input x.png --upscale 7", "do not divide"),
-        ("edit --input x.png --upscale 0", "do not divide"),
+        ("edit --input x.png --upscale 0", "enlarges nothing"),
+        ("edit --input x.png --mask m.png --steps 1000 --jump-repeats 1000", "a walk of"),
+        ("sample --sampler ancestral --grid 500", "at least 2 timesteps"),
         (
             "edit --input x.png --mask m.png --sampler repaint --colourise",
             "colourise: sampler repaint does not take it",
@@ -219,7 +229,7 @@ fn impossible_edits_say_what_would_do() {
         ("edit --input x.png --mask m.png --expect input=0123456789abcdef", "its values have the hash"),
         ("edit --input x.png --mask m.png --trajectory t.gif", ".apng"),
         ("edit --input x.png --mask m.png --trajectory t.png --count 100000", "take fewer"),
-        ("sample --init x.png --strength 0", "leaves no step to make"),
+        ("sample --init x.png --strength 0", "leaves the given image as it is"),
         ("sample --init x.png --strength 1.01", "strength is 1.01"),
         ("sample --init x.png --strength nan", "strength is NaN"),
         ("sample --init clear.png --strength 0.5", "transparent pixels"),
@@ -228,7 +238,7 @@ fn impossible_edits_say_what_would_do() {
         ("sample --grid 900,20 --steps 2", "--grid"),
         ("sample --steps 960,640", "--grid"),
         ("sample --sampler multistep", "cannot sample from a discrete process"),
-        ("sample --at 0,39", "multistep"),
+        ("sample --at 0,39", "does not take it; leave it out"),
         ("sample --size 15x16", "multiples of"),
         ("sample --size 0x16", "multiples of"),
         ("sample --size 16", "WIDTHxHEIGHT"),

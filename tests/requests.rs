@@ -78,7 +78,7 @@ fn guided_models_of_every_length_have_a_default() {
     }
     let one = Settings { steps: Some(Respacing::Sections(vec![1])), ..Settings::default() };
     let message = one.resolve(&Facts::new(&config, true)).expect_err("a single step").to_string();
-    assert!(message.contains("respacing 1: sampling needs at least 2 steps"), "{message}");
+    assert!(message.contains("steps 1: sampling needs at least 2 steps"), "{message}");
 }
 
 /// Neither repaint's repetitions nor the steps that a strength leaves out count.

@@ -196,7 +196,11 @@ fn impossible_edits_are_refused() {
         (named("repaint"), None, "needs a given image"),
         (named("ddim"), Some(edit()), "edits no picture"),
         (Settings { strength: Some(0.5), ..named("ddim") }, None, "needs a given image"),
-        (Settings { strength: Some(0.0), ..named("ddim") }, Some(Edit::of(known.clone())), "leaves no step"),
+        (
+            Settings { strength: Some(0.0), ..named("ddim") },
+            Some(Edit::of(known.clone())),
+            "leaves the given image as it is",
+        ),
         (Settings { strength: Some(1.5), ..named("ddim") }, Some(Edit::of(known.clone())), "strength is 1.5"),
         (Settings { strength: Some(0.5), ..named("repaint") }, Some(edit()), "strength"),
         (named("ddnm"), Some(Edit { mask: Some(grey), ..edit() }), "one channel"),

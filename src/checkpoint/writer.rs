@@ -53,7 +53,11 @@ pub fn keep_folder(path: &Path) {
 pub(crate) fn check_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if parent != Path::new("") && !parent.is_dir() => {
-            let reason = format!("there is no folder {} to write it to; make it first", parent.display());
+            let parent = (parent.display(), parent.exists());
+            let reason = match parent {
+                (parent, true) => format!("{parent} is a file, where a folder to write it to is needed"),
+                (parent, false) => format!("there is no folder {parent} to write it to; make it first"),
+            };
             Err(Error::io(path, std::io::Error::other(reason)))
         }
         _ => Ok(()),

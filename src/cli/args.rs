@@ -35,7 +35,7 @@ Examples:
   guided-diffusion sample --model 64x64_diffusion.pt --classifier 64x64_classifier.pt --upsampler 64_256_upsampler.pt
   guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
   guided-diffusion sample --init boot.png --strength 0.5 --class boot --count 8
-  guided-diffusion edit --input boot.png --mask left-half.png --count 8
+  guided-diffusion edit --input boot.png --mask mask.png --count 8
   guided-diffusion edit --model 256x256_diffusion_uncond.pt --input small.png --upscale 4 --colourise
   guided-diffusion invert --input boot.png --class boot --out noise.npy
   guided-diffusion merge part*.npz --out all.npz

@@ -210,8 +210,12 @@ struct Picture {
 fn picture(path: &Path) -> Result<Picture> {
     let mut file = open(path)?;
     // Its first bytes decide, not its name.
-    if file.fill_buf().map_err(|e| Error::io(path, e))?.starts_with(&[0xff, 0xd8]) {
+    let first = file.fill_buf().map_err(|e| Error::io(path, e))?;
+    if first.starts_with(&[0xff, 0xd8]) {
         return Ok(Picture { pixels: jpeg(file).map_err(|e| refuse(path, e))?, label: None, grid: None });
+    }
+    if !first.starts_with(b"\x89PNG") {
+        return Err(refuse(path, "it is neither a PNG nor a JPEG, by its first bytes"));
     }
     let (pixels, texts) = png::read(file).map_err(|e| refuse(path, e))?;
     let parameters = texts

@@ -4,7 +4,6 @@ use super::models::Opened;
 use super::values::{file_name, index};
 use crate::config::{ModelConfig, ProcessKind};
 use crate::recipe::StageRecipe;
-use crate::sampler::registry::MANY_STEPS;
 use crate::sampler::{Facts, Respacing, Sampler, Settings};
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -92,17 +91,19 @@ impl Stage {
         if [self.width, self.height] != [own; 2] {
             cautions.push(format!("the model was trained on {own}x{own}; the further from that, the worse the images"));
         }
-        let better = match self.recipe.settings.sampler.map(Sampler::name) {
-            Some("ancestral") => "dpm++2m",
-            Some("repaint") => "ddnm",
-            _ => return cautions,
-        };
+        let ends = (self.recipe.settings.at.as_ref().and_then(|at| at.last()), &self.recipe.settings.steps);
+        if let (Some(last), Some(Respacing::Sections(levels))) = ends
+            && levels.first().is_some_and(|levels| last + 1 < *levels)
+        {
+            cautions.push(format!("--at ends at place {last} of {}, so that the images keep noise", levels[0]));
+        }
+        let Some(sampler) = self.recipe.settings.sampler else { return cautions };
+        let Some((least, better)) = sampler.entry().least else { return cautions };
         // Those of the process: repaint makes each several times, and a strength leaves out the first of them.
         let steps = self.recipe.settings.steps.as_ref().map_or(self.steps, Respacing::count);
-        if config.diffusion.process == ProcessKind::Discrete && steps < MANY_STEPS {
-            let name = self.recipe.settings.sampler.map_or("", Sampler::name);
+        if config.diffusion.process == ProcessKind::Discrete && steps < least {
             cautions.push(format!(
-                "{name} leaves spots and blank parts in fewer than {MANY_STEPS} steps; --sampler {better} is good with few"
+                "{sampler} makes bad images in fewer than {least} steps; --sampler {better} is good with few"
             ));
         }
         cautions

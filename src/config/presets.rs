@@ -164,6 +164,16 @@ pub const FAMILIES: &[Preset] = &[
     Preset { name: "ct_cat256", ..CONSISTENCY_256 },
 ];
 
+/// Two-step schedules of consistency_models' `scripts/launch.sh`: file, levels of the grid, places in it. The files that are
+/// not here have the samplers' own, or none was published.
+const TWO_STEPS: [(&str, usize, [usize; 3]); 5] = [
+    ("ct_imagenet64", 201, [0, 106, 200]),
+    ("cd_bedroom256_l2", 40, [0, 18, 39]),
+    ("cd_bedroom256_lpips", 40, [0, 17, 39]),
+    ("ct_bedroom256", 151, [0, 67, 150]),
+    ("ct_cat256", 151, [0, 62, 150]),
+];
+
 /// Guidance scales of the paper and the public README: file, 250 ancestral steps, 25 DDIM steps.
 const GUIDANCE: [(&str, f64, Option<f64>); 5] = [
     ("64x64_diffusion", 1.0, None),
@@ -286,6 +296,11 @@ pub fn by_tensors(file: &str, header: &Header) -> Option<&'static Preset> {
         // Only their 4-D attention marks a file as one of these; other projects' tensors may be anybody's.
         FAMILIES.iter().filter(|p| p.process != ProcessKind::Discrete).find(same)
     })
+}
+
+/// The published two-step schedule of a public consistency model: levels of the grid, and places in it.
+pub fn two_steps(name: &str) -> Option<(usize, [usize; 3])> {
+    TWO_STEPS.iter().find(|row| row.0 == name).map(|(_, levels, at)| (*levels, *at))
 }
 
 /// The published guidance scale of a public file: of `ddim` with up to 50 steps where there is one, else of ancestral steps.

@@ -145,7 +145,7 @@ impl Graph {
             .try_fold(1u32, |product, size| u32::try_from(*size).ok().and_then(|size| product.checked_mul(size)));
         if elements.is_none() {
             return Err(Error::Config(format!(
-                "{name}: {shape} is more than 2^32 elements; a smaller batch would fit"
+                "{name}: {shape} is more than 2^32 elements; a smaller batch or smaller images would fit"
             )));
         }
         Ok(self.append(name, op, inputs.to_vec(), params.to_vec(), shape))

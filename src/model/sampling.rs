@@ -160,7 +160,7 @@ pub fn check_size(config: &ModelConfig, guided: bool, [h, w]: [usize; 2]) -> Res
             "{w}x{h}: the guidance classifier takes only images of {own}x{own}; leave the size out, or the classifier"
         )
     } else if h == 0 || w == 0 || h % step != 0 || w % step != 0 || h.max(w) > MAX_SIDE {
-        format!("{w}x{h}: this model's heights and widths are multiples of {step}, at most {MAX_SIDE}")
+        format!("size {w}x{h}: this model's heights and widths are multiples of {step}, at most {MAX_SIDE}")
     } else {
         return Ok(());
     };

@@ -125,16 +125,24 @@ fn check_labels(session: &Session, options: &SampleOptions) -> Result<()> {
 fn check_edit(settings: &Settings, edit: Option<&Edit>, shape: Shape) -> Result<()> {
     let sampler = settings.sampler.map_or("", Sampler::name);
     let option = |name| settings.sampler.is_some_and(|sampler| sampler.takes(name));
-    let needs = settings.strength.is_some() || option("edit") || option("whole");
+    let needs = settings.strength.is_some() || settings.edit.is_some() || option("edit") || option("whole");
     let takes = needs || option("optional_edit");
     match edit {
         None if needs => Err(Error::Options(format!(
             "{} needs a given image",
-            if settings.strength.is_some() { "a strength".into() } else { format!("sampler {sampler}") }
+            match (settings.strength, settings.edit) {
+                (Some(_), _) => "a strength".into(),
+                (None, Some(_)) if option("optional_edit") => "an edit".into(),
+                _ => format!("sampler {sampler}"),
+            }
         ))),
         Some(_) if !takes => Err(Error::Options(format!(
             "sampler {sampler} uses a given image only with a strength; give one (0 to 1), or use repaint or ddnm"
         ))),
+        Some(_) if option("optional_edit") && settings.edit.is_none() => Err(Error::Options(
+            "all of the given image is known, so that nothing is left to make; give a mask, colourise or upscale"
+                .into(),
+        )),
         Some(edit) => edit.check(shape),
         None => Ok(()),
     }

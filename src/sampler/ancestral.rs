@@ -16,7 +16,7 @@
 //! ```
 
 use super::process::{Process, tail};
-use super::registry::{Entry, Kind, Steps, Task};
+use super::registry::{Entry, Kind, MANY_STEPS, Steps, Task};
 use super::row::{GRAD, NOISE, Row, X, X0, ZERO};
 use super::schedule::Schedule;
 use super::sigma::{Builder, onto};
@@ -30,6 +30,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Respacing("250"),
     options: &["strength"],
     eta: 0.0,
+    least: Some((MANY_STEPS, "dpm++2m")),
     rows,
 };
 
@@ -41,12 +42,14 @@ pub(super) static EULER: Entry = Entry {
     steps: Steps::Sigma(25),
     options: &["strength"],
     eta: 0.0,
+    least: None,
     rows: euler_rows,
 };
 
 fn rows(task: &Task<'_>) -> Result<Vec<Row>> {
     match task.process {
         Process::Discrete(schedule) => {
+            schedule.check_two_steps()?;
             Ok(stepwise(task, schedule, |i| ancestral_row(schedule, i, task.settings.clips())))
         }
         _ => euler_rows(task),

@@ -22,6 +22,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Respacing("ddim25"),
     options: &["strength", "eta"],
     eta: 0.0,
+    least: None,
     rows,
 };
 

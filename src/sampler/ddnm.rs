@@ -9,7 +9,7 @@
 //! Without observation noise lambda is 1 and var is 1 - bar'; with it, bar' (lambda sigma_y)^2 + var = 1 - bar' where
 //! that is possible.
 
-use super::process::{Process, jumps};
+use super::process::Process;
 use super::registry::{Entry, Kind, Steps, Task};
 use super::row::{H1, KNOWN, NOISE, Row, X, X0, ZERO};
 use crate::error::Result;
@@ -21,6 +21,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Respacing("100"),
     options: &["edit", "colourise", "upscale", "eta", "sigma_y", "jump_length", "jump_repeats"],
     eta: ETA,
+    least: None,
     rows,
 };
 
@@ -32,7 +33,7 @@ fn rows(task: &Task<'_>) -> Result<Vec<Row>> {
     let settings = task.settings;
     let (eta, sigma_y) = (settings.eta.unwrap_or(ENTRY.eta), settings.sigma_y.unwrap_or(0.0));
     let repeats = settings.jump_repeats.unwrap_or(1);
-    let walk = jumps(schedule.len(), settings.jump_length.unwrap_or(1), repeats);
+    let walk = task.walk(schedule.len(), 1, 1)?;
     let mut rows = Vec::new();
     for pair in walk.windows(2) {
         let bar = schedule.bar(pair[1]);

@@ -1,4 +1,5 @@
-//! The second-order midpoint sampler of the consistency models' code (k-diffusion's DPM-2): two evaluations per step.
+//! DPM-Solver-2 (Lu et al. 2022, arXiv 2206.00927, algorithm 1) at the mean of cube roots, as the consistency models' code
+//! has it (`sample_dpm`): two evaluations per step.
 //!
 //! ```text
 //! m = ((sigma^(1/3) + sigma'^(1/3)) / 2)^3,  y = x + (x - x0)/sigma (m - sigma)
@@ -15,6 +16,7 @@ pub(super) static ENTRY: Entry = Entry {
     name: "dpm",
     summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint",
     rows,
+    least: Some((20, "dpm++2m")),
     ..euler::ENTRY
 };
 

@@ -26,6 +26,7 @@ pub(super) static SECOND: Entry = Entry {
     steps: Steps::Count(20),
     options: &["strength"],
     eta: 0.0,
+    least: None,
     rows: |task| rows(task, 2),
 };
 

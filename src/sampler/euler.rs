@@ -16,6 +16,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Sigma(18),
     options: &["strength", "churn"],
     eta: 0.0,
+    least: None,
     rows,
 };
 

@@ -16,6 +16,7 @@ pub(super) static ENTRY: Entry = Entry {
     name: "heun",
     summary: "EDM's second-order steps in sigma-space: two evaluations per step",
     rows,
+    least: Some((20, "dpm++2m")),
     ..euler::ENTRY
 };
 

@@ -1,5 +1,9 @@
 //! DDIM inversion (Song et al. 2021, section 4.3): from an image to the noise that DDIM samples it from; each index's x_0
 //! and noise, put together at the next noisier level, the last at bar = 0.
+//!
+//! ```text
+//! x' = sqrt(bar') x0 + sqrt(1 - bar') eps
+//! ```
 
 use super::process::Process;
 use super::registry::{Entry, Kind, Steps, Task};
@@ -13,6 +17,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Respacing("ddim50"),
     options: &["whole"],
     eta: 0.0,
+    least: None,
     rows,
 };
 

@@ -20,6 +20,7 @@ pub(super) static ENTRY: Entry = Entry {
     steps: Steps::Sigma(10),
     options: &["strength", "analytic_start", "denoise"],
     eta: 0.0,
+    least: None,
     rows,
 };
 

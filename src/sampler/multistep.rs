@@ -15,13 +15,11 @@ pub(super) static ONESTEP: Entry = Entry {
     name: "onestep",
     summary: "a consistency model's image in one evaluation",
     kinds: &[Kind::Consistency],
-    steps: Steps::Sigma(40),
+    steps: Steps::Levels(40),
     options: &["optional_edit", "colourise", "upscale"],
     eta: 0.0,
-    rows: |task| {
-        let last = task.count()?.saturating_sub(1);
-        rows(task, &[0, last])
-    },
+    least: None,
+    rows: |task| rows(task, &[0, task.count()?.max(2) - 1]),
 };
 
 pub(super) static MULTISTEP: Entry = Entry {
@@ -32,10 +30,18 @@ pub(super) static MULTISTEP: Entry = Entry {
         let steps = task.count()?;
         // The published two-step schedule of the distilled models, on any grid.
         let usual = [0, (22 * steps.saturating_sub(1) + 19) / 39, steps.saturating_sub(1)];
-        let at = task.settings.at.as_deref().unwrap_or(&usual);
-        if at.len() < 2 || !at.is_sorted_by(|a, b| a < b) || at.last().is_none_or(|last| *last >= steps) {
+        let at = match &task.settings.at {
+            Some(at) => at.as_slice(),
+            None if steps < 3 => {
+                return Err(Error::Options(format!(
+                    "steps {steps}: two evaluations take places of a grid of 3 or more levels (default 40); for one take the sampler onestep"
+                )));
+            }
+            None => &usual,
+        };
+        if at.len() < 2 || at[0] != 0 || !at.is_sorted_by(|a, b| a < b) || at.last().is_none_or(|last| *last >= steps) {
             return Err(Error::Options(format!(
-                "at: {at:?} must be two or more places, ascending, on a grid of {steps} levels (0 to {}), such as 0,22,39",
+                "at: {at:?} must be two or more places, ascending from 0, on a grid of {steps} levels (0 to {}), such as 0,22,39",
                 steps.saturating_sub(1)
             )));
         }

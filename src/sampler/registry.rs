@@ -55,14 +55,17 @@ impl Sampler {
         if self.0.kinds.contains(&kind) {
             return Ok(());
         }
+        let edits = |s: Self| s.takes("edit") || s.takes("optional_edit");
         let able: Vec<&str> = Self::all()
-            .filter(|s| s.is_free() == self.is_free() && s.0.kinds.contains(&kind))
+            .filter(|s| if self.is_free() { s.is_free() } else { edits(self) && edits(*s) })
+            .filter(|s| s.0.kinds.contains(&kind))
             .map(Self::name)
             .collect();
-        Err(Error::Options(format!(
-            "sampler {self} cannot sample from {kind}, which this model has; use one of {}",
-            able.join(", ")
-        )))
+        let instead = match able.as_slice() {
+            [] => "it needs a model of a discrete process".into(),
+            able => format!("use one of {}", able.join(", ")),
+        };
+        Err(Error::Options(format!("sampler {self} cannot sample from {kind}, which this model has; {instead}")))
     }
 
     /// The sampler of a kind of model where none is given; docs/samplers.md has the reasons. Ancestral sampling is better than

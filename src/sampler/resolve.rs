@@ -42,6 +42,27 @@ fn searched(sampler: Sampler, steps: &Respacing, facts: &Facts<'_>) -> Option<Ve
     }
 }
 
+/// The published two-step schedule of the file, where nothing else is asked for.
+fn two_steps(sampler: Sampler, steps: &Respacing, facts: &Facts<'_>) -> Option<Vec<usize>> {
+    let (levels, at) = facts.public.and_then(presets::two_steps)?;
+    (sampler.takes("at") && *steps == Respacing::Sections(vec![levels])).then(|| at.to_vec())
+}
+
+/// What is wrong with a grid that does not descend.
+fn undescending(grid: &[f64], process: ProcessKind) -> String {
+    let what = if process == ProcessKind::Discrete { "timesteps from 0 on" } else { "noise levels above 0" };
+    match grid.windows(2).find(|pair| pair[0] <= pair[1]) {
+        Some(pair) => format!(
+            "grid: {} comes after {}; it must descend, from the noisiest step to the cleanest",
+            pair[1], pair[0]
+        ),
+        None => {
+            let last = grid.last().copied().unwrap_or(f64::NAN);
+            format!("grid: its last value is {last}; give finite {what}, descending")
+        }
+    }
+}
+
 impl Settings {
     /// The same with every default filled in; settings that were resolved stay as they are.
     ///
@@ -58,7 +79,7 @@ impl Settings {
             None => Sampler::usual(kind, facts.guided, self.steps.as_ref()),
         };
         sampler.check_kind(kind)?;
-        self.check_taken(sampler)?;
+        self.check_taken(sampler, kind)?;
         self.check_values(facts.config.diffusion.process)?;
         if let Some([width, height]) = self.size {
             check_size(facts.config, facts.guided, [height, width])?;
@@ -69,6 +90,7 @@ impl Settings {
         let mut resolved = Self {
             sampler: Some(sampler),
             grid: self.grid.clone().or_else(|| searched(sampler, &steps, facts)),
+            at: self.at.clone().or_else(|| two_steps(sampler, &steps, facts)),
             steps: Some(steps),
             eta,
             clip_denoised: Some(self.clips()),
@@ -78,12 +100,17 @@ impl Settings {
         let table = resolved.table(&process, resolved.edit.is_some())?;
         if !table.iter().any(Row::calls) {
             let count = resolved.steps.as_ref().map_or(1, Respacing::count);
-            return Err(Error::Options(format!(
-                "strength {} of {count} steps leaves no step to make, so that the given image would not change; give {} or more, \
-                 or more steps",
-                resolved.strength.unwrap_or(0.0),
-                (1.0 / count as f64 * 1000.0).ceil() / 1000.0
-            )));
+            return Err(Error::Options(match resolved.strength {
+                Some(0.0) => "strength 0 leaves the given image as it is; give more, up to 1".into(),
+                Some(strength) => format!(
+                    "strength {strength} of {count} steps leaves no step to make, so that the given image would not change; give {} or \
+                     more, or more steps",
+                    (1.0 / count as f64 * 1000.0).ceil() / 1000.0
+                ),
+                None => {
+                    "the network would never be called: take 2 or more steps, or leave the analytic start out".into()
+                }
+            }));
         }
         let steps = process.steps().unwrap_or(usize::MAX);
         resolved.guidance = self.resolve_guidance(facts, sampler, steps)?;
@@ -111,6 +138,10 @@ impl Settings {
             (None, None, Steps::Respacing(_) | Steps::Count(_)) if !discrete => {
                 Ok(Respacing::Sections(vec![KARRAS_STEPS]))
             }
+            (Some(_), _, Steps::Levels(_)) => Err(Error::Options(format!(
+                "grid: sampler {sampler} takes places of its own grid of levels; say how many it has (steps), and which \
+                 (multistep's at)"
+            ))),
             (Some(grid), ..) => Ok(Respacing::Sections(vec![grid.len()])),
             // Where it is not asked for by name, ddim guides: others than its own steps begin at the process's last timestep, at
             // which guidance is divided by almost nothing under a cosine schedule.
@@ -123,8 +154,12 @@ impl Settings {
                 // A process of 30 or 64 steps has no stride that keeps 25.
                 Respacing::Ddim(n) => Respacing::Sections(vec![n.min(all)]).at_a_stride(all),
             }),
-            (None, None, Steps::Count(n) | Steps::Sigma(n)) => {
-                // The fewest that someone found worth a search.
+            (None, None, Steps::Levels(n)) => {
+                Ok(Respacing::Sections(vec![facts.public.and_then(presets::two_steps).map_or(n, |(levels, _)| levels)]))
+            }
+            (None, None, Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all - 1)])),
+            (None, None, Steps::Count(n)) => {
+                // The fewest that someone found worth a search, which is made for these.
                 let searched = facts.config.grids.keys().next().copied().filter(|_| self.grid.is_none());
                 Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
             }
@@ -136,7 +171,10 @@ impl Settings {
         let Some(edit) = self.edit else { return Ok(()) };
         let refuse = |message: String| Err(Error::Options(message));
         if !sampler.takes("edit") && !sampler.takes("optional_edit") {
-            return refuse(format!("the sampler {sampler} edits no picture; leave it out, or take ddnm or repaint"));
+            return refuse(format!(
+                "the sampler {sampler} edits no picture; leave it out{}",
+                if config.diffusion.process == ProcessKind::Discrete { ", or take ddnm or repaint" } else { "" }
+            ));
         }
         if edit == Degradation::default() {
             return refuse(
@@ -148,10 +186,16 @@ impl Settings {
         let divides = |k: usize| k >= 2 && width.is_multiple_of(k) && height.is_multiple_of(k);
         if let Some(k) = edit.upscale.filter(|k| !divides(*k)) {
             let able: Vec<String> = (2..=width.min(height)).filter(|k| divides(*k)).map(|k| k.to_string()).collect();
-            return refuse(format!(
-                "upscale {k}: blocks of {k}x{k} pixels do not divide {width}x{height}; take {}",
-                able.join(", ")
-            ));
+            return refuse(match able.as_slice() {
+                [] => format!(
+                    "upscale {k}: no number of pixels divides both sides of {width}x{height}; give another size"
+                ),
+                able if k < 2 => format!("upscale {k} enlarges nothing; take {}", able.join(", ")),
+                able => format!(
+                    "upscale {k}: blocks of {k}x{k} pixels do not divide {width}x{height}; take {}",
+                    able.join(", ")
+                ),
+            });
         }
         let channels = config.image_channels();
         if edit.colourise.is_some() && channels != 3 {
@@ -164,12 +208,14 @@ impl Settings {
     }
 
     /// Refuses settings that the sampler does not have.
-    fn check_taken(&self, sampler: Sampler) -> Result<()> {
-        let churned = self.churn.or(self.churn_min).or(self.churn_max).or(self.churn_noise).is_some();
+    fn check_taken(&self, sampler: Sampler, kind: Kind) -> Result<()> {
         let given = [
             ("eta", self.eta.is_some()),
             ("strength", self.strength.is_some()),
-            ("churn", churned),
+            ("churn", self.churn.is_some()),
+            ("churn_min", self.churn_min.is_some()),
+            ("churn_max", self.churn_max.is_some()),
+            ("churn_noise", self.churn_noise.is_some()),
             ("analytic_start", self.analytic_start.is_some()),
             ("denoise", self.denoise.is_some()),
             ("at", self.at.is_some()),
@@ -180,11 +226,18 @@ impl Settings {
             ("upscale", self.edit.is_some_and(|edit| edit.upscale.is_some())),
         ];
         for (option, given) in given {
-            if given && !sampler.takes(option) {
-                let takers: Vec<&str> = Sampler::all().filter(|s| s.takes(option)).map(Sampler::name).collect();
+            let takes = |s: &Sampler| s.takes(if option.starts_with("churn") { "churn" } else { option });
+            if given && !takes(&sampler) {
+                let able =
+                    |s: &Sampler| takes(s) && s.entry().kinds.contains(&kind) && s.is_free() == sampler.is_free();
+                let takers: Vec<&str> = Sampler::all().filter(able).map(Sampler::name).collect();
+                let instead = match takers.as_slice() {
+                    [] => String::new(),
+                    takers => format!(", or choose sampler {}", takers.join(" or ")),
+                };
                 return Err(Error::Options(format!(
-                    "{option}: sampler {sampler} does not take it; leave it out, or choose sampler {}",
-                    takers.join(" or ")
+                    "{}: sampler {sampler} does not take it; leave it out{instead}",
+                    option.replace('_', " ")
                 )));
             }
         }
@@ -209,20 +262,18 @@ impl Settings {
         ];
         for (name, value, low, high, what) in ranges {
             if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
-                return Err(Error::Options(format!("{name} is {value}; give {what}")));
+                return Err(Error::Options(format!("{} is {value}; give {what}", name.replace('_', " "))));
             }
         }
         for (name, value) in [("jump_length", self.jump_length), ("jump_repeats", self.jump_repeats)] {
             if value.is_some_and(|value| !(1..=1000).contains(&value)) {
-                return Err(Error::Options(format!("{name}: give a count of 1 to 1000")));
+                return Err(Error::Options(format!("{}: give a count of 1 to 1000", name.replace('_', " "))));
             }
         }
-        if self.times().is_some_and(|grid| !descends(grid, process)) {
-            return Err(Error::Options(
-                "grid: it must descend, from the noisiest step to the cleanest; a noise level must be above 0".into(),
-            ));
+        match self.times() {
+            Some(grid) if !descends(grid, process) => Err(Error::Options(undescending(grid, process))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The process that resolved settings sample from.
@@ -240,7 +291,7 @@ impl Settings {
             (Steps::Respacing(_), Some(grid), _) => Ok(Process::Discrete(Schedule::at(&config.diffusion, grid)?)),
             (Steps::Respacing(_), None, Some(steps)) => Ok(Process::Discrete(Schedule::new(&config.diffusion, steps)?)),
             (Steps::Respacing(_), None, None) | (Steps::Count(_), ..) => Ok(Process::Discrete(whole()?)),
-            (Steps::Sigma(_), ..) => Ok(Process::Sigma(whole()?)),
+            (Steps::Sigma(_) | Steps::Levels(_), ..) => Ok(Process::Sigma(whole()?)),
         }
     }
 

@@ -69,23 +69,23 @@ fn ddim(steps: usize, count: usize) -> Result<Vec<usize>> {
                 None => format!("ddim{kept} is the most"),
             };
             return Err(Error::Options(format!(
-                "respacing ddim{count}: no integer stride takes {count} of {steps} steps; {nearest}"
+                "steps ddim{count}: no integer stride takes {count} of {steps} steps; {nearest}"
             )));
         }
         above = Some(kept);
     }
     Err(Error::Options(match above {
         Some(least) => {
-            format!("respacing ddim{count}: the least that a process of {steps} steps allows is ddim{least}")
+            format!("steps ddim{count}: the least that a process of {steps} steps allows is ddim{least}")
         }
-        None => format!("respacing ddim{count}: a process of {steps} steps has no stride"),
+        None => format!("steps ddim{count}: a process of {steps} steps has no stride"),
     }))
 }
 
 fn sections(steps: usize, counts: &[usize]) -> Result<Vec<usize>> {
     let parts = counts.len();
     if counts.iter().all(|&count| count == 0) {
-        return Err(Error::Options("respacing: it keeps no step; give a count of at least 2".into()));
+        return Err(Error::Options("steps: the respacing keeps no step; give a count of at least 2".into()));
     }
     let mut kept = Vec::new();
     let mut start = 0;
@@ -93,10 +93,10 @@ fn sections(steps: usize, counts: &[usize]) -> Result<Vec<usize>> {
         let size = steps / parts + usize::from(i < steps % parts);
         if count > size {
             return Err(Error::Options(if parts == 1 {
-                format!("respacing {count}: the process has only {steps} steps; give at most {steps}")
+                format!("steps {count}: the process has only {steps} steps; give at most {steps}")
             } else {
                 format!(
-                    "respacing: {count} steps asked of section {} of {parts}, which has only {size} of the process's \
+                    "steps: {count} steps asked of section {} of {parts}, which has only {size} of the process's \
                      {steps}; give at most {size} there{}",
                     i + 1,
                     if counts.is_sorted_by(|a, b| a > b) {
@@ -149,7 +149,7 @@ impl FromStr for Respacing {
             // A spec may come from anywhere: never echo more of it than a line holds.
             let shown: String = spec.chars().take(40).collect();
             Error::Options(format!(
-                "respacing {shown:?}: {why}; write a step count such as 250, counts a section such as 10,20,30, or \
+                "steps {shown:?}: {why}; write a step count such as 250, counts a section such as 10,20,30, or \
                  ddim25 for a fixed stride"
             ))
         };

@@ -76,7 +76,7 @@ impl Schedule {
         let timesteps = respacing.timesteps(all)?;
         if timesteps.len() < 2 {
             return Err(Error::Options(format!(
-                "respacing {respacing}: sampling needs at least 2 steps; a single one would start at the clean end"
+                "steps {respacing}: sampling needs at least 2 steps; a single one would start at the clean end"
             )));
         }
         Self::of_timesteps(config, timesteps)
@@ -144,6 +144,19 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// Refuses a single step for a sampler that needs its posterior's variance, which is 0 there.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub(super) fn check_two_steps(&self) -> Result<()> {
+        match self.len() {
+            0 | 1 => {
+                Err(Error::Options("grid: this sampler needs at least 2 timesteps; ddim can make a single one".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// alpha-bar at an index; 1 for None, which is x_0.
     pub(super) fn bar(&self, index: Option<usize>) -> f64 {
         index.and_then(|i| self.alphas_cumprod.get(i).copied()).unwrap_or(1.0)
@@ -179,7 +192,7 @@ impl Schedule {
     /// sqrt(sigma^2 + 1), time linear in ln sigma between two indices.
     pub(super) fn call_at_sigma(&self, sigma: f64) -> Call {
         let last = self.len().saturating_sub(1);
-        let above = (0..=last).find(|i| self.sigma(*i) >= sigma).unwrap_or(last);
+        let above = self.alphas_cumprod.partition_point(|bar| ((1.0 - bar) / bar).sqrt() < sigma).min(last);
         let below = above.saturating_sub(1);
         let (low, high) = (self.sigma(below).ln(), self.sigma(above).ln());
         let share = if high > low { ((sigma.ln() - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::edit::Degradation;
-use super::process::Process;
+use super::process::{Process, jumps};
 use super::respace::Respacing;
 use super::row::Row;
 use super::schedule::Schedule;
@@ -123,6 +123,8 @@ pub struct Entry {
     pub options: &'static [&'static str],
     /// The usual eta of one that takes it.
     pub eta: f64,
+    /// With fewer steps than this on a discrete process its images suffer, where another's do not.
+    pub least: Option<(usize, &'static str)>,
     /// Its step table.
     pub(super) rows: fn(&Task<'_>) -> Result<Vec<Row>>,
 }
@@ -168,6 +170,8 @@ pub enum Steps {
     Count(usize),
     /// A count; the sampler sees the process in sigma-space.
     Sigma(usize),
+    /// A count of levels in sigma-space, of which a consistency model's sampler takes a few.
+    Levels(usize),
 }
 
 /// What a sampler makes its rows from.
@@ -200,7 +204,8 @@ impl Task<'_> {
     pub(super) fn grid_indices(&self, schedule: &Schedule) -> Result<Option<Vec<usize>>> {
         let Some(grid) = self.settings.times() else { return Ok(None) };
         let index = |t: &f64| {
-            schedule.timesteps.iter().position(|kept| *kept as f64 == *t).ok_or_else(|| {
+            let place = schedule.timesteps.binary_search(&(*t as usize)).ok().filter(|_| t.fract() == 0.0 && *t >= 0.0);
+            place.ok_or_else(|| {
                 Error::Options(format!("grid: {t} is not a timestep of this process; give whole numbers, descending"))
             })
         };
@@ -216,6 +221,21 @@ impl Task<'_> {
                 Ok(indices.map(|indices| indices.into_iter().map(|i| schedule.sigma(i)).collect()))
             }
         }
+    }
+
+    /// RePaint's walk over the indices of the process.
+    pub(super) fn walk(&self, steps: usize, length: usize, repeats: usize) -> Result<Vec<Option<usize>>> {
+        let (length, repeats) =
+            (self.settings.jump_length.unwrap_or(length), self.settings.jump_repeats.unwrap_or(repeats));
+        let turns = steps.saturating_sub(length).div_ceil(length.max(1));
+        let rows = turns.saturating_mul(repeats.saturating_sub(1)).saturating_mul(2 * length).saturating_add(steps);
+        if rows > MAX_STEPS {
+            return Err(Error::Options(format!(
+                "jump length {length}, jump repeats {repeats}: a walk of {rows} steps; the most is {MAX_STEPS}: repeat fewer times, or \
+                 take fewer steps"
+            )));
+        }
+        Ok(jumps(steps, length, repeats))
     }
 
     /// The error of a sampler that was given a process of another kind.

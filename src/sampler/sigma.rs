@@ -24,7 +24,10 @@ impl<'a> Builder<'a> {
         let (process, settings) = (task.process, task.settings);
         let levels = match task.grid_sigmas()? {
             Some(given) if to_zero => given.into_iter().chain([0.0]).collect(),
-            Some(given) => given.into_iter().chain([process.sigmas().0]).collect(),
+            Some(given) => {
+                let lowest = process.sigmas().0;
+                given.into_iter().filter(|level| *level > lowest).chain([lowest]).collect()
+            }
             None if to_zero => {
                 karras_sigmas(task.count()?, process.sigmas()).into_iter().chain([0.0]).collect::<Vec<_>>()
             }
