@@ -5,13 +5,9 @@
 use std::str::FromStr;
 
 use super::respace::Respacing;
-pub use super::settings::{Entry, Kind, Sampler, Steps, Task};
+pub use super::settings::{Entry, Kind, MANY_STEPS, Sampler, Steps, Task};
 use super::{ancestral, ddim, ddnm, dpm, dpm_solver, euler, heun, invert, ipndm, multistep, repaint};
 use crate::{Error, Result};
-
-/// Steps from which on a discrete process is sampled as the public scripts do (Nichol & Dhariwal 2021, section 4: with fewer,
-/// DDIM was better).
-pub const MANY_STEPS: usize = 50;
 
 /// Every sampler, in the order of lists.
 pub static SAMPLERS: &[&Entry] = &[

@@ -13,6 +13,10 @@ use super::schedule::Schedule;
 use crate::config::{MAX_STEPS, ProcessKind};
 use crate::{Error, Result};
 
+/// Steps from which on a discrete process is sampled as the public scripts do (Nichol & Dhariwal 2021, section 4: with fewer,
+/// DDIM was better).
+pub const MANY_STEPS: usize = 50;
+
 /// How to sample. What is `None` takes the model's default ([`Settings::resolve`]).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
