@@ -58,7 +58,7 @@ fn line(model: &'static str, parts: &[&str], scale: Option<f64>) -> Line {
         images: if text.contains("50000") { 50_000 } else { 100 },
         steps: if text.contains("ddim25") {
             25
-        } else if text.contains("steps 1000") {
+        } else if text.contains("respacing 1000") {
             1000
         } else {
             250

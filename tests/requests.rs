@@ -32,9 +32,9 @@ fn the_built_in_defaults() {
     let stage = &r.stages[0];
     assert_eq!(
         (r.count, r.batch(stage), stage.evaluations, stage.recipe.settings.sampler),
-        (80, 16, 5, Some("dpm++2m".parse().expect("a sampler")))
+        (80, 16, 4, Some("dpm++2m".parse().expect("a sampler")))
     );
-    assert_eq!(stage.recipe.settings.grid.as_ref().map(Vec::len), Some(5));
+    assert_eq!(stage.recipe.settings.grid.as_ref().map(Vec::len), Some(4));
     assert_eq!(request("--sampler ddim").expect("possible").stages[0].recipe.settings.eta, Some(0.0));
     assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
     assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
@@ -90,6 +90,7 @@ fn few_steps_of_the_process_are_cautioned_against() {
         ("repaint", 25, edit, None, true),
         ("repaint", 250, edit, None, false),
         ("ancestral", 25, None, None, true),
+        ("heun", 25, None, None, true),
         ("ancestral", 250, None, Some(0.1), false),
     ] {
         let sampler = Some(sampler.parse().expect("a sampler"));

@@ -54,7 +54,7 @@ fn a_killed_edit_goes_on_and_another_does_not() {
     let arguments = edit("--input x.png --out killed.npz");
     assert!(killed_after(&folder, &arguments, "killed.npz.partial/journal", 3));
     for (other, said) in [
-        (edit("--input x.png --out killed.npz --upscale 1 --sigma-y 0.5"), "do not divide"),
+        (edit("--input x.png --out killed.npz --upscale 1 --sigma-y 0.5"), "enlarges nothing"),
         (edit("--input x.png --out killed.npz --sigma-y 0.5"), "sigma_y"),
         (edit("--input x.png --out killed.npz --colourise=luma"), "colourise"),
         (edit("--input y.png --out killed.npz"), "other init"),

@@ -7,7 +7,7 @@
 //! ```
 
 use super::euler;
-use super::registry::{Entry, Task};
+use super::registry::{Entry, MANY_STEPS, Task};
 use super::row::{H1, Row, X};
 use super::sigma::{Builder, onto, slope};
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub(super) static ENTRY: Entry = Entry {
     name: "dpm",
     summary: "DPM-Solver-2 in sigma-space: two evaluations per step, the second at the midpoint",
     rows,
-    least: Some((20, "dpm++2m")),
+    least: Some((MANY_STEPS, "dpm++2m")),
     ..euler::ENTRY
 };
 

@@ -210,7 +210,10 @@ impl Task<'_> {
         let index = |t: &f64| {
             let place = schedule.timesteps.binary_search(&(*t as usize)).ok().filter(|_| t.fract() == 0.0 && *t >= 0.0);
             place.ok_or_else(|| {
-                Error::Options(format!("grid: {t} is not a timestep of this process; give whole numbers, descending"))
+                Error::Options(format!(
+                    "grid: {t} is not a timestep of this process; give whole numbers of 0 to {}, descending",
+                    schedule.timesteps.last().copied().unwrap_or(0)
+                ))
             })
         };
         grid.iter().map(index).collect::<Result<_>>().map(Some)
