@@ -1,15 +1,18 @@
 //! A model on the device: prepared, filled tensor by tensor, then sampled batch by batch.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use guided_diffusion::bits::{Bits, bits_per_dimension};
 use guided_diffusion::config::Inferred;
 use guided_diffusion::model::sampling::ports;
 use guided_diffusion::recipe::{GivenFile, Recipe, StageRecipe};
 use guided_diffusion::run::Noise;
-use guided_diffusion::sampler::Settings;
 use guided_diffusion::sampler::edit::{Edit, Given};
+use guided_diffusion::sampler::{Respacing, Settings};
 use guided_diffusion::session::CLASSIFIER;
 use guided_diffusion::tensor::Shape;
 use guided_diffusion::{Error, Gpu, Images, SampleOptions, Session, SessionOptions};
@@ -141,6 +144,20 @@ impl Model {
         }))
     }
 
+    /// Bits per dimension of one picture, given as RGBA, as JSON. After each step, `on_step` is called with the steps done and all
+    /// steps, and says whether to continue. Resolves to `undefined` where it was stopped.
+    ///
+    /// # Errors
+    /// What this model cannot do, a lost device, out of memory.
+    pub fn bits(&self, options: &str, picture: Vec<u8>, on_step: Function) -> Result<Promise> {
+        let request: BatchRequest = request::parse(options).map_err(js)?;
+        let (holder, about) = (self.session.clone(), self.about.clone());
+        Ok(future_to_promise(async move {
+            let mut session = Borrowed::of(&holder)?;
+            about.bits(session.get()?, &request, &picture, &on_step).await
+        }))
+    }
+
     /// Measures the kernels that this model could use, but for those that `cache` has.
     pub fn tuner(&self, cache: Option<String>) -> Tuner {
         let About { gpu, device, found, classifier, options, .. } = &*self.about;
@@ -255,6 +272,45 @@ impl About {
             return Err(js(stage.not_finite(index, self.options.plan.precision, &self.gpu.summary().name)));
         }
         Ok(pictures(&images, &place(None))?.into())
+    }
+
+    async fn bits(
+        &self,
+        session: &mut Session,
+        request: &BatchRequest,
+        picture: &[u8],
+        on_step: &Function,
+    ) -> Result<JsValue> {
+        let settings = request.settings(self.options.size);
+        let pictures = opaque(request.init, picture).map_err(js)?;
+        let given = Given { pictures: &pictures, mask: None, fit: request.fit };
+        let shape = Shape { n: request.count, ..session.image_shape().map_err(js)? };
+        let options = SampleOptions {
+            count: request.count,
+            labels: request.labels.clone(),
+            edit: Some(Edit::new(&given, None, shape, 0).map_err(js)?),
+            settings,
+            ..SampleOptions::default()
+        };
+        let all = options.settings.steps.as_ref().map_or(self.found.config.diffusion.diffusion_steps, Respacing::count);
+        let mut done = 0;
+        let step = || {
+            done += 1;
+            match on_step.call2(&JsValue::NULL, &done.into(), &all.into()) {
+                Ok(continues) if continues.is_truthy() => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        };
+        match bits_per_dimension(session, options, step).await {
+            Ok(Bits { total, prior, vb, xstart_mse, mse }) => {
+                let [vb, xstart_mse, mse] = [vb.first(), xstart_mse.first(), mse.first()];
+                let (total, prior) = (total.first(), prior.first());
+                let bits = json!({ "total": total, "prior": prior, "vb": vb, "xstartMse": xstart_mse, "mse": mse });
+                Ok(bits.to_string().into())
+            }
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::Interrupted => Ok(JsValue::UNDEFINED),
+            Err(error) => Err(js(error)),
+        }
     }
 
     fn input(&self, session: &Session, count: usize, rgba: &[u8]) -> guided_diffusion::Result<Images> {

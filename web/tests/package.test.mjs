@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
-import { natively } from './lib/natively.mjs';
+import { natively, program } from './lib/natively.mjs';
 import { openSite } from './lib/site.mjs';
 import { Model, samplers } from '../package/dist/index.js';
 
@@ -147,6 +147,38 @@ async function pictures() {
   return found;
 }
 
+/** Runs in the page: images between those of two seeds. */
+async function between() {
+  const { GuidedDiffusion, interpolateNoise, seedNoise } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors', { batch: 2 });
+  const { width, height, channels } = model.info;
+  const each = width * height * channels;
+  const [from, to] = [3n, 4n].map((seed) => seedNoise(seed, 0, each));
+  const noise = new Float32Array(3 * each);
+  [0, 0.5, 1].forEach((share, k) => noise.set(interpolateNoise(from, to, share), k * each));
+  const made = await model.sample({ classes: [1], count: 3, steps: 'ddim5', sampler: 'ddim', noise }).result;
+  engine.dispose();
+  return made.flatMap(({ values }) => [...values]);
+}
+
+/** Runs in the page: bits per dimension of an image, and its PNG; and what a stopped measurement says. */
+async function measured() {
+  const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+  const engine = await GuidedDiffusion.create();
+  const model = await engine.load('/models/base.safetensors');
+  const [image] = await model.sample({ classes: [1], count: 1, steps: 'ddim10', sampler: 'ddim', seed: 8 }).result;
+  const steps = [];
+  const bits = await model.bitsPerDimension(image, { steps: 10, seed: 5, onStep: (...step) => steps.push(step.join(' of ')) });
+  const stop = new AbortController();
+  const stopped = model.bitsPerDimension(image, { signal: stop.signal, onStep: () => stop.abort() }).catch(({ name }) => name);
+  const refused = model.bitsPerDimension(new ImageData(3, 3), { class: 1 }).catch(({ code }) => code);
+  const errors = [await stopped, await refused];
+  const png = [...new Uint8Array(await (await image.toBlob()).arrayBuffer())];
+  engine.dispose();
+  return { bits, steps, errors, png };
+}
+
 /** Runs in the page: an image by a number of steps, and by the same steps named. */
 async function counted() {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
@@ -241,6 +273,34 @@ describe('package', { concurrency: true }, () => {
         const largest = apart(made, usual);
         assert.ok(largest < 0.1, `${largest} of 255 levels apart: rounding alone`);
         assert.equal(refused, 'bad-options');
+      });
+
+      test('noise between two seeds makes the images of the command', async () => {
+        const made = await site.page.evaluate(between);
+        const base = join(MODELS, 'base.safetensors');
+        const steps = ['--sampler', 'ddim', '--steps', 'ddim5'];
+        const expected = await natively(under, ['--model', base, '--class', '1', '--interpolate', '3,4,3', ...steps]);
+        assert.ok(apart(made, expected) <= 1, `${apart(made, expected)} of 255 levels apart`);
+      });
+
+      test('bits per dimension are those of the command', async () => {
+        const { bits, steps, errors, png } = await site.page.evaluate(measured);
+        const out = mkdtempSync(join(tmpdir(), 'bits-'));
+        try {
+          const input = join(out, 'image.png');
+          writeFileSync(input, new Uint8Array(png));
+          const model = ['--model', join(MODELS, 'base.safetensors'), '--class', '1'];
+          const said = JSON.parse(await program(under, ['nll', ...model, '--input', input, '--steps', '10', '--seed', '5', '--json']));
+          const { total, prior, vb, xstart_mse: xstartMse, mse } = said;
+          const pairs = [bits.total, bits.prior, ...bits.vb, ...bits.xstartMse, ...bits.mse].map((own, k) => [own, [total, prior, ...vb, ...xstartMse, ...mse][k]]);
+          assert.equal(pairs.length, 32);
+          // Kernels round otherwise in a browser, as for images.
+          for (const [own, expected] of pairs) assert.ok(Math.abs(own - expected) <= 1e-3 * Math.max(Math.abs(expected), 1e-2), `${own} is not ${expected}`);
+        } finally {
+          rmSync(out, { recursive: true });
+        }
+        assert.deepEqual(steps, Array.from({ length: 10 }, (_, k) => `${k + 1} of 10`));
+        assert.deepEqual(errors, ['AbortError', 'bad-options']);
       });
 
       test('tuning measures, keeps what it found, and later loads use it', async () => {

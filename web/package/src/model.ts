@@ -6,7 +6,7 @@ import { Image } from './image.js';
 import type { RawInput, RawPicture, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
 import { seedOf } from './seed.js';
-import type { GeneratedImage, ModelInfo, Run, SampleOptions, TuneOptions, TuneResult } from './types.js';
+import type { Bits, BitsOptions, GeneratedImage, ModelInfo, Run, SampleOptions, TuneOptions, TuneResult } from './types.js';
 
 /** What an upsampler enlarges. */
 export type InputImage = GeneratedImage | ImageData;
@@ -42,6 +42,23 @@ export class Model {
       return { width, height, rgba: data as Uint8ClampedArray, label, recipe: own ? image.recipe : null };
     });
     return this.#run({ ...options, firstIndex: options.firstIndex ?? (inRow ? first : 0) }, input);
+  }
+
+  /**
+   * Bits per dimension of a picture, the bound on its negative log likelihood (Nichol & Dhariwal 2021; the public
+   * scripts/image_nll.py), of a model of a discrete process: one network evaluation per step.
+   */
+  bitsPerDimension(image: InputImage, options: BitsOptions = {}): Promise<Bits> {
+    const { class: asked, steps, seed, fit, signal, onStep } = options;
+    const label = asked ?? ('label' in image ? image.label : null);
+    const settings = { sampler: 'ancestral' as const, steps: String(steps ?? this.info.diffusionSteps), seed: String(seedOf(seed ?? 0)) };
+    const take = { handle: this.#handle, picture: pictureOf(image, 'image'), label, fit: fit ?? null, settings };
+    return this.#client.call('bits', take, {
+      signal,
+      onEvent: (event) => {
+        if (event.kind === 'step') onStep?.(event.step, event.steps);
+      },
+    });
   }
 
   /**

@@ -18,6 +18,24 @@ function philox(counter: number[], key: [number, number]): number[] {
 }
 
 /**
+ * The noise at share `share` (0 to 1) of the way from one image's to another's, by spherical interpolation (Shoemake 1985), which
+ * keeps it as long as noise is.
+ */
+export function interpolateNoise(from: Float32Array, to: Float32Array, share: number): Float32Array {
+  let [dot, a, b] = [0, 0, 0];
+  from.forEach((value, i) => {
+    const other = to[i] ?? 0;
+    dot += value * other;
+    a += value * value;
+    b += other * other;
+  });
+  const angle = Math.acos(Math.min(1, Math.max(-1, dot / Math.sqrt(a * b))));
+  const sin = Math.sin(angle);
+  const [own, others] = sin > 1e-6 ? [Math.sin((1 - share) * angle) / sin, Math.sin(share * angle) / sin] : [1 - share, share];
+  return from.map((value, i) => own * value + others * (to[i] ?? 0));
+}
+
+/**
  * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
  * GPU's but for rounding.
  */

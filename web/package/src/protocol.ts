@@ -1,6 +1,6 @@
 /** The messages between the main thread and the worker, all of them. */
 import type { Settings } from './generated/settings.js';
-import type { AdapterInfo, ErrorCode, Inside, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
+import type { AdapterInfo, Bits, ErrorCode, Inside, LoadOptions, LoadProgress, ModelInfo, StoredModel, TuneProgress, TuneResult } from './types.js';
 
 /** An image as it crosses: its buffers, none of which is shared, are transferred. */
 export interface RawImage {
@@ -82,6 +82,10 @@ export interface Calls {
     take: { handle: number; options: RawSampleOptions; input: RawInput[] | null };
     /** All images came as events. */
     answer: null;
+  };
+  bits: {
+    take: { handle: number; picture: RawPicture; label: number | null; fit: 'crop' | 'pad' | null; settings: Settings };
+    answer: Bits;
   };
   tune: { take: { handle: number; budgetMs: number | null }; answer: TuneResult };
   disposeModel: { take: { handle: number }; answer: null };

@@ -165,6 +165,36 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
   signal?: AbortSignal;
 }
 
+/** How bits per dimension are measured. */
+export interface BitsOptions {
+  /** The picture's class, of a class-conditional model. Default: a generated image's own. */
+  class?: number;
+  /** Steps of the process, as a sampler's. Default: all, as published figures have; fewer give a far looser bound. */
+  steps?: number | string;
+  /** Seed of the noise. Default: 0. */
+  seed?: bigint | number;
+  /** Brings a picture of another size to the model's; refused without it. */
+  fit?: 'crop' | 'pad';
+  /** Stops it; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** Called after each step, with the steps done and all steps. */
+  onStep?: (step: number, steps: number) => void;
+}
+
+/** Bits per dimension of a picture: means over its values. Lists are by step, the noisiest first. */
+export interface Bits {
+  /** All of it: the sum of `vb`, and `prior`. */
+  total: number;
+  /** The part of the process's noisy end. */
+  prior: number;
+  /** The terms of the bound. */
+  vb: number[];
+  /** Mean squared error of the predicted x_0. */
+  xstartMse: number[];
+  /** Mean squared error of the predicted noise. */
+  mse: number[];
+}
+
 /** One step of a run. */
 export interface Step {
   /** Steps done of this batch, this one included. */

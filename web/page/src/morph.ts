@@ -2,7 +2,7 @@
  * An endless walk between seeds and classes: the noise of one seed turns into that of the next by spherical interpolation
  * (Shoemake 1985), so that each point on the way is noise of the same length; half-way, the class changes.
  */
-import { seedNoise } from 'guided-diffusion';
+import { interpolateNoise, seedNoise } from 'guided-diffusion';
 import { MORPH } from './jobs.js';
 import type { Runner } from './runner.js';
 import type { Sheet } from './gallery.js';
@@ -11,19 +11,6 @@ import type { Sheet } from './gallery.js';
 const FRAME = 120;
 /** Images that are kept of a walk: its clip. */
 const KEPT = 240;
-
-function slerp(a: Float32Array, b: Float32Array, t: number): Float32Array {
-  let [ab, aa, bb] = [0, 0, 0];
-  a.forEach((value, i) => {
-    const other = b[i] ?? 0;
-    ab += value * other;
-    aa += value * value;
-    bb += other * other;
-  });
-  const angle = Math.acos(Math.min(1, Math.max(-1, ab / Math.sqrt(aa * bb))));
-  const [from, to] = angle < 1e-6 ? [1 - t, t] : [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
-  return a.map((value, i) => from * value + to * (b[i] ?? 0));
-}
 
 /** Holds a walk up until it is released. */
 export class Pause {
@@ -67,7 +54,7 @@ export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, p
   try {
     for (let stop = 0; ; stop++) {
       const noise = new Float32Array(MORPH * length);
-      for (let k = 0; k < MORPH; k++) noise.set(slerp(from, to, k / MORPH), k * length);
+      for (let k = 0; k < MORPH; k++) noise.set(interpolateNoise(from, to, k / MORPH), k * length);
       const classes = Array.from({ length: MORPH }, (_, k) => labelOf(k < MORPH / 2 ? stop : stop + 1));
       const run = runner.sample({ ...settings, count: MORPH, first: 0 }, signal, {
         noise,

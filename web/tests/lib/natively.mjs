@@ -21,22 +21,26 @@ function values(path) {
   });
 }
 
-/** Runs `sample` with these arguments, on the driver of one of `browsers()`. */
-export async function natively({ adapter, driver }, args) {
+/** Runs the program with these arguments, on the driver of one of `browsers()`, and returns what it prints. */
+export async function program({ adapter, driver }, [command, ...args]) {
+  const env = {
+    ...process.env,
+    // The loader's variable has a new name; old loaders know the old one.
+    VK_DRIVER_FILES: driver(),
+    VK_ICD_FILENAMES: driver(),
+    NODEVICE_SELECT: '1',
+    // No kernels that were measured on this machine: they round otherwise.
+    GUIDED_DIFFUSION_CACHE: '',
+  };
+  return (await promisify(execFile)(folder('target/release/guided-diffusion'), [command, '--adapter', adapter, ...args], { env })).stdout;
+}
+
+/** Makes images by `sample` with these arguments. */
+export async function natively(under, args) {
   const out = mkdtempSync(join(tmpdir(), 'images-'));
   try {
     const path = join(out, 'images.npy');
-    const env = {
-      ...process.env,
-      // The loader's variable has a new name; old loaders know the old one.
-      VK_DRIVER_FILES: driver(),
-      VK_ICD_FILENAMES: driver(),
-      NODEVICE_SELECT: '1',
-      // No kernels that were measured on this machine: they round otherwise.
-      GUIDED_DIFFUSION_CACHE: '',
-    };
-    const program = folder('target/release/guided-diffusion');
-    await promisify(execFile)(program, ['sample', '--adapter', adapter, ...args, '--out', path], { env });
+    await program(under, ['sample', ...args, '--out', path]);
     return values(path);
   } finally {
     rmSync(out, { recursive: true, force: true });

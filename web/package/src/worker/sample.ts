@@ -1,7 +1,7 @@
 /** Sampling: a run is cut into batches, and each batch's steps and images are reported as they come. */
-import type { Event, RawImage, RawInput, RawPicture, RawSampleOptions } from '../protocol.js';
+import type { Calls, Event, RawImage, RawInput, RawPicture, RawSampleOptions } from '../protocol.js';
 import type { Model } from '../wasm/guided_diffusion_web.js';
-import type { ModelInfo } from '../types.js';
+import type { Bits, ModelInfo } from '../types.js';
 import { Failure } from './failure.js';
 
 const LARGEST = 2 ** 32 - 1;
@@ -53,6 +53,24 @@ export async function sample(
     if (!made) throw new DOMException('it was cancelled', 'AbortError');
     emit({ kind: 'images', images: made }, buffers(made));
   }
+}
+
+/** Bits per dimension of one picture. */
+export async function bits(
+  model: Model,
+  { picture, label, fit, settings }: Calls['bits']['take'],
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+): Promise<Bits> {
+  const labels = label === null ? [] : [label];
+  const request = { settings, count: 1, firstIndex: 0, labels, previewEvery: 0, init: sizeOf(picture), fit, inside: false };
+  const onStep = (step: number, steps: number) => {
+    emit({ kind: 'step', step, steps, imagesDone: 0, images: 1, previews: null });
+    return !signal.aborted;
+  };
+  const made = (await model.bits(JSON.stringify(request), new Uint8Array(picture.data), onStep)) as string | undefined;
+  if (!made) throw new DOMException('it was cancelled', 'AbortError');
+  return JSON.parse(made) as Bits;
 }
 
 const sizeOf = ({ width, height }: RawPicture) => ({ width, height });

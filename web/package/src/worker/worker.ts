@@ -1,9 +1,10 @@
 /** The worker: it has the wasm core, the device and the models, and answers the main thread's calls. */
 import type { CallName, Calls, Event, Reply, Request } from '../protocol.js';
+import type { TuneProgress } from '../types.js';
 import init, { Engine } from '../wasm/guided_diffusion_web.js';
 import { Failure, rawError } from './failure.js';
 import { load, type Loaded } from './load.js';
-import { sample } from './sample.js';
+import { bits, sample } from './sample.js';
 import { PageFetch } from './request.js';
 import * as storage from './storage.js';
 import { requestSubgroups } from './subgroups.js';
@@ -68,28 +69,17 @@ const handlers: Handlers = {
     return { handle, info: loaded.info };
   },
 
-  async sample({ handle, options, input }, { controller, signal, emit }) {
-    const own = runs.get(handle)?.add(controller);
-    try {
-      return await turns.take(signal, async () => {
-        await sample(loadedOf(handle), options, input, emit, signal);
-        return null;
-      });
-    } finally {
-      own?.delete(controller);
-    }
+  async sample({ handle, options, input }, context) {
+    await run(handle, context, (loaded) => sample(loaded, options, input, context.emit, context.signal));
+    return null;
   },
 
-  async tune({ handle, budgetMs }, { controller, signal, emit }) {
-    const own = runs.get(handle)?.add(controller);
-    try {
-      return await turns.take(signal, () => {
-        const { model } = loadedOf(handle);
-        return tune(model, adapterName, budgetMs, (progress) => emit({ kind: 'tuning', progress }), signal);
-      });
-    } finally {
-      own?.delete(controller);
-    }
+  bits: (take, context) => run(take.handle, context, ({ model }) => bits(model, take, context.emit, context.signal)),
+
+  tune({ handle, budgetMs }, context) {
+    const { emit, signal } = context;
+    const report = (progress: TuneProgress) => emit({ kind: 'tuning', progress });
+    return run(handle, context, ({ model }) => tune(model, adapterName, budgetMs, report, signal));
   },
 
   disposeModel({ handle }, { signal }) {
@@ -118,6 +108,20 @@ const handlers: Handlers = {
     return null;
   },
 };
+
+/** Works with a model when its turn comes; disposing of the model ends it. */
+async function run<Answer>(
+  handle: number,
+  { controller, signal }: Context,
+  work: (loaded: Loaded) => Promise<Answer>,
+): Promise<Answer> {
+  const own = runs.get(handle)?.add(controller);
+  try {
+    return await turns.take(signal, () => work(loadedOf(handle)));
+  } finally {
+    own?.delete(controller);
+  }
+}
 
 /** Starts the core. */
 async function start(url: string): Promise<{ memory: WebAssembly.Memory }> {
