@@ -134,7 +134,7 @@ impl Teacher {
         if !(2..=MOST_STEPS).contains(&steps) {
             return Err(Error::Options(format!("a grid of {steps} steps; give 2 to {MOST_STEPS}")));
         }
-        // iPNDM ends at the lowest level, which is none of its grid's.
+        // iPNDM ends at the lowest level, which its grid leaves out.
         let mut own = levels(session, steps + usize::from(!is_discrete(session)))?.0;
         own.truncate(steps);
         let own_distance = self.distance(session, &own, &mut progress).await?;

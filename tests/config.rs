@@ -9,7 +9,6 @@ use guided_diffusion::config::presets::{self, FAMILIES, PRESETS};
 use guided_diffusion::config::{
     Flags, ModelConfig, NoiseSchedule, Origin, Pool, ProcessKind, Role, check, infer, parameters,
 };
-use guided_diffusion::sampler::{Facts, Respacing, Settings};
 use sha2::{Digest, Sha256};
 
 fn preset(name: &str) -> ModelConfig {
@@ -113,30 +112,6 @@ fn consistency_models_are_known_by_their_attention_and_name() {
             kept.metadata = BTreeMap::from([("adm".to_owned(), found.config.to_metadata().unwrap())]);
             assert_eq!(infer("kept.safetensors", &kept, &Flags::default()).unwrap().config, found.config);
         }
-    }
-}
-
-/// scripts/launch.sh of openai/consistency_models.
-#[test]
-fn public_consistency_models_take_their_published_two_steps() {
-    for (name, levels, at) in [
-        ("cd_imagenet64_l2", 40, None),
-        ("ct_imagenet64", 201, Some(vec![0, 106, 200])),
-        ("cd_bedroom256_lpips", 40, Some(vec![0, 17, 39])),
-        ("ct_cat256", 151, Some(vec![0, 62, 150])),
-    ] {
-        let config = presets::by_name(name).unwrap().config();
-        let facts = Facts { public: Some(name), ..Facts::new(&config, false) };
-        let settled = Settings::default().resolve(&facts).unwrap();
-        assert_eq!(
-            (settled.steps.clone(), settled.at.clone()),
-            (Some(Respacing::Sections(vec![levels])), at),
-            "{name}"
-        );
-        assert_eq!(settled.resolve(&facts).unwrap(), settled);
-        // Places of another grid are its own.
-        let other = Settings { steps: Some("30".parse().unwrap()), ..Settings::default() }.resolve(&facts).unwrap();
-        assert_eq!(other.at, None, "{name}");
     }
 }
 

@@ -8,9 +8,9 @@ use common::{check_parameters, golden, unet_config};
 use conformance::sizes;
 use conformance::solvers::{config, edits, settings, whole};
 use guided_diffusion::config::{ProcessKind, presets};
-use guided_diffusion::sampler::Settings;
 use guided_diffusion::sampler::dpm_solver::dpm_indices;
 use guided_diffusion::sampler::process::{Process, jumps};
+use guided_diffusion::sampler::{Facts, Respacing, Settings};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -101,6 +101,30 @@ fn public_consistency_files_are_the_references() {
         let kind = if case["consistency"] == true { ProcessKind::Consistency } else { ProcessKind::Edm };
         assert_eq!(config.diffusion.process, kind, "{name}");
         check_parameters(&config, case);
+    }
+}
+
+/// scripts/launch.sh of openai/consistency_models.
+#[test]
+fn public_consistency_models_take_their_published_two_steps() {
+    for (name, levels, at) in [
+        ("cd_imagenet64_l2", 40, None),
+        ("ct_imagenet64", 201, Some(vec![0, 106, 200])),
+        ("cd_bedroom256_lpips", 40, Some(vec![0, 17, 39])),
+        ("ct_cat256", 151, Some(vec![0, 62, 150])),
+    ] {
+        let config = presets::by_name(name).unwrap().config();
+        let facts = Facts { public: Some(name), ..Facts::new(&config, false) };
+        let settled = Settings::default().resolve(&facts).unwrap();
+        assert_eq!(
+            (settled.steps.clone(), settled.at.clone()),
+            (Some(Respacing::Sections(vec![levels])), at),
+            "{name}"
+        );
+        assert_eq!(settled.resolve(&facts).unwrap(), settled);
+        // Places of another grid are its own.
+        let other = Settings { steps: Some("30".parse().unwrap()), ..Settings::default() }.resolve(&facts).unwrap();
+        assert_eq!(other.at, None, "{name}");
     }
 }
 

@@ -53,10 +53,10 @@ pub fn keep_folder(path: &Path) {
 pub(crate) fn check_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if parent != Path::new("") && !parent.is_dir() => {
-            let parent = (parent.display(), parent.exists());
-            let reason = match parent {
-                (parent, true) => format!("{parent} is a file, where a folder to write it to is needed"),
-                (parent, false) => format!("there is no folder {parent} to write it to; make it first"),
+            let shown = parent.display();
+            let reason = match parent.exists() {
+                true => format!("{shown} is a file, where a folder to write it to is needed"),
+                false => format!("there is no folder {shown} to write it to; make it first"),
             };
             Err(Error::io(path, std::io::Error::other(reason)))
         }

@@ -291,7 +291,7 @@ impl RunArgs {
     /// The first stage's settings: those of its own arguments (`own`), else of the public scripts' flags.
     ///
     /// # Errors
-    /// [`crate::Error::Options`] for a respacing that is none.
+    /// [`crate::Error::Options`] for what is no respacing.
     pub fn settings(&self, own: &Settings) -> Result<Settings> {
         let flags = &self.flags;
         let respacing: Option<Respacing> = flags.timestep_respacing.as_deref().map(str::parse).transpose()?;

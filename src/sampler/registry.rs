@@ -51,9 +51,8 @@ impl Sampler {
         if self.0.kinds.contains(&kind) {
             return Ok(());
         }
-        let edits = |s: Self| s.takes("edit") || s.takes("optional_edit");
         let able: Vec<&str> = Self::all()
-            .filter(|s| if self.is_free() { s.is_free() } else { edits(self) && edits(*s) })
+            .filter(|s| if self.is_free() { s.is_free() } else { self.edits() && s.edits() })
             .filter(|s| s.0.kinds.contains(&kind))
             .map(Self::name)
             .collect();

@@ -170,7 +170,7 @@ impl Settings {
     fn check_edit(&self, sampler: Sampler, config: &ModelConfig) -> Result<()> {
         let Some(edit) = self.edit else { return Ok(()) };
         let refuse = |message: String| Err(Error::Options(message));
-        if !sampler.takes("edit") && !sampler.takes("optional_edit") {
+        if !sampler.edits() {
             return refuse(format!(
                 "the sampler {sampler} edits no picture; leave it out{}",
                 if config.diffusion.process == ProcessKind::Discrete { ", or take ddnm or repaint" } else { "" }

@@ -65,6 +65,11 @@ pub struct Schedule {
     time_scale: Option<f32>,
 }
 
+/// The noise level of an alpha-bar in sigma-space.
+fn sigma_of(bar: f64) -> f64 {
+    ((1.0 - bar) / bar).sqrt()
+}
+
 impl Schedule {
     /// The process `config` describes, shortened by `respacing`.
     ///
@@ -169,8 +174,7 @@ impl Schedule {
 
     /// The noise level of an index in sigma-space, sqrt((1 - bar) / bar).
     pub fn sigma(&self, index: usize) -> f64 {
-        let bar = self.bar(Some(index));
-        ((1.0 - bar) / bar).sqrt()
+        sigma_of(self.bar(Some(index)))
     }
 
     /// How the network is called at an index; guidance shifts the predicted noise by -sqrt(1 - bar) g.
@@ -192,7 +196,7 @@ impl Schedule {
     /// sqrt(sigma^2 + 1), time linear in ln sigma between two indices.
     pub(super) fn call_at_sigma(&self, sigma: f64) -> Call {
         let last = self.len().saturating_sub(1);
-        let above = self.alphas_cumprod.partition_point(|bar| ((1.0 - bar) / bar).sqrt() < sigma).min(last);
+        let above = self.alphas_cumprod.partition_point(|bar| sigma_of(*bar) < sigma).min(last);
         let below = above.saturating_sub(1);
         let (low, high) = (self.sigma(below).ln(), self.sigma(above).ln());
         let share = if high > low { ((sigma.ln() - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };

@@ -276,6 +276,11 @@ impl Sampler {
     pub fn takes(self, option: &str) -> bool {
         self.0.options.contains(&option)
     }
+
+    /// Whether it makes the rest of a picture of which a part is known.
+    pub(super) fn edits(self) -> bool {
+        self.takes("edit") || self.takes("optional_edit")
+    }
 }
 
 impl PartialEq for Sampler {
