@@ -21,7 +21,10 @@ fn element(i: u32) {
 #elif SILU
     out[i] = silu_vec4(vec4<f32>(v)).x;
 #elif RELU && ADJOINT
-    out[i] = select(0.0, incoming[i], v > 0.0);
+    // What is not finite stays, of either.
+    let g = incoming[i];
+    let passed = select(0.0, g, v > 0.0 || !is_finite(bitcast<u32>(g)));
+    out[i] = select(v, passed, is_finite(bitcast<u32>(v)));
 #elif RELU
     // What is not finite stays.
     out[i] = select(v, max(v, 0.0), is_finite(bitcast<u32>(v)));

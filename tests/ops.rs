@@ -226,7 +226,8 @@ fn lines_beyond_a_grids_dimension_go_on_in_z() {
     }
 }
 
-/// What lies between a network's output and the check of the images: what is not finite goes through it, although it clamps.
+/// What lies between a network's output or a gradient and the check of the images: what is not finite goes through it,
+/// although it clamps.
 #[test]
 fn what_is_not_finite_stays() {
     let shape = Shape::new(2, 5, 5, 3);
@@ -244,11 +245,14 @@ fn what_is_not_finite_stays() {
     let step = SamplerStep { learn_sigma: true, guided: false };
     let operands = vec![noise(shape), noise(shape), variance, noise(shape), plain.clone(), history, noise(shape)];
     let logits = Shape::vector(1, 75);
-    let probes: [Probe<Op>; 5] = [
+    let relu_grad = Unary { adjoint: true, ..Unary::RELU };
+    let probes: [Probe<Op>; 7] = [
         Probe::new(PredictXStart { guided: false }, vec![noise(shape), planted(shape, &same), plain]).into(),
         Probe::new(Threshold, vec![planted(shape, &same)]).into(),
         Probe::new(step, operands).into(),
         Probe::new(Unary::RELU, vec![planted(shape, &same)]).into(),
+        Probe::new(relu_grad, vec![planted(shape, &same), noise(shape)]).into(),
+        Probe::new(relu_grad, vec![noise(shape), planted(shape, &same)]).into(),
         Probe::new(LogSoftmaxGrad, vec![planted(logits, &same), labels(&[3])]).into(),
     ];
     let mut failures = Vec::new();

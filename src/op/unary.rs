@@ -82,8 +82,8 @@ impl Operator for Unary {
         let f = |x: f32| match (self.function, self.adjoint) {
             (Function::Silu, false) => silu(x),
             (Function::Silu, true) => silu_derivative(f64::from(x)) as f32,
-            (Function::Relu, false) if x.is_finite() => x.max(0.0),
-            (Function::Relu, false) => x,
+            (Function::Relu, _) if !x.is_finite() => x,
+            (Function::Relu, false) => x.max(0.0),
             (Function::Relu, true) => f32::from(x > 0.0),
         };
         let mut data: Vec<f32> = inputs[0].data.iter().map(|x| f(*x)).collect();
