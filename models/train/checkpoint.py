@@ -9,6 +9,7 @@ A model that does best at few timesteps has `few_step`: its sampler and those ti
 
 import dataclasses
 import json
+import os
 
 import torch
 from safetensors import safe_open
@@ -29,8 +30,9 @@ def save(path, state, kind, family, config, train_images, dtype="f32", predict_x
             "class_names": class_names(family, kind), **more}
     if FAMILIES[family].null_class and config.num_classes:
         meta["null_class"] = config.num_classes - 1
-    tensors = {name: tensor.detach().to(DTYPES[dtype]).contiguous() for name, tensor in state.items()}
-    save_file(tensors, path, {"adm": json.dumps(meta)})
+    tensors = {name: tensor.detach().to("cpu", DTYPES[dtype]).contiguous() for name, tensor in state.items()}
+    save_file(tensors, path + ".part", {"adm": json.dumps(meta)})
+    os.replace(path + ".part", path)
 
 
 def class_names(family, kind="diffusion"):

@@ -39,14 +39,21 @@ class Diffusion:
         self.posterior_log_variance = np.log(np.append(variance[1], variance[1:]))  # the first is 0
         self.posterior_x0 = self.beta * np.sqrt(self.abar_prev) / (1 - self.abar)
         self.posterior_xt = (1 - self.abar_prev) * np.sqrt(1 - self.beta) / (1 - self.abar)
+        self.signal, self.noise, self.log_beta = np.sqrt(self.abar), np.sqrt(1 - self.abar), np.log(self.beta)
+        weight = np.clip(self.abar / (1 - self.abar), 1, 5) if predict_xstart else np.minimum(1 / self.abar, 5)
+        self.weight = weight / weight.mean()
+        self.copies = {}
 
-    def at(self, table, i):
-        """A table's float32 values at the steps i [N], to be broadcast over images."""
-        return torch.from_numpy(table).float()[i][:, None, None, None]
+    def at(self, name, i):
+        """A table's float32 values at the steps i [N], to be broadcast over images; a copy stays on i's device."""
+        key = name, i.device
+        if key not in self.copies:
+            self.copies[key] = torch.from_numpy(getattr(self, name)).float().to(i.device)
+        return self.copies[key][i][:, None, None, None]
 
     def noised(self, x0, i, noise):
         """x_t for the steps i [N]."""
-        return self.at(np.sqrt(self.abar), i) * x0 + self.at(np.sqrt(1 - self.abar), i) * noise
+        return self.at("signal", i) * x0 + self.at("noise", i) * noise
 
     def loss(self, out, x0, xt, i, noise, goal=None):
         """Improved diffusion's hybrid: a weighted MSE and, only for the variance, the variational bound.
@@ -56,18 +63,17 @@ class Diffusion:
         """
         prediction, interpolation = out.chunk(2, dim=1)
         if self.predict_xstart:
-            x0_hat, target, weight = prediction, x0 if goal is None else goal, np.clip(self.abar / (1 - self.abar), 1, 5)
+            x0_hat, target = prediction, x0 if goal is None else goal
         else:
-            x0_hat = (xt - self.at(np.sqrt(1 - self.abar), i) * prediction) / self.at(np.sqrt(self.abar), i)
-            target, weight = noise, np.minimum(1 / self.abar, 5)
-        mse = (self.at(weight / weight.mean(), i) * (prediction - target) ** 2).mean()
+            x0_hat, target = (xt - self.at("noise", i) * prediction) / self.at("signal", i), noise
+        mse = (self.at("weight", i) * (prediction - target) ** 2).mean()
         return mse + self.bound(x0_hat.detach(), interpolation, x0, xt, i) * len(self.timesteps) / 1000
 
     def bound(self, x0_hat, interpolation, x0, xt, i):
         """The bound's term of step i in bits a pixel: KL(q || p), for the last step -log2 p(x_0)."""
-        mean = self.at(self.posterior_x0, i) * x0_hat + self.at(self.posterior_xt, i) * xt
-        true_mean = self.at(self.posterior_x0, i) * x0 + self.at(self.posterior_xt, i) * xt
-        low, high = self.at(self.posterior_log_variance, i), self.at(np.log(self.beta), i)
+        mean = self.at("posterior_x0", i) * x0_hat + self.at("posterior_xt", i) * xt
+        true_mean = self.at("posterior_x0", i) * x0 + self.at("posterior_xt", i) * xt
+        low, high = self.at("posterior_log_variance", i), self.at("log_beta", i)
         log_var = low + (interpolation + 1) / 2 * (high - low)
         kl = 0.5 * (log_var - low - 1 + (low - log_var).exp() + (true_mean - mean) ** 2 * (-log_var).exp())
         # -log p of the 8-bit value whose bin of width 2 / 255 holds x_0; the outermost bins are open.
@@ -79,7 +85,7 @@ class Diffusion:
 
     def predicted(self, model, x, i):
         """x_0 as model(x, t [N]), which predicts it or the noise, sees it at step i."""
-        out = model(x, torch.full((len(x),), self.timesteps[i]))
+        out = model(x, torch.full((len(x),), self.timesteps[i], device=x.device))
         if self.learn_sigma:
             out = out.chunk(2, dim=1)[0]
         if not self.predict_xstart:

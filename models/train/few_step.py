@@ -15,6 +15,11 @@ from diffusion import Diffusion, guided
 KNEE = 0.03  # of the loss, where it goes over from squares to absolute values
 
 
+def dense(x):
+    """x laid out in one way always, since torch.compile compiles anew for each layout."""
+    return x.flatten(1).view(x.shape)
+
+
 class Trajectories:
     """Batches of (noise, classes, what the student is to predict of x_0 at each of its timesteps given its own x).
 
@@ -29,13 +34,14 @@ class Trajectories:
         self.fine = Diffusion(len(full), keep=sorted(kept))
         self.abar = [float(full[t]) for t in self.points] + [1.0]
         self.teacher, self.scale, self.uses = teacher, scale, uses
+        self.device = next(teacher.parameters()).device
         self.stored, self.turn = [], 0
 
     def solve(self, shape, classes):
-        x, y = torch.randn(shape), torch.randint(classes, shape[:1])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x, y = torch.randn(shape, device=self.device), torch.randint(classes, shape[:1], device=self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
             model = guided(self.teacher, y, classes - 1, self.scale)
-            seen = self.fine.ddim(lambda x, t: model(x, t).float(), x, self.points[1:])
+            seen = self.fine.ddim(lambda x, t: model(dense(x), t).float(), x, self.points[1:])
         return x, y, seen
 
     def batch(self, shape, classes):
@@ -54,9 +60,9 @@ class Trajectories:
             a, b = math.sqrt(self.abar[i]), math.sqrt(1 - self.abar[i])
             a_next, b_next = math.sqrt(self.abar[i + 1]), math.sqrt(1 - self.abar[i + 1])
             target = (goal - b_next / b * x) / (a_next - b_next / b * a)
-            t = torch.full(shape[:1], self.points[i])
-            with torch.autocast("cpu", torch.bfloat16):
-                x0 = net(x.to(memory_format=torch.channels_last), t, y).float().chunk(2, dim=1)[0]
+            t = torch.full(shape[:1], self.points[i], device=self.device)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                x0 = net(dense(x), t, y).float().chunk(2, dim=1)[0]
             total = total + (((x0 - target) ** 2 + KNEE**2).sqrt() - KNEE).mean()
             x0 = x0.detach().clamp(-1, 1)
             x = a_next * x0 + b_next / b * (x - a * x0)

@@ -118,10 +118,11 @@ def varied(family, x):
         return data.shifted(x, 2)
     n = len(x)
     x = data.shifted(x, 3, fill=1.0)
-    tint = 1 + 0.3 * (torch.rand(n, 3, 1, 1) - 0.5)
+    tint = 1 + 0.3 * (torch.rand(n, 3, 1, 1, device=x.device) - 0.5)
     x = 1 - (1 - x) * tint
-    rows, cols = torch.arange(32).view(1, 1, 32, 1), torch.arange(32).view(1, 1, 1, 32)
-    y, z = torch.randint(-4, 32, (2, n, 1, 1, 1))
+    along = torch.arange(32, device=x.device)
+    rows, cols = along.view(1, 1, 32, 1), along.view(1, 1, 1, 32)
+    y, z = torch.randint(-4, 32, (2, n, 1, 1, 1), device=x.device)
     hole = (rows >= y) & (rows < y + 8) & (cols >= z) & (cols < z + 8)
     return torch.where(hole, 1.0, x)
 

@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
     def direction(self, p, shape, momentum):
         """Nesterov's: the gradient, moved towards its running average."""
         grad = p.grad.reshape(shape)
-        average = self.state[p].setdefault("average", torch.zeros(shape))
+        average = self.state[p].setdefault("average", grad.new_zeros(shape))
         average.lerp_(grad, 1 - momentum)
         return grad.lerp(average, momentum)
 

@@ -46,7 +46,7 @@ class Config:
 def timestep_embedding(t, dim):
     """Cosines, then sines, of t at dim / 2 frequencies from 1 down to (almost) 1 / 10,000."""
     half = dim // 2
-    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t[:, None].float() * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 

@@ -1,4 +1,4 @@
-"""Train one of the built-in models on the CPU.
+"""Train one of the built-in models, on a GPU of NVIDIA's if there is one, else on the CPU.
 
     python train.py fashion diffusion  --out ../fashion32.safetensors            --hours 2    --dtype f16
     python train.py fashion classifier --out ../fashion32-classifier.safetensors --hours 0.25 --dtype f16
@@ -7,13 +7,16 @@
     python train.py emoji diffusion    --out ../emoji32.safetensors              --hours 2    --dtype f16
     python train.py emoji few-step     --out ../emoji32-few.safetensors          --hours 0.5  --dtype f16 --init ../emoji32.safetensors
 
-low-res and upsampler are a two-stage stack: a diffusion model of reduced images, and an upsampler
-of them, whose low-resolution inputs in training are reduced training images.
+low-res and upsampler are a two-stage stack: a diffusion model of reduced images, and an upsampler of
+them, whose low-resolution inputs in training are reduced training images, somewhat blurred and noisy.
 
 The learning rate warms up, stays, and falls linearly over the last part of --hours (wall clock,
 as a shared machine does not say beforehand how many steps it will give).  A file named after
 --out with `.decay` appended starts the fall at once.  The moving average of the weights is what is
 written; every few minutes, with `.pt` beside it, from which the same command continues.
+
+On a GPU give a larger --batch (256 to 1024), with rates higher by less than its root: for 512, --muon-lr 3e-3 --adam-lr 1.2e-3.
+The first step there takes up to minutes, since torch.compile works on the network; the clock runs meanwhile.
 
 On a busy machine several processes of one thread, which synchronise once per step, get more done than several threads, which
 meet at each operation: `torchrun --nproc-per-node 2 train.py ...` trains on two batches a step.
@@ -21,6 +24,8 @@ meet at each operation: `torchrun --nproc-per-node 2 train.py ...` trains on two
 
 import argparse
 import copy
+import dataclasses
+import math
 import os
 import time
 
@@ -30,6 +35,7 @@ import torch.nn.functional as F
 
 import checkpoint
 import data
+import judge
 from diffusion import Diffusion
 from few_step import Trajectories
 from muon import optimizers
@@ -52,12 +58,19 @@ def config(family, kind):
     if kind == "low-res":
         return Config(**ends, image_size=16, channel_mult=(1, 2), attention_resolutions=(8,), **SHAPE)
     if kind == "upsampler":
-        side = {"fashion": 32, "emoji": 64}[family]
-        return Config(**{**ends, "in_channels": 2 * known.channels}, image_size=side, channel_mult=(1, 2), attention_resolutions=(16,), **SHAPE)
+        side, widths = {"fashion": (32, (1, 2)), "emoji": (64, (1, 1, 2))}[family]
+        return Config(**{**ends, "in_channels": 2 * known.channels}, image_size=side, channel_mult=widths, attention_resolutions=(16,), **SHAPE)
     return Config(**ends, attention_resolutions=ATTENTION[family], **WHOLE)
 
 
-SAVE_EVERY, SHOW_EVERY = 180, 60  # seconds
+SAVE_EVERY, SHOW_EVERY = {"cpu": 180, "cuda": 60}, {"cpu": 60, "cuda": 10}  # seconds
+
+
+def roughened(low):
+    """Low-resolution images as a first stage may give them: up to somewhat blurred, up to a little noisy."""
+    blurred = F.avg_pool2d(F.pad(low, (1,) * 4, mode="replicate"), 3, 1)
+    blur, noise = torch.rand(2, len(low), 1, 1, 1, device=low.device)
+    return (low + 0.6 * blur * (blurred - low) + 0.08 * noise * torch.randn_like(low)).clamp(-1, 1)
 
 
 def batch_loss(kind, net, process, x0, y, guidance=1.0):
@@ -66,26 +79,40 @@ def batch_loss(kind, net, process, x0, y, guidance=1.0):
     With guidance the network learns what classifier-free guidance at that scale would make of it, from
     the class of no name, its last one (Tang et al. 2025): the image is moved by what the class changes.
     """
-    n, steps = len(x0), len(process.timesteps)
-    t = ((torch.randperm(n) + torch.rand(n)) * (steps / n)).long().clamp(max=steps - 1)
+    n, steps, device = len(x0), len(process.timesteps), x0.device
+    t = ((torch.arange(n, device=device) + torch.rand(n, device=device)) * (steps / n)).long().clamp(max=steps - 1)
     noise = torch.randn_like(x0)
     xt = process.noised(x0, t, noise).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         if kind == "classifier":
             out = net(xt, t)
         elif kind == "upsampler":
-            out = net(xt, t, y, F.avg_pool2d(x0, 2))
+            out = net(xt, t, y, roughened(F.avg_pool2d(x0, 2)))
         else:
             out = net(xt, t, y)
     if kind == "classifier":
         return F.cross_entropy(out.float(), y)
     goal = x0
     if guidance > 1:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             of_any = net(xt, t, torch.full_like(y, net.config.num_classes - 1))
         change = (out.detach() - of_any).float().chunk(2, dim=1)[0]
         goal = (x0 + (1 - 1 / guidance) * change).clamp(-1, 1)
     return process.loss(out.float(), x0, xt, t, noise, goal)
+
+
+@torch.no_grad()
+def held_out(classifier, process, pictures):
+    """The share of unseen pictures, one noise for each, that a classifier of noisy images labels right, at some timesteps."""
+    shares = []
+    for step in range(0, len(process.timesteps), 200):
+        right = 0
+        for x, y in zip(pictures.images.split(500), pictures.labels.split(500)):
+            t = torch.full_like(y, step)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                right += (classifier(process.noised(x, t, torch.randn_like(x)), t).argmax(1) == y).sum()
+        shares.append(f"{step}: {right / len(pictures.labels):.3f}")
+    return "  ".join(shares)
 
 
 def fitted(start, net):
@@ -111,10 +138,10 @@ def fitted(start, net):
 
 
 class Schedule:
-    """The fraction of the full learning rate: warm-up by steps, decay by the clock."""
+    """The fraction of the full learning rate: warm-up by steps, decay by the clock, or by --steps if these end sooner."""
 
     def __init__(self, args, spent):
-        self.warmup, self.final = args.warmup, args.decay_to
+        self.warmup, self.final, self.steps = args.warmup, args.decay_to, args.steps
         self.decay = args.decay_hours * 3600
         self.start = time.time() + args.hours * 3600 - self.decay - spent
         self.trigger = args.out + ".decay"
@@ -124,7 +151,7 @@ class Schedule:
         if os.path.exists(self.trigger):
             os.remove(self.trigger)
             self.start = min(self.start, time.time())
-        left = min(1.0, 1 - (time.time() - self.start) / self.decay)
+        left = min(1.0, 1 - (time.time() - self.start) / self.decay, (self.steps - step) / self.steps * 4 if self.steps else 1.0)
         if left <= 0:
             return None
         return min(1, (step + 1) / self.warmup) * (self.final + (1 - self.final) * left)
@@ -155,13 +182,15 @@ def arguments():
     p.add_argument("--out", required=True, help="the .safetensors file to write")
     p.add_argument("--dtype", choices=checkpoint.DTYPES, default="f32", help="how the weights are stored")
     p.add_argument("--hours", type=float, default=2.0, help="wall clock, all runs of this file together")
+    p.add_argument("--steps", type=int, help="the most, all runs together")
     p.add_argument("--decay-hours", type=float, help="the part in which the rate falls (default: a quarter)")
     p.add_argument("--decay-to", type=float, default=0.02, help="fraction of the rate at the end")
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--muon-lr", type=float, default=1.5e-3)
     p.add_argument("--adam-lr", type=float, default=6e-4)
     p.add_argument("--warmup", type=int, default=100, help="steps")
-    p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average")
+    p.add_argument("--dropout", type=float, default=0.0)
+    p.add_argument("--ema", type=float, default=0.999, help="decay of the moving average, which is shorter at first: a tenth of the steps so far")
     p.add_argument("--init", help="a .safetensors file of the same kind to start from, of either family")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--guidance", type=float, default=1.0, help="a scale of classifier-free guidance to be learnt")
@@ -179,79 +208,140 @@ def arguments():
     return args
 
 
+class Run:
+    """A network in training, with what is saved of it."""
+
+    def __init__(self, args, device):
+        self.args, self.device = args, device
+        self.shape = dataclasses.replace(config(args.family, args.kind), dropout=args.dropout)
+        self.process = Diffusion(checkpoint.STEPS, checkpoint.SCHEDULE)
+        self.net, self.start = (Classifier if args.kind == "classifier" else UNet)(self.shape), None
+        self.seen = self.step = 0
+        self.spent, self.began = 0.0, time.time()
+        if args.init:
+            self.start, meta = checkpoint.load(args.init)
+            self.net.load_state_dict(fitted(self.start, self.net))
+            self.start = self.start.to(device, memory_format=torch.channels_last)
+            self.seen = meta["train_images"] * (meta.get("family", "fashion") == args.family)
+        self.net = self.net.to(device, memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.net).eval()
+        self.opts = optimizers(self.net, args.muon_lr, args.adam_lr, 0.05 if args.kind == "classifier" else 0.0)
+        if os.path.exists(args.out + ".pt"):
+            state = torch.load(args.out + ".pt", map_location="cpu")
+            self.net.load_state_dict(state["net"])
+            self.ema.load_state_dict(state["ema"])
+            for (opt, _), s in zip(self.opts, state["opts"]):
+                opt.load_state_dict(s)
+            self.seen, self.step, self.spent = state["seen"], state["step"], state["spent"]
+
+    def save(self):
+        args = self.args
+        kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
+        more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.timesteps else {}
+        if args.guidance > 1:
+            more["guidance_learnt"] = args.guidance
+        checkpoint.save(args.out, self.ema.state_dict(), kind, args.family, self.shape, self.seen, args.dtype, **more)
+        state = {"net": self.net.state_dict(), "ema": self.ema.state_dict(), "opts": [o.state_dict() for o, _ in self.opts],
+                 "seen": self.seen, "step": self.step, "spent": self.spent + time.time() - self.began}
+        torch.save(state, args.out + ".pt.part")
+        os.replace(args.out + ".pt.part", args.out + ".pt")
+
+    def losses(self):
+        """loss(net) of a fresh batch each time; net is the network in training, as it is or compiled."""
+        args, shape, known = self.args, self.shape, data.FAMILIES[self.args.family]
+        if args.kind == "few-step":
+            teacher = torch.compile(self.start, dynamic=False) if self.device == "cuda" else self.start
+            trajectories = Trajectories(teacher, self.process, args.timesteps, args.between, args.scale, args.uses)
+            size = (args.batch, known.channels, shape.image_size, shape.image_size)
+            return lambda net: trajectories.loss(net, size, shape.num_classes)
+        pictures = known(args.data, "train", shape.image_size, self.device)
+
+        def loss(net):
+            images, labels = pictures.batch(args.batch)
+            if args.kind == "classifier":
+                images = judge.varied(args.family, images)
+            elif known.null_class:
+                nameless = torch.rand(args.batch, device=labels.device) < NULL_SHARE
+                labels = torch.where(nameless, shape.num_classes - 1, labels)
+            return batch_loss(args.kind, net, self.process, images, labels, args.guidance)
+
+        return loss
+
+    def compiled(self, loss):
+        """The network compiled, if that works: it does so at the first loss and gradient, which are thrown away."""
+        net, began = torch.compile(self.net, dynamic=False), time.time()
+        try:
+            loss(net).backward()
+            torch.cuda.synchronize()
+            print(f"compiled in {time.time() - began:.0f} s", flush=True)
+        except Exception as error:  # of whatever part of the compiler
+            print(f"torch.compile failed, so the network runs without it: {repr(error)[:2000]}", flush=True)
+            torch.compiler.set_stance("force_eager")
+        self.net.zero_grad()
+        return net
+
+    def update(self, workers):
+        """One step along the gradients, and the moving average after it; the gradients' norm."""
+        average_gradients(self.net, workers)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        for opt, _ in self.opts:
+            opt.step()
+        self.step, self.seen = self.step + 1, self.seen + self.args.batch * workers
+        with torch.no_grad():  # a shorter average at first, so that the start is forgotten
+            keep = min(self.args.ema, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - keep)
+        return norm
+
+
 def main():
     args = arguments()
     rank, workers = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if workers > 1:
         dist.init_process_group("gloo")
+    device = "cuda" if torch.cuda.is_available() and workers == 1 else "cpu"
+    torch.backends.cudnn.benchmark = True
     torch.manual_seed(args.seed)
-    shape, process = config(args.family, args.kind), Diffusion(checkpoint.STEPS, checkpoint.SCHEDULE)
-    net = (Classifier if args.kind == "classifier" else UNet)(shape)
-    seen = step = spent = 0
-    if args.init:
-        start, meta = checkpoint.load(args.init)
-        start = start.to(memory_format=torch.channels_last)
-        net.load_state_dict(fitted(start, net))
-        seen = meta["train_images"] * (meta.get("family", "fashion") == args.family)
-    net = net.to(memory_format=torch.channels_last)
-    opts = optimizers(net, args.muon_lr, args.adam_lr, 0.05 if args.kind == "classifier" else 0.0)
-    ema, saved = copy.deepcopy(net).eval(), args.out + ".pt"
-    if os.path.exists(saved):
-        state = torch.load(saved)
-        net.load_state_dict(state["net"])
-        ema.load_state_dict(state["ema"])
-        for (opt, _), s in zip(opts, state["opts"]):
-            opt.load_state_dict(s)
-        seen, step, spent = state["seen"], state["step"], state["spent"]
-    torch.manual_seed(args.seed + step * workers + rank)
-    if args.kind == "few-step":
-        trajectories = Trajectories(start, process, args.timesteps, args.between, args.scale, args.uses)
-    pictures = data.FAMILIES[args.family](args.data, "train", shape.image_size)
-    schedule, began, cpu = Schedule(args, spent), time.time(), time.process_time()
+    run = Run(args, device)
+    torch.manual_seed(args.seed + run.step * workers + rank)
+    schedule, loss = Schedule(args, run.spent), run.losses()
+    net = run.compiled(loss) if device == "cuda" else run.net
+    if args.kind == "classifier":
+        known = data.FAMILIES[args.family]
+        unseen = known(args.data, known.unseen, run.shape.image_size, device)
+    shown, last_save, count, total, cpu = time.time(), time.time(), 0, 0.0, time.process_time()
 
-    def save():
-        if rank:
-            return
-        kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
-        more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.timesteps else {}
-        if args.guidance > 1:
-            more["guidance_learnt"] = args.guidance
-        checkpoint.save(args.out, ema.state_dict(), kind, args.family, shape, seen, args.dtype, **more)
-        torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opts": [o.state_dict() for o, _ in opts], "seen": seen,
-                    "step": step, "spent": spent + time.time() - began}, saved)
+    def show():
+        """Reading the loss waits for a GPU, so the steps in between do not."""
+        mean, speed = float(total) / max(count, 1), count * args.batch * workers / (time.time() - shown)
+        if not math.isfinite(mean):
+            raise SystemExit(f"the loss is {mean} at step {run.step}: give the same command to go on from {args.out}.pt, with lower rates")
+        if rank == 0:
+            memory = f"  memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device == "cuda" else ""
+            print(f"step {run.step}  images {run.seen}  loss {mean:.4f}  gradient {norm:.2f}  rate {rate:.3f}  "
+                  f"{speed:.0f} images/s  cpu {(time.process_time() - cpu) / 60:.1f} min{memory}", flush=True)
+            if args.kind == "classifier":
+                print(f"right on unseen pictures, by timestep: {held_out(run.ema, run.process, unseen)}", flush=True)
 
-    shown, last_save, losses = time.time(), time.time(), []
-    while (rate := agreed(schedule(step), workers)) is not None:
-        for opt, lr in opts:
+    norm = rate = 0.0
+    while (now_rate := agreed(schedule(run.step), workers)) is not None:
+        rate = now_rate
+        for opt, lr in run.opts:
             for group in opt.param_groups:
                 group["lr"] = lr * rate
             opt.zero_grad()
-        if args.kind == "few-step":
-            size = (args.batch, pictures.channels, shape.image_size, shape.image_size)
-            loss = trajectories.loss(net, size, shape.num_classes)
-        else:
-            images, labels = pictures.batch(args.batch)
-            if pictures.null_class and args.kind != "classifier":
-                labels[torch.rand(args.batch) < NULL_SHARE] = shape.num_classes - 1
-            loss = batch_loss(args.kind, net, process, images, labels, args.guidance)
-        loss.backward()
-        average_gradients(net, workers)
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
-        for opt, _ in opts:
-            opt.step()
-        step, seen = step + 1, seen + args.batch * workers
-        with torch.no_grad():  # a shorter average at first, so that the start is forgotten
-            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - min(args.ema, (1 + step) / (10 + step)))
-        losses.append(loss.item())
-        if rank == 0 and (now := time.time()) - shown > SHOW_EVERY:
-            mean, speed = sum(losses) / len(losses), len(losses) * args.batch * workers / (now - shown)
-            print(f"step {step}  images {seen}  loss {mean:.4f}  gradient {norm:.2f}  rate {rate:.3f}  "
-                  f"{speed:.0f} images/s  cpu {(time.process_time() - cpu) / 60:.0f} min", flush=True)
-            shown, losses = now, []
-        if time.time() - last_save > SAVE_EVERY:
-            save()
-            last_save = time.time()
-    save()
+        batch = loss(net)
+        batch.backward()
+        norm = run.update(workers)
+        count, total = count + 1, total + batch.detach()
+        if time.time() - shown > SHOW_EVERY[device]:
+            show()
+            shown, count, total = time.time(), 0, 0.0
+            if rank == 0 and time.time() - last_save > SAVE_EVERY[device]:
+                run.save()
+                last_save = time.time()
+    show()
+    if rank == 0:
+        run.save()
     if workers > 1:
         dist.destroy_process_group()
 
