@@ -15,8 +15,8 @@ as a shared machine does not say beforehand how many steps it will give).  A fil
 --out with `.decay` appended starts the fall at once.  The moving average of the weights is what is
 written; every few minutes, with `.pt` beside it, from which the same command continues.
 
-On a GPU give a larger --batch (256 to 1024), with rates higher by less than its root: for 512, --muon-lr 3e-3 --adam-lr 1.2e-3.
-The first step there takes up to minutes, since torch.compile works on the network; the clock runs meanwhile.
+On a GPU give a larger --batch (256 to 1024), with rates higher by less than its root: for 512, --muon-lr 2.5e-3 --adam-lr 1e-3.
+Before the first step torch.compile works on the network, for up to minutes; the clock runs meanwhile.
 
 On a busy machine several processes of one thread, which synchronise once per step, get more done than several threads, which
 meet at each operation: `torchrun --nproc-per-node 2 train.py ...` trains on two batches a step.
