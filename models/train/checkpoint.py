@@ -31,8 +31,8 @@ def save(path, state, kind, family, config, train_images, dtype="f32", predict_x
     if FAMILIES[family].null_class and config.num_classes:
         meta["null_class"] = config.num_classes - 1
     tensors = {name: tensor.detach().to("cpu", DTYPES[dtype]).contiguous() for name, tensor in state.items()}
-    save_file(tensors, path + ".part", {"adm": json.dumps(meta)})
-    os.replace(path + ".part", path)
+    save_file(tensors, f"{path}.part", {"adm": json.dumps(meta)})
+    os.replace(f"{path}.part", path)
 
 
 def class_names(family, kind="diffusion"):
