@@ -32,8 +32,8 @@ const EXCLUDED: [f64; 2] = [5.0, 2.0];
 /// How to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct TuneOptions {
-    /// Seconds to spend, on compiling too, of which no more than one compilation goes beyond; what is not reached keeps the
-    /// default. Without a budget all is measured.
+    /// Seconds to spend, on compiling too; what is not reached keeps the default. Only a compilation that takes longer than all
+    /// before it can go beyond. Without a budget all is measured.
     pub budget: Option<f64>,
     /// Also record the default for what is not reached, so that later runs keep it and make the same images.
     pub settle: bool,
@@ -97,8 +97,8 @@ pub async fn tune(
     let end = how.budget.map(|seconds| (how.clock)() + seconds);
     let left = || end.map_or(f64::INFINITY, |end| end - (how.clock)());
     let late = || left() <= 0.0;
-    // The longest compilation so far. One that begins cannot be stopped, so that it begins only where as much time is left; the
-    // first one may take longer than the budget.
+    // The longest compilation so far. One that begins cannot be stopped, so that it begins only where as much time is left. The
+    // first one may take longer than the budget, but it is a default's, which a session needs anyway.
     let mut longest = 0.0_f64;
     for tunable in tunable(graph, &gpu.caps().at(options.precision)) {
         if tuning.knows(options.precision, &tunable.key) {
