@@ -86,8 +86,9 @@ fn winograd_in_chunks_equals_the_whole() {
     let case = cases.iter().find(|c| c.name == "3x3, many tiles").unwrap();
     let expected = case.trial.expected(Precision::F32).unwrap();
     let gpu = &gpus()[0];
-    let small = Caps { max_binding_size: 20 << 10, ..gpu.caps().clone() };
-    for variant in case.variants(gpu.caps()).into_iter().filter(|v| matches!(v, Variant::Winograd(..))) {
+    let caps = gpu.caps().at(Precision::F32);
+    let small = Caps { max_binding_size: 20 << 10, ..caps.clone() };
+    for variant in case.variants(&caps).into_iter().filter(|v| matches!(v, Variant::Winograd(..))) {
         let plan = case.plan(&small, variant, Precision::F32).unwrap();
         assert!(plan.dispatches().len() >= 6, "{variant:?}: {} steps", plan.dispatches().len());
         let error = relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &expected);
@@ -161,7 +162,7 @@ fn bands_equal_the_whole() {
     for (probe, max_binding_size, stem) in probes {
         let trial = Trial::of(probe).unwrap();
         let expected = trial.expected(Precision::F32).unwrap();
-        let small = Caps { max_binding_size, ..gpu.caps().clone() };
+        let small = Caps { max_binding_size, ..gpu.caps().at(Precision::F32) };
         let node = trial.graph().nodes.last().unwrap();
         let shapes: Vec<Shape> = node.inputs.iter().map(|id| trial.graph().shape(*id)).collect();
         let variants = node.op.operator().variants(&shapes, node.shape, &small);
