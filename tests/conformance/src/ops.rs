@@ -101,7 +101,7 @@ impl OpRun {
         Ok(Check {
             name: self.name(),
             error: relative_l2(&result, &expected),
-            tolerance: cases::tolerance(self.precision),
+            tolerance: self.case.tolerance(self.precision),
         })
     }
 }
