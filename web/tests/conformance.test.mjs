@@ -10,7 +10,7 @@ import { folder } from './lib/folder.mjs';
 import { serve } from '../server.mjs';
 
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
-const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1, solvers: 45 };
+const SUITES = { shaders: 200, ops: 350, networks: 28, classifiers: 5, samples: 12, steps: 1, solvers: 45, gpu_plans: 3 };
 
 /** Runs in the page: loads the wasm and the fixtures. */
 async function open() {
@@ -87,6 +87,7 @@ describe('conformance', { concurrency: true }, () => {
       for (const suite of Object.keys(SUITES)) {
         test(suite, async () => {
           const start = performance.now();
+          if (suite === 'gpu_plans') await page.evaluate(() => window.conformance.assume_gpu());
           const { count, worst, failures } = await run(page, suite);
           const lines = [...worst].sort().map(([kind, error]) => `  ${error.toExponential(1)} ${kind}\n`);
           const seconds = ((performance.now() - start) / 1000).toFixed(1);

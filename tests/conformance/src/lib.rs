@@ -93,7 +93,12 @@ pub enum Task {
     Solver(usize),
 }
 
-/// Every task of a suite: `ops`, `networks`, `classifiers`, `samples`, `steps` or `solvers`.
+/// Between them these golden networks have 34 of the 37 kernels that plans of GPUs take for any of them and those of software
+/// drivers do not: products in parts, both sizes of Winograd's tiles, attention in tiles, its gradient.
+const GPU_PLANS: [&str; 3] = ["spatial_v2", "attention_legacy_heads_conv", "deep_attention_everywhere"];
+
+/// Every task of a suite: `ops`, `networks`, `classifiers`, `samples`, `steps`, `solvers`; or `gpu_plans`, for a device with
+/// [`guided_diffusion::OpenOptions::assume_gpu`].
 ///
 /// # Panics
 /// There is no such suite.
@@ -110,6 +115,11 @@ pub fn tasks(suite: &str, gpu: &Gpu, golden: &Golden) -> Vec<Task> {
         "samples" => small("sampler").map(Task::Sample).collect(),
         "steps" => small("sampler").filter(|i| golden.name(*i) == CHAOTIC).map(Task::Steps).collect(),
         "solvers" => golden.solvers.on_device().into_iter().map(Task::Solver).collect(),
+        "gpu_plans" => {
+            let chosen = |i: &usize| GPU_PLANS.contains(&golden.name(*i));
+            let unets = small("unet").filter(chosen).map(|i| Task::Network(i, Precision::F32));
+            small("classifier").filter(chosen).map(Task::Classifier).chain(unets).collect()
+        }
         other => panic!("there is no suite named {other}"),
     }
 }

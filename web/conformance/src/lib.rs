@@ -51,6 +51,17 @@ impl Conformance {
         Ok(Self { gpu, golden, kernels: Vec::new(), tasks: Vec::new() })
     }
 
+    /// From here on plans are as for a GPU, on a device of their own.
+    ///
+    /// # Errors
+    /// There is no adapter any more.
+    pub async fn assume_gpu(&mut self) -> Result<(), JsError> {
+        let subgroups = self.gpu.caps().subgroup.is_some();
+        let options = OpenOptions { subgroups, assume_gpu: true, ..OpenOptions::default() };
+        self.gpu = Gpu::open_with(&AdapterChoice::Default, options).await?;
+        Ok(())
+    }
+
     /// Chooses a suite of [`tasks`], or `shaders`, and names what is in it.
     pub fn choose(&mut self, suite: &str) -> Vec<String> {
         (self.kernels, self.tasks) = match suite {
