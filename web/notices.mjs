@@ -2,7 +2,7 @@
  * Writes the notices of all that the wasm is made of, which must travel with it: node web/notices.mjs FILE.
  *
  * What Cargo compiles into it is what Cargo says; each crate's own texts are copied. A crate that has none is given the
- * standard text where its licence is MIT, else the build fails. What runs at build time alone (procedural macros) is not
+ * standard text where its licence is MIT, else the build fails. What runs at build time only (procedural macros) is not
  * in the wasm.
  *
  * cargo-about does not replace it: for a crate without a text it copies the licence's template, with "[year] [fullname]" in place of

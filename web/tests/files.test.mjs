@@ -46,7 +46,7 @@ describe('files', { concurrency: true }, () => {
       });
 
       for (const kind of ['plain', 'gzip']) {
-        test(`a download that breaks off goes on where it ended: ${kind}`, async () => {
+        test(`a download that breaks off continues where it ended: ${kind}`, async () => {
           faulty.state.fault = 'cut';
           const broken = await page.evaluate(load, [`${faulty.url}/${kind}/${FILE}`]);
           assert.equal(broken.code, 'network', broken.message);

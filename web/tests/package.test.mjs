@@ -88,10 +88,11 @@ async function given() {
   const noise = new Float32Array(3 * each);
   for (let k = 0; k < 3; k++) noise.set(seedNoise(2n ** 40n + 3n, k, each), k * each);
   const made = await model.sample({ ...options, seed: 9, noise }).result;
+  const [later] = await model.sample({ count: 1, firstIndex: 5, steps: 'ddim2' }).result;
   const refused = await model.sample({ ...options, noise: noise.subarray(1) }).result.catch(({ code }) => code);
   engine.dispose();
   const values = (images) => images.flatMap((image) => [...image.values]);
-  return { usual: values(usual), made: values(made), refused };
+  return { usual: values(usual), made: values(made), refused, label: later.label };
 }
 
 /** Runs in the page: an image by every sampler of the registry with the trajectory to it, by the process that the models have. */
@@ -269,10 +270,11 @@ describe('package', { concurrency: true }, () => {
       });
 
       test('noise that is given makes the images of the seed that means it', async () => {
-        const { usual, made, refused } = await site.page.evaluate(given);
+        const { usual, made, refused, label } = await site.page.evaluate(given);
         const largest = apart(made, usual);
         assert.ok(largest < 0.1, `${largest} of 255 levels apart: rounding alone`);
         assert.equal(refused, 'bad-options');
+        assert.equal(label, 5, 'classes go by the index, as the program’s');
       });
 
       test('noise between two seeds makes the images of the command', async () => {

@@ -38,7 +38,7 @@ export class Client {
       if (event.message || this.#answered) {
         this.#fail(new GuidedDiffusionError('internal', `the worker failed: ${event.message}; create a new engine`, { cause }));
       } else {
-        const advice = 'check the network, and where it was copied (workerUrl)';
+        const advice = 'check the network, where it was copied (workerUrl), and worker-src and script-src of a Content-Security-Policy';
         this.#fail(new GuidedDiffusionError('network', `the worker’s script cannot be loaded: ${advice}`, { cause }));
       }
     };

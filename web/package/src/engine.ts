@@ -91,12 +91,11 @@ export class GuidedDiffusion {
         },
       },
     ).finally(() => control.abort());
-    return new Model(this.#client, handle, info);
-  }
-
-  /** Memory that the wasm core has taken; it does not give any back, so this is the most that it ever needed. */
-  memory(): Promise<{ wasmBytes: number }> {
-    return this.#client.call('memory', null);
+    const made = new Model(this.#client, handle, info);
+    if (!signal?.aborted) return made;
+    // Its answer was on the way already.
+    void made.dispose().catch(() => undefined);
+    throw signal.reason;
   }
 
   /** The files that are kept in the browser, interrupted downloads included. */

@@ -27,32 +27,24 @@ export class Model {
 
   /** Makes images from noise. */
   sample(options: SampleOptions = {}): Run {
-    return this.#run(options, null);
+    return this.#run(options, () => ({ input: null, firstIndex: 0 }));
   }
 
   /** Enlarges images: image k is made from number k of them, as often around as `count` asks. */
   upsample(images: InputImage[], options: SampleOptions = {}): Run {
-    const first = images[0] instanceof Image ? images[0].index : null;
-    // An image's noise goes by its index. Images in a row keep theirs, so that a stack makes what its command makes.
-    const inRow = first !== null && images.every((image, k) => image instanceof Image && image.index === first + k);
-    const input = images.map((image, k): RawInput => {
-      const { width, height, data } = pictureOf(image, `image ${k}`);
-      const own = image instanceof Image && inRow;
-      const label = 'label' in image ? image.label : null;
-      return { width, height, rgba: data as Uint8ClampedArray, label, recipe: own ? image.recipe : null };
-    });
-    return this.#run({ ...options, firstIndex: options.firstIndex ?? (inRow ? first : 0) }, input);
+    return this.#run(options, () => inputOf(images));
   }
 
   /**
    * Bits per dimension of a picture, the bound on its negative log likelihood (Nichol & Dhariwal 2021; the public
    * scripts/image_nll.py), of a model of a discrete process: one network evaluation per step.
    */
-  bitsPerDimension(image: InputImage, options: BitsOptions = {}): Promise<Bits> {
+  async bitsPerDimension(image: InputImage, options: BitsOptions = {}): Promise<Bits> {
     const { class: asked, steps, seed, fit, signal, onStep } = options;
+    const picture = pictureOf(image, 'image');
     const label = asked ?? ('label' in image ? image.label : null);
     const settings = { sampler: 'ancestral' as const, steps: String(steps ?? this.info.diffusionSteps), seed: String(seedOf(seed ?? 0)) };
-    const take = { handle: this.#handle, picture: pictureOf(image, 'image'), label, fit: fit ?? null, settings };
+    const take = { handle: this.#handle, picture, label, fit: fit ?? null, settings };
     return this.#client.call('bits', take, {
       signal,
       onEvent: (event) => {
@@ -86,26 +78,54 @@ export class Model {
     return this.dispose();
   }
 
-  #run(options: SampleOptions, input: RawInput[] | null): Run {
-    const { signal, seed: asked, noise, init, mask, fit, count, classes, previewEvery, inside, firstIndex, steps: wanted, ...settings } = options;
-    const seed = seedOf(asked);
-    const { diffusionSteps } = this.info;
-    const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, diffusionSteps) : wanted;
-    const raw: RawSampleOptions = {
+  /** What is wrong with the options is what the run's result rejects with. */
+  #run(options: SampleOptions, given: () => Input): Run {
+    let seed = 0n;
+    try {
+      seed = seedOf(options.seed);
+      const { input, firstIndex } = checked('images', given);
+      const take = { handle: this.#handle, options: this.#raw(options, seed, firstIndex), input };
+      return new SamplingRun(seed, (signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), options.signal);
+    } catch (error) {
+      return new SamplingRun(seed, () => Promise.reject(error));
+    }
+  }
+
+  #raw(options: SampleOptions, seed: bigint, first: number): RawSampleOptions {
+    const { signal: _, noise, init, mask, fit, count, classes, previewEvery, inside, firstIndex, steps: wanted, ...settings } = options;
+    const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, this.info.diffusionSteps) : wanted;
+    return {
       noise: noise ?? null,
       init: init ? pictureOf(init) : null,
       mask: mask ? { width: mask.width, height: mask.height, data: mask.data } : null,
       fit: fit ?? null,
       count,
       classes,
-      firstIndex: firstIndex ?? 0,
+      firstIndex: firstIndex ?? first,
       previewEvery: previewEvery ?? 0,
       inside: inside ?? false,
       settings: { ...settings, steps, seed: String(seed) },
     };
-    const take = { handle: this.#handle, options: raw, input };
-    return new SamplingRun(seed, (signal, onEvent) => this.#client.call('sample', take, { signal, onEvent }), signal);
   }
+}
+
+/** What an upsampler is given, and the index of its first image. */
+interface Input {
+  input: RawInput[] | null;
+  firstIndex: number;
+}
+
+function inputOf(images: InputImage[]): Input {
+  const first = images[0] instanceof Image ? images[0].index : null;
+  // An image's noise goes by its index. Images in a row keep theirs, so that a stack makes what its command makes.
+  const inRow = first !== null && images.every((image, k) => image instanceof Image && image.index === first + k);
+  const input = images.map((image, k): RawInput => {
+    const { width, height, data } = pictureOf(image, `image ${k}`);
+    const own = image instanceof Image && inRow;
+    const label = 'label' in image ? image.label : null;
+    return { width, height, rgba: data as Uint8ClampedArray, label, recipe: own ? image.recipe : null };
+  });
+  return { input, firstIndex: inRow ? first : 0 };
 }
 
 function pictureOf(image: InputImage, name = 'init'): RawPicture {

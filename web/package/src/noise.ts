@@ -1,4 +1,6 @@
 /** The noise that a seed means, as the core draws it: Philox4x32-10 and the Box-Muller transform (shaders/shared/philox.wgsl). */
+import { GuidedDiffusionError } from './errors.js';
+import { seedOf } from './seed.js';
 
 /** The high and low word of a product of two. */
 function wide(a: number, b: number): [number, number] {
@@ -22,6 +24,10 @@ function philox(counter: number[], key: [number, number]): number[] {
  * keeps it as long as noise is.
  */
 export function interpolateNoise(from: Float32Array, to: Float32Array, share: number): Float32Array {
+  if (!(from instanceof Float32Array && to instanceof Float32Array && from.length === to.length && Number.isFinite(share))) {
+    const lengths = `${from?.length} and ${to?.length} values, share ${share}`;
+    throw new GuidedDiffusionError('bad-options', `noise to interpolate, ${lengths}: give two Float32Arrays of one length and a number`);
+  }
   let [dot, a, b] = [0, 0, 0];
   from.forEach((value, i) => {
     const other = to[i] ?? 0;
@@ -39,7 +45,11 @@ export function interpolateNoise(from: Float32Array, to: Float32Array, share: nu
  * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
  * GPU's but for rounding.
  */
-export function seedNoise(seed: bigint, index: number, length: number): Float32Array {
+export function seedNoise(of: bigint | number, index: number, length: number): Float32Array {
+  const seed = seedOf(of);
+  if (![index, length].every((one) => Number.isInteger(one) && one >= 0 && one < 2 ** 32)) {
+    throw new GuidedDiffusionError('bad-options', `noise of image ${index}, ${length} values: give whole numbers from 0`);
+  }
   const key: [number, number] = [Number(seed & 0xffffffffn), Number((seed >> 32n) & 0xffffffffn)];
   const out = new Float32Array(length);
   for (let block = 0; 4 * block < length; block++) {

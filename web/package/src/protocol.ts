@@ -89,7 +89,6 @@ export interface Calls {
   };
   tune: { take: { handle: number; budgetMs: number | null }; answer: TuneResult };
   disposeModel: { take: { handle: number }; answer: null };
-  memory: { take: null; answer: { wasmBytes: number } };
   stored: { take: null; answer: StoredModel[] };
   deleteStored: { take: { url: string }; answer: null };
   deleteTuning: { take: null; answer: null };

@@ -1,7 +1,6 @@
 /** The two-stage stack of the paper: a model makes small images, an upsampler enlarges them. */
 import { aborted } from './errors.js';
 import type { Model } from './model.js';
-import { seedOf } from './seed.js';
 import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
 
 export interface StackOptions extends SampleOptions {
@@ -17,7 +16,7 @@ export interface StackStep extends Step {
 
 export interface StackRun extends Run, AsyncIterable<StackStep> {
   readonly result: Promise<GeneratedImage[]>;
-  /** The small images. */
+  /** The small images, whatever becomes of the enlarged ones. */
   readonly small: Promise<GeneratedImage[]>;
   [Symbol.asyncIterator](): AsyncIterator<StackStep>;
 }
@@ -25,8 +24,8 @@ export interface StackRun extends Run, AsyncIterable<StackStep> {
 /** Makes images by `model` and enlarges them by `upsampler`; classes and indices travel with them. */
 export function sampleStack(model: Model, upsampler: Model, options: StackOptions = {}): StackRun {
   const { upsampler: own, ...first } = options;
-  const seed = seedOf(first.seed);
-  const small = model.sample({ ...first, seed });
+  const small = model.sample(first);
+  const { seed } = small;
   const next = { signal: first.signal, previewEvery: first.previewEvery, seed: BigInt.asUintN(64, seed + 1n), ...own };
   let cancelled = false;
   let current: Run = small;

@@ -66,7 +66,10 @@ export interface LoadOptions {
   cache?: boolean;
   /** The file's expected SHA-256 as hex: other content is refused. */
   sha256?: string;
-  /** Headers of the requests for URLs, such as the `Authorization` of a gated model. */
+  /**
+   * Headers of the requests for URLs, such as the `Authorization` of a gated model. They go to the model's origin only (where the model
+   * is no URL, to the classifier's); where a server redirects, the browser keeps `Authorization` from other origins, but no other header.
+   */
   headers?: HeadersInit;
   /**
    * Makes the requests for URLs instead of the browser's own `fetch`. It is called on the main thread with headers that may
@@ -137,7 +140,7 @@ export interface ModelInfo {
 export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */
   count?: number;
-  /** The class of each image, cycled to `count`. Default: all classes in turn. */
+  /** Classes that the images take in turn, image k number k of them, cycled. Default: all classes. */
   classes?: number[];
   /** Seed of the noise, an unsigned 64-bit integer. Default: random. */
   seed?: bigint | number;
@@ -284,9 +287,10 @@ export interface TuneResult {
 /** A file kept in the browser. */
 export interface StoredModel {
   url: string;
+  /** Empty where the file is not complete. */
   sha256: string;
   bytes: number;
-  /** False for an interrupted download that will be resumed. */
+  /** False for a download that is under way, or was interrupted and will be resumed. */
   complete: boolean;
 }
 

@@ -37,7 +37,7 @@ export function keepFocus(change: () => void, ...instead: HTMLElement[]): void {
   if (had && had !== document.body && !usable(had)) instead.find(usable)?.focus();
 }
 
-/** Announces to screen readers alone. */
+/** Announces to screen readers only. */
 export function announce(text: string): void {
   byId('live', HTMLElement).textContent = text;
 }

@@ -88,7 +88,7 @@ function explain(error: unknown): Explanation {
         ? { title: 'The model could not be fetched', advice: [paragraph(message)], remedies: ['retry', 'fashion'] }
         : {
             title: 'You are offline',
-            advice: [paragraph('This model is not stored in this browser yet. Loading goes on when the network is back.')],
+            advice: [paragraph('This model is not stored in this browser yet. Loading continues when the network is back.')],
             remedies: ['retry'],
           };
     case 'busy':

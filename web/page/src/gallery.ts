@@ -3,11 +3,13 @@
  * present job lies on the stage; earlier ones lie below it, the newest first, also those of earlier visits.
  */
 import { type GeneratedImage, randomSeed } from 'guided-diffusion';
-import { announce, button, byId, element, keepFocus, paint, save } from './dom.js';
+import { announce, button, byId, element, keepFocus, paint, save, slug } from './dom.js';
 import type { History } from './history.js';
-import { type Job, caption } from './jobs.js';
+import { type Job, caption, restOf } from './jobs.js';
 import { type Picture, type Trail, pictureOf } from './picture.js';
 import { zip } from './zip.js';
+
+const COPY = 'Copy link';
 
 /** Images kept; the oldest sheets go first. */
 const KEPT = 500;
@@ -46,12 +48,15 @@ export class Sheet {
     list.style.setProperty('--wide', String(columns(count)));
     list.style.setProperty('--narrow', String(Math.min(count, count <= 4 ? 2 : count <= 9 ? 3 : 4)));
     const again = button('Use these settings', () => actions.reuse(job), 'quiet');
-    const link = button('Copy link', () => void this.copyLink(link, actions.link(job)), 'quiet');
+    const link = button(COPY, () => void this.copyLink(link, actions.link(job)), 'quiet');
     const head = element('div', { className: 'sheet-head' }, this.edge, element('div', { className: 'buttons' }, again, link));
     this.root.append(head, list);
     this.root.classList.toggle('draft', draft);
     this.edge.textContent = caption(job);
   }
+
+  /** Images of it that were not enlarged. */
+  private small = 0;
 
   /** Names it in the history. */
   readonly id: string;
@@ -76,10 +81,12 @@ export class Sheet {
     frame.item.classList.add('forming');
   }
 
-  /** The image itself. */
-  async finish(at: number, image: GeneratedImage): Promise<void> {
+  /** The image itself; `small`: it was to be enlarged yet. */
+  async finish(at: number, image: GeneratedImage, small = false): Promise<void> {
     const frame = this.frames[at];
-    if (frame && !this.pictures.has(at)) this.show(at, await pictureOf(image, frame.trail));
+    if (!frame || this.pictures.has(at)) return;
+    if (small) this.small++;
+    this.show(at, await pictureOf(image, frame.trail));
   }
 
   show(at: number, picture: Picture): void {
@@ -104,15 +111,14 @@ export class Sheet {
   /** The run ended before its end: what did not come to an image is not shown. */
   stop(): void {
     const { length } = this.frames;
-    if (this.pictures.size === length) return;
-    this.edge.textContent = `${caption(this.job)}. Stopped: ${this.pictures.size} of ${length} finished`;
+    const finished = this.pictures.size - this.small;
+    if (finished === length) return;
+    this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${length} ${this.small ? 'enlarged' : 'finished'}`;
+    for (const { item } of this.frames) item.classList.remove('forming');
     if (this.pictures.size > 0) return this.trim();
     // Empty frames keep their place, so that nothing moves; the next run takes it.
     this.root.classList.add('stopped');
-    for (const { item, trail } of this.frames) {
-      item.classList.remove('forming');
-      forget(trail);
-    }
+    for (const { trail } of this.frames) forget(trail);
   }
 
   nameOf(at: number): string {
@@ -124,20 +130,19 @@ export class Sheet {
     return [...this.pictures.keys()].sort((a, b) => a - b);
   }
 
-  /** What an image is called as a file. */
+  /** What an image is called as a file; a class's name may hold anything. */
   fileName(at: number): string {
     const cell = this.job.cells[at];
-    return `${this.nameOf(at)} seed ${cell?.settings.seed ?? ''} ${(cell?.index ?? at) + 1}`;
+    return slug(`${this.nameOf(at)} seed ${cell?.settings.seed ?? ''} ${(cell?.index ?? at) + 1}`);
   }
 
   private async copyLink(link: HTMLButtonElement, copied: Promise<void>): Promise<void> {
-    const name = link.textContent;
     link.textContent = await copied.then(
       () => 'Link copied',
       () => 'Not allowed',
     );
     announce(link.textContent);
-    setTimeout(() => (link.textContent = name), 2000);
+    setTimeout(() => (link.textContent = COPY), 2000);
   }
 
   private frame(at: number, onOpen: () => void): Frame {
@@ -218,6 +223,11 @@ export class Gallery {
     this.update();
   }
 
+  /** What a job that is on the stage still lacks. */
+  rest(job: Job): Job {
+    return this.present?.job === job ? restOf(job, this.present.pictures) : job;
+  }
+
   /** Whether the stage shows images that a change of settings must not replace. */
   get occupied(): boolean {
     return (this.present?.pictures.size ?? 0) > 0 && this.present?.job.kind !== 'live';
@@ -234,7 +244,7 @@ export class Gallery {
   private async saveAll(): Promise<void> {
     const sheets = [...(this.present ? [this.present] : []), ...this.earlier];
     const files = sheets.flatMap((sheet, k) =>
-      sheet.places.map((at) => ({ name: `${String(sheets.length - k).padStart(3, '0')} ${sheet.fileName(at)}.png`, blob: sheet.pictures.get(at)?.blob })),
+      sheet.places.map((at) => ({ name: `${String(sheets.length - k).padStart(3, '0')}-${sheet.fileName(at)}.png`, blob: sheet.pictures.get(at)?.blob })),
     );
     save(await zip(files.flatMap(({ name, blob }) => (blob ? [{ name, blob }] : []))), 'guided-diffusion.zip');
     announce(`${files.length} images saved`);

@@ -38,8 +38,8 @@ export class HowItWorks {
     private readonly make: (job: Job, settings: Settings, signal: AbortSignal, onStep: OnStep) => Promise<void>,
     /** Why it cannot. */
     private readonly problemOf: (sheet: Sheet) => string | null,
-    /** Where the slider goes, of `steps`. */
-    private readonly follow: (step: number) => void,
+    /** Moves the slider to a step. */
+    private readonly toStep: (step: number) => void,
   ) {
     this.button.addEventListener('click', () => void this.run());
   }
@@ -50,9 +50,16 @@ export class HowItWorks {
     this.moments = [];
     this.shown = sheet && { sheet, at };
     this.root.classList.remove('shown');
-    const problem = sheet ? this.problemOf(sheet) : null;
-    this.button.disabled = problem !== null;
     this.button.hidden = false;
+    this.follow();
+  }
+
+  /** What is possible may have changed. */
+  follow(): void {
+    // Its own steps are shown, or on their way.
+    if (this.button.hidden) return;
+    const problem = this.shown ? this.problemOf(this.shown.sheet) : null;
+    this.button.disabled = problem !== null;
     this.said.textContent = problem ?? 'Makes the image once more and keeps what each step works with.';
   }
 
@@ -96,7 +103,7 @@ export class HowItWorks {
         });
         [x, last] = [inside.x, step];
         this.root.classList.add('shown');
-        this.follow(step);
+        this.toStep(step);
         this.at(step);
       });
     } catch (error) {
@@ -107,9 +114,10 @@ export class HowItWorks {
   }
 }
 
-/** Why this image cannot be made again as it was; null where it can. */
-export function problemOf(runner: Runner, job: Job, loaded: boolean): string | null {
+/** Why this image cannot be made again as it was, now; null where it can. */
+export function problemOf(runner: Runner, job: Job, loaded: boolean, busy: boolean): string | null {
   if (job.kind === 'morph') return 'An image of a walk has no seed of its own: open another one.';
+  if (busy) return 'The GPU is at work: wait for it, or cancel that.';
   if (!runner.model) return 'No model is loaded.';
   return loaded ? null : `${job.modelName} made this image: load it first.`;
 }

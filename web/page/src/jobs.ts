@@ -3,11 +3,11 @@ import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
 import { type LinkedModel, type Settings, type Usual, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
 
-/** Guidance scales that are compared; 0 leaves the class to the model alone. */
+/** Guidance scales that are compared; at 0 nothing guides. */
 const GUIDANCES = [0, 1, 2, 4, 8];
-/** Numbers of network evaluations that are compared. */
-const EVALUATIONS = [4, 8, 16, 25];
-const FEW_EVALUATIONS = [1, 2, 4, 8];
+/** Numbers of steps that are compared: by most samplers, and by a consistency model's own. */
+const STEPS = [4, 8, 16, 25];
+const FEW_STEPS = [1, 2, 4, 8];
 
 /** Images of a walk that are made at once. */
 export const MORPH = 8;
@@ -80,13 +80,26 @@ export function jobOf(kind: Job['kind'], asked: Settings, facts: Facts, choice: 
     return { ...common, cells: [{ settings: own, index, label, name: 'Morph' }], parts: [{ settings: { ...settings, count: MORPH }, cells: [0] }] };
   }
   const few = own.sampler === 'onestep' || own.sampler === 'multistep';
-  const cells = (kind === 'guidance' ? GUIDANCES : few ? FEW_EVALUATIONS : EVALUATIONS).map((value): Cell => {
+  const cells = (kind === 'guidance' ? GUIDANCES : few ? FEW_STEPS : STEPS).map((value): Cell => {
     if (kind === 'guidance') return { settings: { ...own, guidance: value }, index, label, name: `Guidance ${value}` };
     const sampler = few ? (value === 1 ? 'onestep' : 'multistep') : own.sampler;
     const steps = stepsOf(value, sampler, facts.diffusionSteps);
     return { settings: { ...own, sampler, steps }, index, label, name: inSteps(steps) };
   });
   return { ...common, cells, parts: cells.map((cell, at) => ({ settings: cell.settings, cells: [at] })) };
+}
+
+/** The job of what is not `done` yet; a run makes its images in order, so that those of a part that are left are in a row. */
+export function restOf(job: Job, done: ReadonlyMap<number, unknown>): Job {
+  const left = job.cells.flatMap((_, at) => (done.has(at) ? [] : [at]));
+  if (job.kind === 'morph' || left.length === 0 || left.length === job.cells.length) return job;
+  const parts = job.parts.flatMap(({ settings, cells }): Part[] => {
+    const own = cells.filter((at) => !done.has(at));
+    const first = job.cells[own[0] ?? -1]?.index;
+    return first === undefined ? [] : [{ settings: { ...settings, first, count: own.length }, cells: own.map((at) => left.indexOf(at)) }];
+  });
+  const whole = job.parts.length === 1 ? parts[0]?.settings : null;
+  return { ...job, settings: whole ?? job.settings, cells: left.flatMap((at) => job.cells[at] ?? []), parts };
 }
 
 const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
@@ -126,7 +139,7 @@ export function factsOf(job: Job, at: number): Record<string, string> {
   const { steps, sampler, eta, guidance, seed } = cell.settings;
   return {
     ...(job.facts.classes > 0 && ['guidance', 'steps'].includes(job.kind) && { Class: nameOf(job.facts, cell.label) }),
-    Image: job.cells.length > 1 ? `${at + 1} of ${job.cells.length}` : 'one alone',
+    Image: job.cells.length > 1 ? `${at + 1} of ${job.cells.length}` : 'the only one',
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
     Steps: String(steps),

@@ -1,4 +1,5 @@
-/** The page: connects the fields, the GPU and the images. One thing happens at a time, and the newest wish wins. */
+/** The page: connects the fields, the GPU and the images. One thing happens at a time, and what was asked for last wins. */
+import { GuidedDiffusionError } from 'guided-diffusion';
 import { announce, byId, keepFocus, megabytes } from './dom.js';
 import { DrawingBoard } from './draw.js';
 import { Notice, type Remedy } from './errors.js';
@@ -8,7 +9,7 @@ import { History } from './history.js';
 import { HowItWorks, type OnStep, problemOf } from './how.js';
 import { type Job, jobOf } from './jobs.js';
 import { Maker, atOnce } from './maker.js';
-import { type ModelChoice, ModelPicker, alike } from './models.js';
+import { type ModelChoice, ModelPicker, alike, smaller } from './models.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
 import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
@@ -19,8 +20,10 @@ import { Tuning } from './tuning.js';
 import { Viewer } from './viewer.js';
 import { CANCELLED, Work } from './work.js';
 
-/** Milliseconds for which a change that goes on is waited for: a frame of the screen. */
+/** Milliseconds for which further changes are waited for: a frame of the screen. */
 const FRAME = 16;
+/** Milliseconds without a change after which “Live” has come to rest. */
+const REST = 500;
 
 class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
@@ -35,11 +38,7 @@ class Page {
   );
   private readonly runner = new Runner((error) => this.onLost(error));
   private readonly picker = new ModelPicker(
-    (choice) => {
-      // Another model has settings of its own.
-      if (!this.offered && choice.source !== this.wanted?.source) this.keep = new Set();
-      this.load(choice);
-    },
+    (choice) => this.load(choice),
     (file) => void this.board.take(file),
   );
   private readonly board = new DrawingBoard(() => this.generate('draw'));
@@ -58,14 +57,8 @@ class Page {
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
   private soon = 0;
-  /** What Generate loads where no model is there. */
-  private wanted: ModelChoice | undefined;
-  /** A link's model from elsewhere, which only its own button loads. */
-  private offered = false;
-  /** Settings that a link or an earlier image gave, for the model that is loaded next. */
-  private keep: ReadonlySet<string> = new Set();
-  /** The model that the settings were last made for. */
-  private suited: ModelChoice['source'] | undefined;
+  /** When the address will follow “Live”. */
+  private resting = 0;
 
   constructor() {
     const linked = parseLink(location.hash);
@@ -83,7 +76,7 @@ class Page {
       how: (follow) =>
         new HowItWorks(
           (...what) => this.explain(...what),
-          ({ job }) => problemOf(this.runner, job, job.choice !== null && alike(job.choice, this.runner.choice)),
+          ({ job }) => problemOf(this.runner, job, job.choice !== null && alike(job.choice, this.runner.choice), this.machine.busy),
           follow,
         ),
     });
@@ -107,58 +100,97 @@ class Page {
     if (linked.model || linked.named.size) this.take(linked);
   }
 
+  /** The model in use, or the one on its way to take its place. */
+  private get coming(): ModelChoice | undefined {
+    const { state } = this.machine;
+    return state.kind === 'loading' ? state.choice : this.runner.choice;
+  }
+
   /** Takes settings, and the model they were for: from a link, or from an earlier run, whose model is known. */
   private take({ settings, named, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
     this.form.write(settings);
     this.form.roll(!named.has('seed'));
-    const stays = !choice && (!model || same(model, this.runner.choice?.linked));
-    // What is left out becomes what the model in use is good with.
-    if (stays && this.runner.model) this.form.offer(this.runner.facts, named);
     this.onSettings();
-    if (choice) {
-      this.keep = named;
-      return alike(choice, this.runner.choice) ? undefined : this.load(choice);
-    }
-    this.offered = false;
-    if (!model || stays) return;
-    if (model.kind === 'url') {
-      // An address that the visitor did not type is fetched only when the visitor says so.
+    const { coming } = this;
+    const known = choice ?? (!model || same(model, coming?.linked) ? coming : null);
+    if (known) this.load(known, named);
+    else if (model) {
       this.picker.write(model);
-      this.offered = true;
-      this.sayOffered();
-    } else this.picker.chooseBuiltIn(model.kind);
-    this.keep = named;
+      const builtIn = model.kind === 'url' ? null : this.picker.read();
+      if (builtIn) this.load(builtIn, named);
+      // An address that the visitor did not type is fetched only when the visitor says so.
+      else this.offer(model, named);
+    } else if (this.machine.aim) this.machine.aim.keep = named;
+  }
+
+  /** The fields are for a model that the visitor must load. */
+  private offer(linked: LinkedModel | null, keep: ReadonlySet<string>): void {
+    this.machine.aim = { kind: 'offered', linked, keep };
+    this.sayOffered();
   }
 
   private sayOffered(): void {
-    this.progress.rest('Another model', 'Press “Load this model” if you trust where it comes from.');
+    const { aim } = this.machine;
+    const file = aim?.kind === 'offered' && !aim.linked;
+    this.progress.rest('Another model', file ? 'Choose its file, and press “Load this model”.' : 'Press “Load this model” if you trust where it comes from.');
   }
 
-  private load(choice: ModelChoice, next: Job | 'generate' | null = null): void {
-    this.offered = false;
-    if (!this.machine.busy && alike(choice, this.runner.choice) && !next) return;
-    this.wanted = choice;
-    this.work.start({ kind: 'loading', choice, next }, async (signal) => {
-      this.progress.begin('Opening the GPU');
-      await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal, choice.source === this.suited ? null : this.keep);
-      const { state } = this.machine;
-      this.machine.enter({ kind: 'ready' });
-      if (this.offered) this.sayOffered();
-      else this.progress.rest('Ready', 'Press Generate and watch the images form.');
-      const then = state.kind === 'loading' ? state.next : null;
-      if (then === 'generate') return this.generate();
-      if (then) return this.run(then);
-      if (!this.gallery.occupied) this.placeholder(this.form.read(false));
-    });
+  private sayReady(): void {
+    if (this.machine.aim?.kind === 'offered') this.sayOffered();
+    else this.progress.rest('Ready', 'Press Generate and watch the images form.');
   }
 
-  private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal, keep: ReadonlySet<string> | null = null): Promise<void> {
-    const model = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
-    const { info } = model;
-    this.form.offer(this.runner.facts, keep);
-    this.suited = choice.source;
+  /**
+   * Makes `choice` the model that the fields are for. Where it is in use already, they are fitted to it at once, else when it is loaded.
+   * `keep`: see Aim.
+   */
+  private aimAt(choice: ModelChoice, keep: ReadonlySet<string> | null): void {
+    this.machine.aim = { kind: 'model', choice, keep };
+    this.picker.show(choice);
+    if (this.machine.state.kind !== 'loading' && alike(choice, this.runner.choice)) this.fit(choice);
+  }
+
+  /** Fits the fields to the model in use, `choice`, as far as they are for it. */
+  private fit(choice: ModelChoice): void {
+    const { aim } = this.machine;
+    if (aim?.kind === 'offered') return;
+    const meant = aim !== null && alike(choice, aim.choice);
+    this.form.offer(this.runner.facts, meant ? aim.keep : null);
+    if (meant) aim.keep = null;
+    this.follow(this.form.read(false));
+  }
+
+  /** `again`: even if it is in use. `next`: what is done when it is there. */
+  private load(choice: ModelChoice, keep = this.machine.keepFor(choice), { next = null, again = false }: { next?: 'generate' | null; again?: boolean } = {}): void {
+    const wasOffered = this.machine.aim?.kind === 'offered';
+    const there = !again && this.coming !== undefined && alike(choice, this.coming);
+    this.aimAt(choice, keep);
+    if (there) {
+      if (wasOffered && !this.machine.busy) this.sayReady();
+      return;
+    }
+    this.work.start(
+      { kind: 'loading', choice, next },
+      async (signal) => {
+        this.progress.begin('Opening the GPU');
+        // It may be in use all the while that another one was on its way.
+        if (!again && alike(choice, this.runner.choice)) this.fit(choice);
+        else await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal);
+      },
+      (before) => {
+        this.sayReady();
+        const then = before.kind === 'loading' ? before.next : null;
+        if (then === 'generate') return this.generate();
+        if (then) return this.run(then);
+        if (!this.gallery.occupied) this.placeholder(this.form.read(false));
+      },
+    );
+  }
+
+  private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal): Promise<void> {
+    const { info } = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
+    this.fit(choice);
     this.board.offer(info);
-    this.sayBatch();
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
     this.picker.say(`${what}. ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
@@ -166,13 +198,13 @@ class Page {
   }
 
   private generate(kind: Job['kind'] = 'images'): void {
-    const { state } = this.machine;
-    if (this.offered) return byId('load', HTMLButtonElement).focus();
+    const { state, aim } = this.machine;
+    if (aim?.kind === 'offered') return byId('load', HTMLButtonElement).focus();
     if (state.kind === 'loading') return this.machine.enter({ ...state, next: 'generate' });
     const { choice } = this.runner;
     if (!choice) {
-      const wanted = this.wanted ?? this.picker.read();
-      return wanted ? this.load(wanted, 'generate') : undefined;
+      const wanted = aim?.choice ?? this.picker.read();
+      return wanted ? this.load(wanted, undefined, { next: 'generate' }) : undefined;
     }
     const given = (kind === 'draw' && this.board.read()) || undefined;
     if (kind === 'draw' && !given) return announce('Nothing is drawn yet');
@@ -181,10 +213,26 @@ class Page {
   }
 
   private run(job: Job): void {
+    const { aim } = this.machine;
+    if (job.choice && !(aim?.kind === 'model' && alike(job.choice, aim.choice))) this.aimAt(job.choice, null);
     this.work.start({ kind: 'running', job }, (signal) => {
-      history.replaceState(null, '', toLink(job.settings, job.model));
+      this.address(job);
       return this.maker.make(job, signal);
     });
+  }
+
+  /** Has the address name what is made. Browsers allow some changes per minute only: “Live” writes when it has come to rest. */
+  private address({ kind, settings, model }: Job): void {
+    const write = () => {
+      try {
+        history.replaceState(null, '', toLink(settings, model));
+      } catch {
+        // The images matter more; “Copy link” has it, too.
+      }
+    };
+    clearTimeout(this.resting);
+    if (kind === 'live') this.resting = setTimeout(write, REST);
+    else write();
   }
 
   /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
@@ -208,51 +256,74 @@ class Page {
   private forgetTuning(): void {
     const { choice, model } = this.runner;
     if (!choice || !model || this.machine.busy) return;
-    this.work.start({ kind: 'loading', choice, next: null }, async (signal) => {
+    const forget = async (signal: AbortSignal) => {
       await this.runner.deleteTuning();
       await this.fetchModel(choice, model.info.batch, signal);
-      this.machine.enter({ kind: 'ready' });
-      this.progress.rest('Ready', 'The usual kernels are used again.');
-    });
+    };
+    this.work.start({ kind: 'loading', choice, next: null }, forget, () => this.progress.rest('Ready', 'The usual kernels are used again.'));
   }
 
   private cancelled(): void {
     const { model } = this.runner;
     this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
+    this.stay();
     this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
   }
 
   private fail(error: unknown, retry: Retry | null): void {
     this.machine.enter({ kind: 'failed', error, retry });
+    this.stay();
     this.notice.show(error);
     this.progress.rest(this.runner.model ? 'Ready' : 'Not ready', '');
     this.picker.say(this.runner.model ? `${this.runner.choice?.name} stays in use.` : 'No model is loaded.');
   }
 
+  /** The model in use stays in use. A model from elsewhere that did not come stays in its field, to be corrected. */
+  private stay(): void {
+    const { aim } = this.machine;
+    const { choice } = this.runner;
+    if (!choice || aim?.kind !== 'model') return;
+    if (aim.choice.linked && aim.choice.linked.kind !== 'url') this.aimAt(choice, null);
+    else if (!alike(choice, aim.choice)) this.fit(choice);
+  }
+
   private onLost(error: unknown): void {
+    const choice = this.failed(null);
     this.work.stop(error);
-    this.wanted = this.runner.choice ?? this.wanted;
     this.runner.close();
-    this.fail(error, this.wanted ? { kind: 'load', choice: this.wanted } : null);
+    this.fail(error, choice ? { kind: 'load', choice } : null);
+  }
+
+  /** The model that something failed with, or else the one that the fields are for. */
+  private failed(retry: Retry | null): ModelChoice | undefined {
+    const { aim } = this.machine;
+    const own = retry?.kind === 'load' ? retry.choice : retry?.job.choice;
+    return own ?? this.coming ?? (aim?.kind === 'model' ? aim.choice : undefined);
   }
 
   private remedy(remedy: Remedy): void {
     const { state } = this.machine;
     const retry = state.kind === 'failed' ? state.retry : null;
-    if (remedy === 'restart') this.runner.close();
+    const choice = this.failed(retry) ?? this.picker.read();
     if (remedy === 'fashion') return this.picker.chooseBuiltIn('fashion');
-    if (remedy === 'smaller') return this.picker.chooseSmall();
-    if (remedy === 'retry' && retry?.kind === 'run') return this.run(retry.job);
-    const choice = retry?.kind === 'load' ? retry.choice : (this.wanted ?? this.picker.read());
-    if (choice) this.load(choice);
+    if (remedy === 'retry' && retry?.kind === 'run') return this.run(this.gallery.rest(retry.job));
+    if (remedy === 'restart') this.runner.close();
+    if (choice) this.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });
   }
 
+  /** A load that failed for want of a network is done when that is back. */
   private onOnline(): void {
-    if (!this.runner.model && !this.machine.busy && this.wanted) this.load(this.wanted);
+    const { state } = this.machine;
+    if (state.kind !== 'failed' || state.retry?.kind !== 'load') return;
+    if (state.error instanceof GuidedDiffusionError && state.error.code === 'network') this.load(state.retry.choice, undefined, { again: true });
   }
 
   private onSettings(): void {
-    const settings = this.form.read();
+    this.follow(this.form.read());
+  }
+
+  /** What is shown of the settings beside their fields. */
+  private follow(settings: Settings | null): void {
     this.sayBatch();
     if (settings && !this.gallery.occupied && !this.machine.busy) this.placeholder(settings);
   }
@@ -266,7 +337,8 @@ class Page {
   private makeLive(): void {
     const { choice } = this.runner;
     const settings = this.form.read(false);
-    if (choice && settings && this.machine.state.kind !== 'loading') this.run(jobOf('live', settings, this.runner.facts, choice));
+    const { state, aim } = this.machine;
+    if (choice && settings && state.kind !== 'loading' && aim?.kind === 'model') this.run(jobOf('live', settings, this.runner.facts, choice));
   }
 
   /** Says beforehand where a number of images needs other kernels. */
@@ -293,9 +365,12 @@ class Page {
 
   /** Puts a job's settings, and its model, back. */
   private reuse({ model, choice }: Job, settings: Settings): void {
-    this.take({ settings, named: new Set(['seed', 'sampler', 'steps', 'guidance']), model }, choice);
-    if (!model && !choice) return this.picker.askForFile();
-    this.generateButton.focus();
+    const named = new Set(['seed', 'sampler', 'steps', 'guidance']);
+    this.take({ settings, named, model }, choice);
+    if (model || choice) return this.generateButton.focus();
+    // Which file it was only the visitor knows.
+    this.offer(null, named);
+    this.picker.askForFile();
   }
 
   /** Makes one image of a job again. */
@@ -303,11 +378,10 @@ class Page {
     const cell = job.cells[at];
     if (!cell) return;
     this.reuse(job, cell.settings);
-    if (!job.model && !job.choice) return; // which file it was only the visitor knows
-    if (!job.given || this.offered) return this.generate();
-    const { state } = this.machine;
-    const choice = job.choice ?? (state.kind === 'loading' ? state.choice : this.runner.choice);
-    if (!choice) return this.generate();
+    if (!job.model && !job.choice) return;
+    const { state, aim } = this.machine;
+    const choice = job.choice ?? this.coming;
+    if (!job.given || !choice || aim?.kind === 'offered') return this.generate();
     const next = jobOf('draw', cell.settings, job.facts, choice, job.given);
     if (state.kind === 'loading') this.machine.enter({ ...state, next });
     else this.run(next);
@@ -315,6 +389,7 @@ class Page {
 
   /** Makes an image once more, for what happens within its steps; the page is busy meanwhile. */
   private explain(job: Job, settings: Settings, outer: AbortSignal, onStep: OnStep): Promise<void> {
+    if (this.machine.busy) return Promise.reject(new Error('the GPU is at work'));
     return new Promise((resolve, reject) => {
       const control = this.work.start({ kind: 'running', job: null }, async (signal) => {
         try {
@@ -360,6 +435,7 @@ class Page {
         this.tuning?.enable(idle);
         this.toys.follow(state, idle, this.runner.facts.guided, this.runner.stages);
         this.board.enable(idle && this.runner.stages === 1);
+        this.viewer?.update();
       },
       this.cancelButton,
       this.generateButton,

@@ -9,7 +9,6 @@ import { Pause, morph } from './morph.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
 import type { Settings } from './settings.js';
-import { CANCELLED } from './work.js';
 
 /** Milliseconds for an image that feel like at once. */
 const AT_ONCE = 100;
@@ -50,8 +49,7 @@ export class Maker {
       if (job.kind === 'morph') await morph(this.runner, sheet, signal, this.pause, (images) => this.progress.walk(images));
       else for (const [k, part] of job.parts.entries()) await this.makePart(sheet, k, part, signal);
     } catch (error) {
-      // A newer wish shows a sheet of its own.
-      if (!signal.aborted || signal.reason === CANCELLED) sheet.stop();
+      sheet.stop();
       throw error;
     } finally {
       if (this.pause.on) this.pause.toggle();
@@ -71,7 +69,6 @@ export class Maker {
     this.progress.begin('Once more');
     const every = this.runner.imageSize <= SMALL ? 1 : Math.ceil(settings.steps / FEW);
     const run = this.runner.sample(settings, signal, { ...givenOf(job), previewEvery: every, inside: true });
-    run.result.catch(() => {}); // as below
     for await (const step of run) {
       this.progress.step(step, this.runner.model?.info.batch ?? 1, 0, 1, 'image');
       for (const preview of step.previews ?? []) onStep(step.step, preview);
@@ -85,7 +82,6 @@ export class Maker {
     const batch = this.runner.model?.info.batch ?? 1;
     const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
     const run = this.runner.sample(part.settings, signal, givenOf(sheet.job));
-    run.result.catch(() => {}); // awaited below; a loop that ends by an error must not leave its rejection unhandled
     /** Whatever becomes of the rest, what is finished is kept. */
     const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
     try {
@@ -96,8 +92,13 @@ export class Maker {
         await finish();
       }
       await run.result;
-    } finally {
       await finish();
+    } catch (error) {
+      await finish();
+      // Of a stack that ended in its second stage, the small images are what there is.
+      const small = 'small' in run ? await run.small.catch(() => []) : [];
+      for (const image of small) await sheet.finish(placeOf(image.index), image, true);
+      throw error;
     }
   }
 }

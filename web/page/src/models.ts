@@ -65,6 +65,18 @@ export class ModelPicker {
     this.choose(model.kind);
   }
 
+  /** Shows a choice that was made elsewhere, as by an earlier image, or before. */
+  show({ source, options, upsampler, batch, linked }: ModelChoice): void {
+    this.batch.value = String(batch);
+    this.precision.value = options.precision ?? 'stored';
+    this.flags.value = options.flags ?? '';
+    if (linked) return this.write(linked);
+    for (const [input, file] of [[this.file, source], [this.classifierFile, options.classifier], [this.upsamplerFile, upsampler]] as const) {
+      put(input, file instanceof File ? file : undefined);
+    }
+    this.choose('file');
+  }
+
   /** Loads one of the page's own models. */
   chooseBuiltIn(kind: BuiltIn): void {
     this.choose(kind);
@@ -75,13 +87,6 @@ export class ModelPicker {
   askForFile(): void {
     this.choose('file');
     this.file.focus();
-  }
-
-  /** Settings that need the least memory. */
-  chooseSmall(): void {
-    this.batch.value = '1';
-    this.precision.value = 'f16-weights';
-    this.request();
   }
 
   /** What is chosen, or null; `report` shows the visitor the wrong field. */
@@ -188,12 +193,16 @@ export class ModelPicker {
   }
 }
 
+/** The same model in a form that needs the least memory. */
+export const smaller = (choice: ModelChoice): ModelChoice => ({ ...choice, batch: 1, options: { ...choice.options, precision: 'f16-weights' } });
+
 /** Whether loading would give what is loaded. A file may have changed under its name, but is the same object then. */
 export function alike(a: ModelChoice, b: ModelChoice | undefined): boolean {
   return a === b || (typeof a.source === 'string' && JSON.stringify(a) === JSON.stringify(b));
 }
 
 function put(input: HTMLInputElement, file: File | undefined): void {
+  if (input.files?.[0] === file) return;
   const list = new DataTransfer();
   if (file) list.items.add(file);
   input.files = list.files;

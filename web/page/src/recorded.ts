@@ -59,7 +59,7 @@ export async function showRecorded(): Promise<void> {
     clearTimeout(timer);
     show(Number(slider.value));
   });
-  // With reduced motion, the slider alone moves it.
+  // With reduced motion, only the slider moves it.
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) show(rows.length - 1);
   else play(0);
 }

@@ -7,6 +7,7 @@ import {
   type Run,
   type SampleOptions,
   sampleStack,
+  type StackRun,
   type StoredModel,
   type TuneProgress,
   type TuneResult,
@@ -53,7 +54,7 @@ export class Runner {
 
   /** Loads a model for runs of `count` images. The one before stays in use if that fails. */
   async load(choice: ModelChoice, count: number, signal: AbortSignal, onProgress: (p: LoadProgress) => void): Promise<Model> {
-    const engine = await this.open();
+    const engine = await unless(signal, this.open());
     // A new file's image size is not known before it is loaded.
     const ours = choice.linked !== null && choice.linked.kind !== 'url';
     const small = ours || (this.choice?.source === choice.source && this.isSmall());
@@ -103,7 +104,7 @@ export class Runner {
   }
 
   /** `given`: further options of the run. */
-  sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run {
+  sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run | StackRun {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
     const { classes, guided, usual, process } = this.facts;
@@ -118,7 +119,7 @@ export class Runner {
       signal,
       ...(!given.mask && eta),
       ...(guided && { guidance: settings.guidance }),
-      ...(classes > 0 && { classes: labels(settings, classes) }),
+      ...(classes > 0 && { classes: settings.label !== null ? [settings.label] : Array.from({ length: classes }, (_, k) => k) }),
       ...given,
     };
     // An edit has a sampler of its own, but for a consistency model's.
@@ -211,9 +212,13 @@ export class Runner {
   }
 }
 
-/** The classes of a run's images in turn: all of them take turns by the images' own index. */
-function labels({ label, first, count }: Settings, classes: number): number[] {
-  return label !== null ? [label] : Array.from({ length: count }, (_, k) => (first + k) % classes);
+/** Waits for what cannot be stopped, as the opening of a GPU, but no longer than until the signal. */
+function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    work.then(resolve, reject);
+  });
 }
 
 /** The batch that takes the fewest passes, with the least padding. */

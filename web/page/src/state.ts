@@ -4,6 +4,14 @@
  */
 import type { Job } from './jobs.js';
 import type { ModelChoice } from './models.js';
+import type { LinkedModel } from './settings.js';
+
+/** The model that the fields are for. `keep`: settings that a link or an earlier image gave and that stay when it is loaded. */
+export type Aim =
+  /** In use, on its way, or what Generate loads where no model is there. `keep` is null once the fields suit it. */
+  | { kind: 'model'; choice: ModelChoice; keep: ReadonlySet<string> | null }
+  /** A link's model from elsewhere, which only its own button loads; null for a file that only the visitor can choose. */
+  | { kind: 'offered'; linked: LinkedModel | null; keep: ReadonlySet<string> };
 
 /** What “Try again” does: loads the model, or makes the images that were not made. */
 export type Retry = { kind: 'load'; choice: ModelChoice } | { kind: 'run'; job: Job };
@@ -32,6 +40,8 @@ const STEPS: Record<Kind, readonly Kind[]> = {
 
 export class Machine {
   state: State = { kind: 'idle' };
+  /** null until the page has read its address. */
+  aim: Aim | null = null;
 
   constructor(private readonly onEnter: (state: State) => void) {}
 
@@ -43,6 +53,14 @@ export class Machine {
 
   get busy(): boolean {
     return this.state.kind === 'loading' || this.state.kind === 'running';
+  }
+
+  /** What stays of the settings where `choice` is loaded: all (null) where it is another form of the model that they suit. */
+  keepFor({ source, linked }: Pick<ModelChoice, 'source' | 'linked'>): ReadonlySet<string> | null {
+    const { aim } = this;
+    const meant = aim?.kind === 'model' ? aim.choice.source === source : aim !== null && JSON.stringify(aim.linked) === JSON.stringify(linked);
+    // Another model has settings of its own.
+    return aim && meant ? aim.keep : new Set();
   }
 }
 

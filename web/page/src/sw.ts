@@ -1,7 +1,8 @@
 /**
- * The service worker: the page opens without a network, too. The network comes first, so that nobody sees an old version; what
- * was kept serves when it fails. The build writes its hash and its files here (web/precache.mjs), so that each build is another
- * worker, with a cache of its own that is complete before it serves. Models are not its business: the package keeps those, checked.
+ * The service worker: the page opens without a network, too. The server comes first, past the browser's own cache, so that nobody gets
+ * an old version, or parts of two: hosts let files be kept for minutes. What was kept here serves where the server cannot be reached or
+ * has a fault. The build writes its hash and its files here (web/precache.mjs), so that each build is another worker, with a cache of its
+ * own that is complete before it serves. Models are left to the package, which keeps and checks them.
  */
 interface ExtendableEvent extends Event {
   waitUntil(promise: Promise<unknown>): void;
@@ -38,11 +39,13 @@ declare const FILES: string[];
   }
 
   async function answer(request: Request): Promise<Response> {
+    const kept = async () => (await caches.open(CACHE)).match(request, { ignoreSearch: true });
     try {
-      return await fetch(request);
+      const response = await fetch(request, { cache: 'no-cache' });
+      return response.status < 500 ? response : ((await kept()) ?? response);
     } catch (error) {
-      const kept = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
-      if (kept) return kept;
+      const own = await kept();
+      if (own) return own;
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 /** One image, large: how it came about, its parameters, and what can be done with it. */
 import { canClip, clip } from './clip.js';
-import { byId, closable, element, paint, save, slug } from './dom.js';
+import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
 import { type Job, factsOf } from './jobs.js';
@@ -66,19 +66,19 @@ export class Viewer {
     on('viewer-previous', () => this.turn(-1));
     on('viewer-next', () => this.turn(1));
     on('scrub-play', () => this.play());
-    on('viewer-download', (sheet, at, { blob }) => saved(blob, `${slug(sheet.fileName(at))}.png`));
-    on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(trail.frames, true), `${slug(sheet.fileName(at))}-steps.png`));
+    on('viewer-download', (sheet, at, { blob }) => saved(blob, `${sheet.fileName(at)}.png`));
+    on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(trail.frames, true), `${sheet.fileName(at)}-steps.png`));
     on('viewer-animation', async (sheet, at, { trail }) => {
       const frames = await Promise.all(trail.frames.map((frame) => strip([frame])));
       const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
-      return saved(await animated(frames, times), `${slug(sheet.fileName(at))}-animated.png`);
+      return saved(await animated(frames, times), `${sheet.fileName(at)}-animated.png`);
     });
     byId('viewer-clip', HTMLButtonElement).hidden = !canClip;
     on('viewer-clip', async (sheet, at, { trail, pixels }) => {
       const frames = [...trail.frames, pixels];
       const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
       const blob = await clip(frames, times, (done) => (this.said.textContent = `Recording ${done} of ${frames.length}`));
-      return saved(blob, `${slug(sheet.fileName(at))}.webm`);
+      return saved(blob, `${sheet.fileName(at)}.webm`);
     });
     on('viewer-copy', async (_sheet, _at, { parameters }) => {
       const lines = Object.entries(parameters).map(([name, value]) => `${name}: ${value}`);
@@ -110,6 +110,11 @@ export class Viewer {
     if (!this.dialog.open) this.dialog.showModal();
   }
 
+  /** The page's state has changed. */
+  update(): void {
+    this.how.follow();
+  }
+
   private turn(by: -1 | 1): void {
     if (!this.shown) return;
     const { sheet, at } = this.shown;
@@ -133,6 +138,8 @@ export class Viewer {
         element('dd', { textContent: text }),
       ]),
     );
+    // An image of a walk has no seed of its own.
+    byId('viewer-again', HTMLButtonElement).disabled = sheet.job.kind === 'morph';
     // Not disabled: that would take the focus, and with it the arrow keys.
     const place = sheet.places.indexOf(at);
     this.turns[0].ariaDisabled = String(place === 0);

@@ -1,7 +1,7 @@
-/** The page's work, one piece at a time: what is newer stops what goes on, waits for its end, and takes its place. */
+/** The page's work, one piece at a time: what is newer stops what is under way, waits for its end, and takes its place. */
 import type { Machine, Retry, State } from './state.js';
 
-/** Why work was stopped, where the visitor wished it. */
+/** Why work was stopped, where the visitor asked for that. */
 export const CANCELLED = 'cancelled';
 
 interface Ends {
@@ -20,8 +20,11 @@ export class Work {
     private readonly ends: Ends,
   ) {}
 
-  /** Enters a busy state, and does its work after what is going on was stopped. Returns what stops it. */
-  start(state: State, work: (signal: AbortSignal) => Promise<void>): AbortController {
+  /**
+   * Enters a busy state, and does its work after what is under way was stopped. Where nothing newer has taken its place by its end, the
+   * page is ready, and `after` is called with the state before. Returns what stops it.
+   */
+  start(state: State, work: (signal: AbortSignal) => Promise<void>, after?: (before: State) => void): AbortController {
     this.control.abort();
     const control = (this.control = new AbortController());
     this.ends.begun();
@@ -30,7 +33,10 @@ export class Work {
       try {
         control.signal.throwIfAborted();
         await work(control.signal);
-        if (this.control === control && this.machine.busy) this.machine.enter({ kind: 'ready' });
+        if (this.control !== control || !this.machine.busy) return;
+        const before = this.machine.state;
+        this.machine.enter({ kind: 'ready' });
+        after?.(before);
       } catch (error) {
         this.stopped(error, control.signal);
       }
@@ -39,7 +45,7 @@ export class Work {
     return control;
   }
 
-  /** Stops what goes on. */
+  /** Stops what is under way. */
   stop(reason: unknown = CANCELLED): void {
     this.control.abort(reason);
   }
@@ -55,7 +61,7 @@ export class Work {
             : null;
       this.ends.failed(error, retry);
     } else if (signal.reason === CANCELLED && signal === this.control.signal && this.machine.busy) {
-      // Otherwise something else goes on already, or an error is shown.
+      // Otherwise something else is under way already, or an error is shown.
       this.ends.cancelled();
     }
   }

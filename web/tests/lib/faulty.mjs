@@ -10,20 +10,22 @@ import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 export async function serveFaulty(root) {
-  /** What was asked for: `{ path, range, status }`. */
+  /** What was asked for: `{ path, range, status, authorization }`. */
   const requests = [];
   /**
    * `cut`: bodies end in their middle, `stall`: nothing follows there, `silence`: there is no answer at all. `busy`: so many requests
-   * are answered by 503. `secret`: what `Authorization` must hold.
+   * are answered by 503, `drop`: so many lose their connection. `secret`: what `Authorization` must hold. `refuse`: pages may not send
+   * headers of their own.
    */
-  const state = { fault: null, busy: 0, secret: null };
+  const state = { fault: null, busy: 0, drop: 0, secret: null, refuse: false };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     const [, kind] = pathname.split('/');
     const file = join(root, basename(pathname));
     const plain = readFileSync(file);
     const head = (status, headers) => {
-      if (request.method !== 'OPTIONS') requests.push({ path: pathname, range: request.headers.range ?? null, status });
+      const { range = null, authorization = null } = request.headers;
+      if (request.method !== 'OPTIONS') requests.push({ path: pathname, range, status, authorization });
       response.writeHead(status, {
         'Access-Control-Allow-Origin': '*',
         'Access-Control-Allow-Headers': 'range, if-range, authorization',
@@ -35,12 +37,16 @@ export async function serveFaulty(root) {
       });
     };
     if (request.method === 'OPTIONS') {
-      head(204);
+      head(204, state.refuse ? { 'Access-Control-Allow-Headers': '' } : {});
       return response.end();
     }
     if (state.secret !== null && request.headers.authorization !== state.secret) {
       head(401);
       return response.end();
+    }
+    if (state.drop > 0) {
+      state.drop--;
+      return request.socket.destroy();
     }
     if (state.busy > 0) {
       state.busy--;

@@ -1,8 +1,11 @@
-/** What the page works out without a browser: numbers of steps, captions, and where each of its states may lead. */
+/** What the page works out without a browser: numbers of steps, captions, where each of its states may lead, what its service worker answers. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { samplers } from 'guided-diffusion';
-import { caption, factsOf, jobOf } from '../../dist/jobs.js';
+import { caption, factsOf, jobOf, restOf } from '../../dist/jobs.js';
+import { folder } from '../lib/folder.mjs';
 import { stepsOf, usualSteps } from '../../dist/settings.js';
 import { Machine, buttonsOf } from '../../dist/state.js';
 
@@ -59,4 +62,45 @@ test('one state follows from another as the table says, and the buttons from it'
   assert.deepEqual(shown({ kind: 'running', job: null }), [true, false, true]);
   assert.deepEqual(shown({ kind: 'idle' }), [false, true, false]);
   assert.deepEqual(seen, ['loading', 'loading', 'failed', 'loading', 'ready', 'running', 'idle']);
+});
+
+test('what is left of a job is a job of its own', () => {
+  const six = { ...settings, label: null, count: 6, first: 2 };
+  const job = jobOf('images', six, facts, choice);
+  const left = restOf(job, new Map([[0, {}], [1, {}]]));
+  assert.deepEqual(left.cells, job.cells.slice(2));
+  assert.deepEqual([left.settings.first, left.settings.count, left.parts], [4, 4, [{ settings: { ...six, first: 4, count: 4 }, cells: [0, 1, 2, 3] }]]);
+  const compared = jobOf('guidance', settings, facts, choice);
+  const rest = restOf(compared, new Map([[0, {}]]));
+  assert.deepEqual([rest.cells, rest.parts.map(({ cells }) => cells), rest.settings], [compared.cells.slice(1), [[0], [1], [2], [3]], settings]);
+  assert.equal(restOf(job, new Map()), job);
+});
+
+test('the service worker asks the server past the browser’s cache; what it kept serves where that fails', async () => {
+  const [asked, listeners] = [[], {}];
+  let answer = null;
+  const scope = {
+    self: { registration: { scope: '/' }, addEventListener: (name, listener) => (listeners[name] = listener) },
+    location: { origin: 'https://example.org' },
+    URL,
+    Promise,
+    caches: { open: async () => ({ match: async () => 'kept' }) },
+    fetch: async (request, how) => {
+      asked.push(how.cache);
+      if (!answer) throw new TypeError('no network');
+      return answer;
+    },
+  };
+  runInNewContext(readFileSync(folder('web/dist/sw.js'), 'utf8'), scope);
+  const ask = () => {
+    let response = null;
+    listeners.fetch({ request: { method: 'GET', url: 'https://example.org/main.js' }, respondWith: (one) => (response = one) });
+    return response;
+  };
+  assert.equal(await ask(), 'kept');
+  answer = { status: 503 };
+  assert.equal(await ask(), 'kept');
+  answer = { status: 404 };
+  assert.equal(await ask(), answer);
+  assert.deepEqual(new Set(asked), new Set(['no-cache']));
 });

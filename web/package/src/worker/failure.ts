@@ -13,6 +13,13 @@ export class Failure extends Error {
   }
 }
 
+/** A request that was not answered: without a network, or where the server does not let this page ask like that. */
+export class Unanswered extends Failure {
+  constructor(message: string, options?: ErrorOptions) {
+    super('network', message, options);
+  }
+}
+
 export function codeOf(error: unknown): ErrorCode | null {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? (error.code as ErrorCode) : null;
 }

@@ -2,10 +2,11 @@
  * Loading: files stream through the core onto the device, a tensor at a time. Only what works on the device takes a turn there, so
  * that other models are used while this one is downloaded.
  */
-import type { Calls } from '../protocol.js';
+import type { Calls, RawSource } from '../protocol.js';
 import type { FileProgress, LoadProgress, ModelInfo } from '../types.js';
 import { type Engine, File, Loader, type Model } from '../wasm/guided_diffusion_web.js';
 import { codeOf, Failure } from './failure.js';
+import { json } from './json.js';
 import type { Asker } from './request.js';
 import { type How, type Source, open } from './source.js';
 import type { Turns } from './turns.js';
@@ -53,7 +54,7 @@ async function attempt(
 ): Promise<Loaded> {
   const how: How = { cache: options.cache ?? true, sha256: options.sha256?.toLowerCase() ?? null, damaged, asker };
   const files: Feed[] = [];
-  const loader = new Loader(engine, JSON.stringify(options), tuning ?? undefined);
+  const loader = new Loader(engine, json(options), tuning ?? undefined);
   let prepared: Model | null = null;
   let reading: Feed | null = null;
   let kernels: LoadProgress['kernels'] = null;
@@ -61,7 +62,8 @@ async function attempt(
   try {
     files.push(new Feed('model', await open(model, how, signal), model, how.sha256));
     if (classifier) {
-      files.push(new Feed('classifier', await open(classifier, { ...how, sha256: null }, signal), classifier, null));
+      const own = { ...how, sha256: null, asker: sameOrigin(model, classifier) ? asker : { ...asker, headers: [] } };
+      files.push(new Feed('classifier', await open(classifier, own, signal), classifier, null));
     }
     for (const file of files) {
       reading = file;
@@ -113,6 +115,11 @@ async function attempt(
     for (const { file } of files) file.free();
     loader.free();
   }
+}
+
+/** Whether headers for one may go to the other, too. */
+function sameOrigin(model: RawSource, other: RawSource): boolean {
+  return model.kind !== 'url' || other.kind !== 'url' || new URL(model.url).origin === new URL(other.url).origin;
 }
 
 function free(model: Model): void {

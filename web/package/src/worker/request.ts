@@ -1,6 +1,6 @@
 /** Requests for files: what is asked, what is tried again, and what a failure means. */
 import type { Event, RawResponse } from '../protocol.js';
-import { Failure } from './failure.js';
+import { Failure, Unanswered } from './failure.js';
 
 /** Pauses before a request or a broken download is tried again, in milliseconds. */
 export const RETRIES = [500, 2000];
@@ -11,6 +11,7 @@ const LONGEST = 10_000;
 
 /** How a page has its files requested. */
 export interface Asker {
+  /** They may be secrets, of one origin. */
   headers: [string, string][];
   fetch: (url: string, init: RequestInit & { headers: Headers; signal: AbortSignal }) => Promise<Response>;
 }
@@ -50,7 +51,7 @@ async function patiently(asker: Asker, url: string, init: RequestInit, signal: A
     } catch (cause) {
       signal.throwIfAborted();
       const offline = navigator.onLine ? '' : '; this browser is offline';
-      throw new Failure('network', `${url} cannot be downloaded (${cause})${offline}`, { cause });
+      throw new Unanswered(`${url} cannot be downloaded (${cause})${offline}`, { cause });
     }
     if (pause === null || !TRANSIENT.includes(response.status)) return response;
     await response.body?.cancel().catch(() => undefined);

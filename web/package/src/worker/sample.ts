@@ -3,6 +3,7 @@ import type { Calls, Event, RawImage, RawInput, RawPicture, RawSampleOptions } f
 import type { Model } from '../wasm/guided_diffusion_web.js';
 import type { Bits, ModelInfo } from '../types.js';
 import { Failure } from './failure.js';
+import { json } from './json.js';
 
 const LARGEST = 2 ** 32 - 1;
 
@@ -26,6 +27,8 @@ export async function sample(
   if (noise && !(noise instanceof Float32Array && noise.length === images * each)) {
     throw new Failure('bad-options', `noise: give a Float32Array of ${images} x ${each} values, image after image`);
   }
+  // Classes go by an image's index, as the program's, so that image k of a seed is the same in every run; given images have their own.
+  const turn = options.classes?.length || !input ? firstIndex : 0;
   for (let done = 0; done < images; done += info.batch) {
     signal.throwIfAborted();
     const count = Math.min(info.batch, images - done);
@@ -39,7 +42,7 @@ export async function sample(
       inside: options.inside,
       count,
       firstIndex: firstIndex + done,
-      labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(done + k) % labels.length]) : [],
+      labels: labels.length ? Array.from({ length: count }, (_, k) => labels[(turn + done + k) % labels.length]) : [],
       input: rows?.[0]?.recipe ?? null,
     };
     const onStep = (step: number, steps: number, previews: RawImage[] | null) => {
@@ -48,7 +51,7 @@ export async function sample(
     };
     const own = noise && byChannel(noise.subarray(done * each, (done + count) * each), info);
     const pictures = [init, mask].map((picture) => picture && new Uint8Array(picture.data)) as [Uint8Array?, Uint8Array?];
-    const run = model.sample(JSON.stringify(request), rows && joined(rows), own, ...pictures, onStep);
+    const run = model.sample(json(request), rows && joined(rows), own, ...pictures, onStep);
     const made = (await run) as RawImage[] | undefined;
     if (!made) throw new DOMException('it was cancelled', 'AbortError');
     emit({ kind: 'images', images: made }, buffers(made));
@@ -68,7 +71,7 @@ export async function bits(
     emit({ kind: 'step', step, steps, imagesDone: 0, images: 1, previews: null });
     return !signal.aborted;
   };
-  const made = (await model.bits(JSON.stringify(request), new Uint8Array(picture.data), onStep)) as string | undefined;
+  const made = (await model.bits(json(request), new Uint8Array(picture.data), onStep)) as string | undefined;
   if (!made) throw new DOMException('it was cancelled', 'AbortError');
   return JSON.parse(made) as Bits;
 }

@@ -2,7 +2,7 @@
 import { fileName } from '../names.js';
 import type { RawSource } from '../protocol.js';
 import { lengthOf } from '../response.js';
-import { Failure } from './failure.js';
+import { Failure, Unanswered } from './failure.js';
 import { type Asker, RETRIES, ask, askRest, rest, validatorOf } from './request.js';
 import * as storage from './storage.js';
 
@@ -128,11 +128,7 @@ class Download implements Source {
       if (part) {
         const { size, length, validator } = part;
         const all = size === length;
-        // A server of another origin may not allow such a request: then the whole is asked for.
-        const rest = all ? null : await askRest(asker, url, { from: size, length, validator }, signal).catch((error: Failure) => {
-          if (signal.aborted || !(error.cause instanceof TypeError)) throw error;
-          return null;
-        });
+        const rest = all ? null : await askAgain(asker, url, { from: size, length, validator }, signal);
         if (all || rest) return new Download(url, asker, rest, size, length, validator, writer, signal);
       }
       // What is stored by us need not be in the browser's own cache too.
@@ -215,6 +211,23 @@ class Download implements Source {
   async intact(): Promise<boolean> {
     return true;
   }
+}
+
+/**
+ * The rest of a file, asked for as often as a broken download. A server of another origin may not allow such a request, which looks
+ * like a network that fails: null then, so that the whole is asked for.
+ */
+async function askAgain(asker: Asker, url: string, part: Parameters<typeof askRest>[2], signal: AbortSignal): Promise<Response | null> {
+  for (const pause of [...RETRIES, null]) {
+    try {
+      return await askRest(asker, url, part, signal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Unanswered)) throw error;
+      if (pause !== null) await rest(pause, signal);
+      else if (new URL(url).origin === self.origin) throw error;
+    }
+  }
+  return null;
 }
 
 /** A stream's pieces, small enough to be copied around. */

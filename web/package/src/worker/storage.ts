@@ -14,10 +14,13 @@ import { Failure } from './failure.js';
 import { UNFINISHED, fileOf, folder, nameOf, readText, remove, rename, writeText } from './folder.js';
 import { type Release, hold } from './locks.js';
 
+/** Milliseconds that a lock is waited for where only the sweep of a page that starts holds it, as a rule. */
+const PATIENCE = 1000;
+
 /** What is known of a stored file. */
 interface Note {
   url: string;
-  /** The content's hash; empty for a part. */
+  /** The content's hash; empty for a part, until it is complete and takes its place. */
   sha256: string;
   /** A strong entity tag or a date, by which a download can be continued; null if it cannot. */
   validator: string | null;
@@ -74,7 +77,7 @@ export async function open(url: string): Promise<Stored | null> {
   const at = await folder();
   if (!at) return null;
   const name = await nameOf(url);
-  const release = await hold(name, 'shared');
+  const release = await hold(name, 'shared', PATIENCE);
   const entry = release && (await complete(at, name));
   if (entry) return { file: entry.file, sha256: entry.sha256, release };
   await release?.();
@@ -116,6 +119,7 @@ export async function sweep(): Promise<void> {
     if (!release) continue;
     try {
       const { file, note, part: partFile, partNote } = names(name);
+      await finish(at, name);
       if (!(await complete(at, name))) await remove(at, file, note);
       if (!(await part(at, name))) await remove(at, partFile, partNote);
       for (const other of [note, partNote, `${name}.tuning`]) await remove(at, other + UNFINISHED);
@@ -127,6 +131,14 @@ export async function sweep(): Promise<void> {
   }
 }
 
+/** A download that was complete and checked, but whose worker ended before its note had its name. */
+async function finish(at: FileSystemDirectoryHandle, name: string): Promise<void> {
+  const { file, note, part: partFile, partNote } = names(name);
+  const entry = await entryOf(at, file, partNote);
+  const whole = entry?.sha256 && entry.file.size === entry.length && !(await fileOf(at, partFile));
+  if (whole && !(await readText(at, note))) await rename(at, partNote, note);
+}
+
 /** The names that files have before their first dot. */
 async function stems(at: FileSystemDirectoryHandle): Promise<Set<string>> {
   const out = new Set<string>();
@@ -134,7 +146,7 @@ async function stems(at: FileSystemDirectoryHandle): Promise<Set<string>> {
   return out;
 }
 
-/** A download that is being written. Where storing fails, for want of room, it forgets the part and goes on without. */
+/** A download that is being written. Where storing fails, for want of room, it forgets the part and continues without. */
 export class Writer {
   #at: FileSystemDirectoryHandle;
   #name: string;
@@ -161,7 +173,7 @@ export class Writer {
     const at = await folder();
     if (!at) return null;
     const name = await nameOf(url);
-    const release = await hold(name, 'exclusive');
+    const release = await hold(name, 'exclusive', PATIENCE);
     if (!release) return null;
     try {
       const old = await part(at, name);
@@ -224,11 +236,12 @@ export class Writer {
       file.flush();
       file.close();
       const own = names(this.#name);
-      // Without its note, the file does not count as stored.
+      // Whatever ends this worker meanwhile, the part or the file keeps a note that says what it is.
+      this.#note.sha256 = sha256;
+      await this.#writeNote();
       await remove(this.#at, own.note);
       await rename(this.#at, own.part, own.file);
-      await writeText(this.#at, own.note, JSON.stringify({ ...this.#note, sha256 }));
-      await remove(this.#at, own.partNote);
+      await rename(this.#at, own.partNote, own.note);
     });
     const kept = this.#file !== null;
     this.#file = null;
@@ -239,7 +252,11 @@ export class Writer {
   /** Ends the writing; what can be continued stays. */
   async close(): Promise<void> {
     if (!this.part) return this.discard();
-    this.#file?.flush();
+    try {
+      this.#file?.flush();
+    } catch {
+      // The disk is full: what it took is what can be continued.
+    }
     this.#file?.close();
     this.#file = null;
     await this.#release();

@@ -34,7 +34,6 @@ const runs = new Map<number, Set<AbortController>>();
 let engine: Engine | null = null;
 /** Identifies its adapter. */
 let adapterName = '';
-let memory: WebAssembly.Memory | null = null;
 let nextHandle = 1;
 
 const handlers: Handlers = {
@@ -44,7 +43,7 @@ const handlers: Handlers = {
     const adapter = await navigator.gpu.requestAdapter({ powerPreference });
     if (!adapter) throw new Failure('no-adapter', 'this browser has WebGPU, but offers no GPU here');
     // Bundlers look for exactly this form.
-    ({ memory } = await start(wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url).href));
+    await start(wasmUrl ?? new URL('../wasm/guided_diffusion_web_bg.wasm', import.meta.url).href);
     // Removes what an earlier worker left; where storage cannot be read, nothing will be stored either.
     await storage.sweep().catch(() => undefined);
     const { description, vendor, architecture, device } = adapter.info;
@@ -94,8 +93,6 @@ const handlers: Handlers = {
     });
   },
 
-  memory: () => Promise.resolve({ wasmBytes: memory?.buffer.byteLength ?? 0 }),
-
   stored: () => storage.list(),
 
   async deleteStored({ url }) {
@@ -103,10 +100,12 @@ const handlers: Handlers = {
     return null;
   },
 
-  async deleteTuning() {
-    await deleteTuning();
-    return null;
-  },
+  // In its turn: a measurement under way ends by keeping what it found.
+  deleteTuning: (_, { signal }) =>
+    turns.take(signal, async () => {
+      await deleteTuning();
+      return null;
+    }),
 };
 
 /** Works with a model when its turn comes; disposing of the model ends it. */
@@ -124,7 +123,7 @@ async function run<Answer>(
 }
 
 /** Starts the core. */
-async function start(url: string): Promise<{ memory: WebAssembly.Memory }> {
+async function start(url: string): Promise<void> {
   const where = `the package’s wasm file, ${url},`;
   const advice = 'check where it was copied (wasmUrl)';
   const response = await fetch(url).catch((cause: unknown) => {
@@ -132,10 +131,11 @@ async function start(url: string): Promise<{ memory: WebAssembly.Memory }> {
   });
   if (!response.ok) throw new Failure('network', `${where} was answered by ${response.status}: ${advice}`);
   try {
-    return await init({ module_or_path: response });
+    await init({ module_or_path: response });
   } catch (cause) {
     if (!(cause instanceof WebAssembly.CompileError)) throw cause;
-    throw new Failure('network', `${where} is not WebAssembly: ${advice}`, { cause });
+    const policy = "a Content-Security-Policy must name 'wasm-unsafe-eval' in script-src";
+    throw new Failure('network', `${where} cannot be compiled (${cause.message}): ${advice}; ${policy}`, { cause });
   }
 }
 

@@ -1,0 +1,306 @@
+/**
+ * What the page does when things overlap: loads and runs that end late, fail, or are stopped by others. In Chromium, with a package
+ * that computes nothing (fake-package.js), so that the test says when each of them ends.
+ */
+import assert from 'node:assert/strict';
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { launchChromium } from '../lib/chromium.mjs';
+import { folder as path } from '../lib/folder.mjs';
+import { serve } from '../../server.mjs';
+
+const HASH = '#count=3&steps=10&guidance=3&seed=5';
+const EMOJI = 'emoji32.safetensors';
+const FASHION = 'fashion32.safetensors';
+
+describe('what overlaps', () => {
+  let [copy, server, browser, page, messages] = [];
+  before(async () => {
+    copy = mkdtempSync(join(tmpdir(), 'overlap-'));
+    cpSync(path('web/dist'), copy, { recursive: true });
+    renameSync(join(copy, 'guided-diffusion/index.js'), join(copy, 'guided-diffusion/real.js'));
+    copyFileSync(path('web/tests/page/fake-package.js'), join(copy, 'guided-diffusion/index.js'));
+    server = await serve({ '/': copy });
+    browser = await launchChromium();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.close();
+    rmSync(copy, { recursive: true });
+  });
+  beforeEach(async () => {
+    page = await (await browser.newContext({ serviceWorkers: 'block' })).newPage();
+    page.setDefaultTimeout(20_000);
+    messages = [];
+    page.on('pageerror', (error) => messages.push(error.message));
+  });
+  afterEach(async () => {
+    await page.context().close();
+    assert.deepEqual(messages, []);
+  });
+
+  async function open(hash = HASH) {
+    await page.goto(`${server.url}/${hash}`);
+    await page.waitForFunction(() => !document.querySelector('main').inert);
+  }
+  const title = (wanted) => page.waitForFunction((text) => document.querySelector('#stage-title').textContent.startsWith(text), wanted);
+  const hold = (...names) => page.evaluate((all) => all.forEach((name) => fake.hold.add(name)), names);
+  const release = (name) => page.evaluate((one) => fake.release(one), name);
+  const waiting = (name) => page.waitForFunction((one) => fake.waiting.some((waits) => waits.name === one), name);
+  const fake = (read) => page.evaluate(`(${read})(window.fake)`);
+  const picked = () => page.evaluate(() => new FormData(document.querySelector('#model-form')).get('source'));
+  const stage = () => page.evaluate(() => ({ forming: document.querySelectorAll('.forming').length, edge: document.querySelector('#current .edge').textContent }));
+
+  test('the run under way is not ended by a look into an earlier image; Cancel says that it stopped', async () => {
+    await open();
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+    await page.click('#sheets button.frame');
+    await page.evaluate(() => (document.querySelector('#how').open = true));
+    assert.ok(await page.isDisabled('#how-show'));
+    assert.match(await page.textContent('#how-said'), /at work/);
+    await release('image');
+    await title('Done');
+    assert.ok(await page.isEnabled('#how-show'), 'then it can be asked for');
+    assert.equal((await fake((f) => f.made)).length, 6);
+    await page.click('#viewer [data-close]');
+  });
+
+  test('another model in the middle of a run leaves no half-formed image', async () => {
+    await open();
+    await title('Ready');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+    // The first image is done, the second one is forming.
+    await page.evaluate(() => {
+      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
+    });
+    await waiting('image');
+    await page.check('[value=emoji]', { force: true });
+    await title('Ready');
+    assert.deepEqual(await stage().then(({ forming, edge }) => [forming, /Stopped: 1 of 3 finished/.test(edge)]), [0, true]);
+  });
+
+  test('a device that is lost leaves none either, and its model is loaded again', async () => {
+    await open();
+    await title('Ready');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+    await page.evaluate(() => fake.lose());
+    await page.waitForSelector('#notice h3');
+    assert.deepEqual(await stage().then(({ forming, edge }) => [forming, /Stopped: 0 of 3/.test(edge)]), [0, true]);
+    await release('image');
+    await page.click('#notice button');
+    await title('Ready');
+    assert.deepEqual(await fake((f) => f.loads), [FASHION, FASHION]);
+  });
+
+  test('“Use these settings” while another model is on its way brings back their own', async () => {
+    await open();
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    await hold(EMOJI);
+    await page.check('[value=emoji]', { force: true });
+    await waiting(EMOJI);
+    await page.getByRole('button', { name: 'Use these settings' }).first().click();
+    await title('Ready');
+    assert.equal(await picked(), 'fashion', 'the picker follows');
+    assert.deepEqual([await page.inputValue('#guidance'), await page.inputValue('#steps')], ['3', '10']);
+    assert.deepEqual(await fake((f) => f.loads), [FASHION, EMOJI], 'what is in use is not loaded again');
+    await release(EMOJI);
+    await page.check('[value=emoji]', { force: true });
+    await title('Ready');
+    assert.equal((await fake((f) => f.loads)).length, 3, 'and pressing the other one loads it');
+  });
+
+  test('a link to the model in use, pasted while another one is on its way, stops that', async () => {
+    await open();
+    await title('Ready');
+    await hold(EMOJI);
+    await page.check('[value=emoji]', { force: true });
+    await waiting(EMOJI);
+    await page.evaluate(() => (location.hash = '#model=fashion&count=1&steps=7&seed=1'));
+    await title('Ready');
+    assert.deepEqual([await picked(), await page.inputValue('#steps')], ['fashion', '7']);
+    await release(EMOJI);
+    await page.click('#generate');
+    await title('Done');
+    assert.match(await page.evaluate(() => location.hash), /model=fashion/);
+  });
+
+  test('a load that ends although it was stopped changes nothing', async () => {
+    await open();
+    await title('Ready');
+    await page.evaluate(() => {
+      // As a worker whose answer is on its way already.
+      AbortSignal.prototype.throwIfAborted = () => undefined;
+      fake.hold.add('fashion16.safetensors').add('emoji32.safetensors');
+      AbortSignal.prototype.addEventListener = () => undefined;
+    });
+    await page.check('[value=stack]', { force: true });
+    await waiting('fashion16.safetensors');
+    await page.check('[value=emoji]', { force: true });
+    await release('fashion16.safetensors');
+    await waiting(EMOJI);
+    assert.ok(await page.isVisible('#cancel'), 'the newer load is still under way');
+    await release(EMOJI);
+    await title('Ready');
+    assert.ok(await page.isHidden('#notice'));
+    assert.equal(await picked(), 'emoji');
+  });
+
+  test('settings that are used again leave a link’s offer; “smaller” loads what failed', async () => {
+    await open();
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    await page.evaluate(() => (location.hash = '#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=heun&steps=30&seed=2'));
+    await title('Another model');
+    await page.click('#generate');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'load');
+    await page.getByRole('button', { name: 'Use these settings' }).first().click();
+    assert.deepEqual([await picked(), await page.inputValue('#sampler'), await page.inputValue('#steps')], ['fashion', 'ddim', '10']);
+    await page.click('#generate');
+    await title('Done');
+    await page.evaluate((name) => (fake.fail[name] = 'too-large'), EMOJI);
+    await page.click('[value=emoji]', { force: true });
+    await page.waitForSelector('#notice h3');
+    await page.evaluate(() => (document.querySelector('[value=url]').checked = true));
+    await page.getByRole('button', { name: 'One image at a time' }).click();
+    await title('Ready');
+    assert.deepEqual([await picked(), await page.inputValue('#batch'), (await fake((f) => f.loads)).at(-1)], ['emoji', '1', EMOJI]);
+  });
+
+  test('a link’s settings are for its own model only', async () => {
+    await open('#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=heun&steps=30&count=1&seed=2');
+    await title('Another model');
+    await page.check('[value=emoji]', { force: true });
+    await title('Ready');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['ddim', '4'], 'what emoji are good with');
+    await page.evaluate(() => (location.hash = '#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=euler&steps=30&seed=3'));
+    await title('Another model');
+    await page.click('#load');
+    await title('Ready');
+    assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['euler', '30'], 'but for it they are');
+  });
+
+  test('what was cancelled does not begin by itself when the network is back; what failed does', async () => {
+    await open();
+    await title('Ready');
+    await page.evaluate(() => fake.lose());
+    await page.waitForSelector('#notice h3');
+    await hold(FASHION);
+    await page.click('#notice button');
+    await waiting(FASHION);
+    await page.click('#cancel');
+    await title('Cancelled');
+    const before = (await fake((f) => f.loads)).length;
+    await page.evaluate(() => dispatchEvent(new Event('online')));
+    await release(FASHION);
+    assert.equal((await fake((f) => f.loads)).length, before);
+    await page.evaluate((name) => (fake.fail[name] = 'network'), FASHION);
+    await page.click('#generate');
+    await page.waitForSelector('#notice h3');
+    await page.evaluate(() => dispatchEvent(new Event('online')));
+    await title('Ready');
+  });
+
+  test('the opening of a GPU need not be waited for', async () => {
+    await page.addInitScript(() => {
+      Object.defineProperty(window, 'fake', {
+        configurable: true,
+        set(value) {
+          Object.defineProperty(window, 'fake', { value, writable: true });
+          value.hold.add('engine');
+        },
+      });
+    });
+    await open();
+    await waiting('engine');
+    await page.click('#cancel');
+    await title('Cancelled');
+    await release('engine');
+    await page.click('#generate');
+    await title('Done');
+  });
+
+  test('an address that cannot be changed stops no run, and “Live” changes it when it rests', async () => {
+    await open();
+    await title('Ready');
+    await page.evaluate(() => {
+      window.changes = 0;
+      history.replaceState = () => {
+        window.changes++;
+        throw new DOMException('too many calls', 'SecurityError');
+      };
+    });
+    await page.click('#generate');
+    await title('Done');
+    assert.equal(await page.evaluate(() => window.changes), 1);
+    await page.click('#live-mode');
+    await title('Live');
+    for (const value of [2, 4, 6, 8]) {
+      await page.fill('#guidance', String(value));
+      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(`guidance ${text}`), value);
+    }
+    await page.waitForFunction(() => window.changes > 1);
+    assert.ok((await page.evaluate(() => window.changes)) < 5, 'not at each image');
+    assert.ok(await page.isHidden('#notice'));
+  });
+
+  test('names in the ZIP file are plain, whatever classes are called; “Copy link” is called so again', async () => {
+    await open();
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-all')]);
+    const file = readFileSync(await download.path());
+    const names = [];
+    for (let at = 0; file.readUInt32LE(at) === 0x04034b50; at += 30 + file.readUInt16LE(at + 26) + file.readUInt32LE(at + 18)) {
+      names.push(file.toString('utf8', at + 30, at + 30 + file.readUInt16LE(at + 26)));
+    }
+    assert.deepEqual(names, ['001-t-shirt-top-seed-5-1.png', '001-fashion32-safetensors-1-seed-5-2.png', '001-fashion32-safetensors-2-seed-5-3.png']);
+    const link = page.locator('#current .sheet-head button').nth(1);
+    for (let k = 0; k < 2; k++) {
+      await link.click();
+      await page.waitForFunction(() => /copied|allowed/.test(document.querySelectorAll('#current .sheet-head button')[1].textContent));
+    }
+    await page.waitForFunction(() => document.querySelectorAll('#current .sheet-head button')[1].textContent === 'Copy link');
+  });
+
+  test('a link may name any number within the bounds', async () => {
+    await open('#count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    assert.match(await page.textContent('#current .edge'), /eta 0.33, guidance 2.25/);
+  });
+
+  test('“Try again” makes what is left', async () => {
+    await open();
+    await title('Ready');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+    await page.evaluate(() => {
+      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
+    });
+    await waiting('image');
+    await page.evaluate(() => (fake.fail.image = 'out-of-memory'));
+    await release('image');
+    await page.waitForSelector('#notice h3');
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await title('Done');
+    assert.deepEqual((await fake((f) => f.made)).map(({ index, label }) => [index, label]), [[0, 0], [1, 1], [2, 2]]);
+    assert.match(await page.textContent('#detail'), /^2 images/);
+  });
+});
