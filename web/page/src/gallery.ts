@@ -6,13 +6,14 @@ import { type GeneratedImage, randomSeed } from 'guided-diffusion';
 import { announce, button, byId, element, keepFocus, paint, save, slug } from './dom.js';
 import type { History } from './history.js';
 import { type Job, caption, restOf } from './jobs.js';
-import { type Picture, type Trail, pictureOf } from './picture.js';
+import { type Forming, type Picture, bytesOf, pictureOf } from './picture.js';
 import { zip } from './zip.js';
 
 const COPY = 'Copy link';
 
-/** Images kept; the oldest sheets go first. */
+/** Images kept, and their bytes; the oldest sheets go first. */
 const KEPT = 500;
+const KEPT_BYTES = 256e6;
 
 export interface SheetActions {
   /** Opens a finished image. */
@@ -25,7 +26,7 @@ interface Frame {
   item: HTMLLIElement;
   open: HTMLButtonElement;
   canvas: HTMLCanvasElement;
-  trail: Trail;
+  trail: Forming;
 }
 
 export class Sheet {
@@ -86,7 +87,8 @@ export class Sheet {
     const frame = this.frames[at];
     if (!frame || this.pictures.has(at)) return;
     if (small) this.small++;
-    this.show(at, await pictureOf(image, frame.trail));
+    this.show(at, await pictureOf(image, frame.trail, this.job.kind === 'live'));
+    forget(frame.trail);
   }
 
   show(at: number, picture: Picture): void {
@@ -159,7 +161,7 @@ export class Sheet {
   }
 }
 
-const forget = (trail: Trail) => (trail.at.length = trail.noise.length = trail.frames.length = 0);
+const forget = (trail: Forming) => (trail.at.length = trail.noise.length = trail.frames.length = 0);
 
 /** How much of a preview's image was noise before its step, in percent of its standard deviation. */
 function noiseOf({ noiseLevel }: GeneratedImage): number | null {
@@ -188,18 +190,42 @@ export class Gallery {
   private readonly saveButton = byId('save-all', HTMLButtonElement);
   private readonly title = byId('gallery-title', HTMLElement);
   private readonly empty = byId('gallery-empty', HTMLElement);
+  private readonly kept = byId('gallery-kept', HTMLElement);
   private earlier: Sheet[] = [];
   private present: Sheet | undefined;
 
   constructor(private readonly history: History) {
-    this.clearButton.addEventListener('click', () => void this.clear());
-    this.saveButton.addEventListener('click', () => void this.saveAll());
+    const say = (error: unknown) => this.say(`The browser refused: ${error instanceof Error ? error.message : error}`);
+    this.clearButton.addEventListener('click', () => void this.clear().catch(say));
+    this.saveButton.addEventListener('click', () => void this.saveAll().catch(say));
+  }
+
+  /** Says what became of the images beside their being shown. */
+  private say(text: string): void {
+    this.kept.textContent = text;
+    this.kept.hidden = text === '';
+    announce(text);
   }
 
   /** Sheets of earlier visits, the newest first. */
   append(sheets: Sheet[]): void {
     this.earlier.push(...sheets);
+    this.bound();
     this.update();
+  }
+
+  /** Lets the oldest sheets go where there are too many. */
+  private bound(): void {
+    let [images, bytes] = [0, 0];
+    const over = this.earlier.findIndex(({ pictures }) => {
+      images += pictures.size;
+      for (const picture of pictures.values()) bytes += bytesOf(picture);
+      return images > KEPT || bytes > KEPT_BYTES;
+    });
+    if (over < 0) return;
+    const gone = this.earlier.splice(over).map(({ id }) => id);
+    // What cannot be deleted now is bound at the next visit.
+    this.history.remove(gone).catch(() => undefined);
   }
 
   /** Lays a sheet on the stage; what lay there moves down, if it has images. */
@@ -211,16 +237,18 @@ export class Gallery {
       before.trim();
       this.earlier.unshift(before);
     }
-    let kept = 0;
-    const over = this.earlier.findIndex((one) => (kept += one.pictures.size) > KEPT);
-    if (over >= 0) void this.history.remove(this.earlier.splice(over).map(({ id }) => id));
+    this.bound();
     this.update();
   }
 
   /** Keeps what a sheet has for later visits. */
-  async keep(sheet: Sheet): Promise<void> {
-    if (sheet.pictures.size > 0 && sheet.job.kind !== 'live') await this.history.put(sheet);
+  keep(sheet: Sheet): void {
     this.update();
+    if (sheet.job.kind === 'live') return;
+    this.history.put(sheet).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : error;
+      this.say(`The browser keeps no more images for your next visit (${why}): save those that you want, and clear the others.`);
+    });
   }
 
   /** What a job that is on the stage still lacks. */

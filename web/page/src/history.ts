@@ -1,17 +1,29 @@
 /**
- * Sheets that outlive the visit, in IndexedDB: the job as it was, and each image's file and trail. A browser that keeps nothing
- * (a private window) does without.
+ * Sheets that outlive the visit, in IndexedDB: the job as it was, and each image's file and trail, which is written once it is made.
+ * A browser that keeps nothing (a private window) does without.
  */
 import type { Sheet } from './gallery.js';
 import type { Job } from './jobs.js';
-import { type Picture, pixelsOf, strip, unstrip } from './picture.js';
+import { type Picture, pixelsOf } from './picture.js';
 
-/** A sheet as it is kept; those of earlier versions have no `noise`. */
+/** An image as it is kept; those of earlier versions have no `noise` and `columns`. */
+interface KeptPicture {
+  at: number;
+  blob: Blob;
+  parameters: Record<string, string>;
+  steps: number[];
+  noise?: (number | null)[];
+  strip: Blob | null;
+  columns?: number;
+}
+
+/** A sheet as it is kept. */
 interface Kept {
   id: string;
   time: number;
   job: Job;
-  pictures: { at: number; blob: Blob; parameters: Record<string, string>; steps: number[]; noise?: (number | null)[]; strip: Blob | null }[];
+  /** Of earlier versions; others are in a store of their own. */
+  pictures?: KeptPicture[];
 }
 
 /** A sheet of an earlier visit. */
@@ -20,6 +32,10 @@ export interface Earlier {
   job: Job;
   pictures: [at: number, picture: Picture][];
 }
+
+const SHEETS = 'sheets';
+/** By the sheet's id and the image's place. */
+const PICTURES = 'pictures';
 
 function settled<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -31,66 +47,88 @@ function settled<T>(request: IDBRequest<T>): Promise<T> {
 export class History {
   /** null where there is none. */
   private readonly database: Promise<IDBDatabase | null>;
-  private readonly times = new Map<string, number>();
+  /** The places of images that are kept, by sheet. */
+  private readonly kept = new Map<string, Set<number>>();
 
   constructor() {
     this.database = (async () => {
-      const request = indexedDB.open('guided-diffusion-page', 1);
-      request.onupgradeneeded = () => request.result.createObjectStore('sheets', { keyPath: 'id' });
+      const request = indexedDB.open('guided-diffusion-page', 2);
+      request.onupgradeneeded = ({ oldVersion }) => {
+        if (oldVersion < 1) request.result.createObjectStore(SHEETS, { keyPath: 'id' });
+        request.result.createObjectStore(PICTURES);
+      };
       return settled(request);
     })().catch(() => null);
   }
 
-  async put(sheet: Sheet): Promise<void> {
-    const { id } = sheet;
-    const time = this.times.get(id) ?? Date.now();
-    this.times.set(id, time);
-    // A file that was picked cannot be read again at another visit.
-    const job: Job = { ...sheet.job, choice: null };
-    const pictures = await Promise.all(
-      sheet.places.map(async (at) => {
-        const { blob, parameters, trail } = sheet.pictures.get(at) as Picture;
-        return { at, blob, parameters, steps: trail.at, noise: trail.noise, strip: trail.frames.length ? await strip(trail.frames) : null };
-      }),
-    );
-    await this.use('readwrite', (store) => store.put({ id, time, job, pictures } satisfies Kept));
+  /** Keeps what a sheet has and is not kept yet; rejects where the browser refuses, as for want of room. */
+  async put({ id, job, places, pictures }: Sheet): Promise<void> {
+    const kept = this.kept.get(id) ?? new Set();
+    const fresh = places.filter((at) => !kept.has(at));
+    if (fresh.length === 0) return;
+    for (const at of fresh) kept.add(at);
+    this.kept.set(id, kept);
+    try {
+      await this.use('readwrite', (sheets, images) => {
+        // A file that was picked cannot be read again at another visit.
+        sheets.put({ id, time: Date.now(), job: { ...job, choice: null } } satisfies Kept);
+        for (const at of fresh) {
+          const { blob, parameters, trail } = pictures.get(at) as Picture;
+          const picture: KeptPicture = { at, blob, parameters, steps: trail.at, noise: trail.noise, strip: trail.film, columns: trail.columns };
+          images.put(picture, [id, at]);
+        }
+      });
+    } catch (error) {
+      for (const at of fresh) kept.delete(at);
+      throw error;
+    }
   }
 
   async remove(ids: string[]): Promise<void> {
-    await this.use('readwrite', (store) => ids.map((id) => store.delete(id)).at(-1));
+    await this.use('readwrite', (sheets, pictures) => {
+      for (const id of ids) {
+        sheets.delete(id);
+        pictures.delete(IDBKeyRange.bound([id], [id, []]));
+      }
+    });
   }
 
   /** What is kept, the newest first. */
   async all(): Promise<Earlier[]> {
-    const kept = ((await this.use('readonly', (store) => store.getAll())) ?? []) as Kept[];
-    const read = kept
+    const found = await this.use('readonly', (sheets, pictures) => [sheets.getAll(), pictures.getAll(), pictures.getAllKeys()] as const).catch(() => null);
+    if (!found) return [];
+    const [sheets, pictures, keys] = found;
+    const of = new Map<string, KeptPicture[]>();
+    (pictures.result as KeptPicture[]).forEach((picture, k) => {
+      const [id] = keys.result[k] as [string, number];
+      of.set(id, [...(of.get(id) ?? []), picture]);
+    });
+    const read = (sheets.result as Kept[])
       .sort((a, b) => b.time - a.time)
-      .map(async ({ id, time, job, pictures }): Promise<Earlier> => {
-        this.times.set(id, time);
-        const whole = pictures.map(async ({ at, blob, parameters, steps, noise = [], strip: film }): Promise<[number, Picture]> => {
-          const frames = film ? await unstrip(film, steps.length) : [];
-          return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: steps, noise, frames } }];
-        });
-        return { id, job, pictures: await Promise.all(whole) };
+      .map(async ({ id, job, pictures: inside = [] }): Promise<Earlier> => {
+        const all = [...inside, ...(of.get(id) ?? [])];
+        this.kept.set(id, new Set(all.map(({ at }) => at)));
+        return { id, job, pictures: await Promise.all(all.map(pictureOf)) };
       });
     const settledAll = await Promise.allSettled(read);
     return settledAll.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   }
 
-  /** The result of the last request, once all of them are written: a page that is left before that loses them. */
-  private async use<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T> | undefined): Promise<T | null> {
+  /** Resolves to what `work` returns once all is read or written: a page that is left before that loses it. null without a database. */
+  private async use<T>(mode: IDBTransactionMode, work: (sheets: IDBObjectStore, pictures: IDBObjectStore) => T): Promise<T | null> {
     const database = await this.database;
     if (!database) return null;
-    try {
-      const transaction = database.transaction('sheets', mode);
-      const request = work(transaction.objectStore('sheets'));
-      await new Promise<void>((resolve, reject) => {
-        transaction.oncomplete = () => resolve();
-        transaction.onabort = () => reject(transaction.error ?? new Error('the browser’s database failed'));
-      });
-      return request?.result ?? null;
-    } catch {
-      return null; // no room, say: what is on the page stays there
-    }
+    const transaction = database.transaction([SHEETS, PICTURES], mode);
+    const over = new Promise<void>((resolve, reject) => {
+      transaction.oncomplete = () => resolve();
+      transaction.onabort = () => reject(transaction.error ?? new Error('the browser’s database failed'));
+    });
+    const requests = work(transaction.objectStore(SHEETS), transaction.objectStore(PICTURES));
+    await over;
+    return requests;
   }
+}
+
+async function pictureOf({ at, blob, parameters, steps, noise = [], strip, columns = 1 }: KeptPicture): Promise<[number, Picture]> {
+  return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: strip ? steps : [], noise, film: strip, columns } }];
 }

@@ -406,14 +406,18 @@ class Page {
     });
   }
 
-  /** Shows the sheets of earlier visits. */
+  /** Shows the sheets of earlier visits; one that an earlier version kept otherwise is left out. */
   private async recall(): Promise<void> {
     const earlier = await this.history.all();
-    const sheets = earlier.map(({ id, job, pictures }) => {
-      const sheet = this.sheetOf(job, { id });
-      for (const [at, picture] of pictures) sheet.show(at, picture);
-      sheet.trim();
-      return sheet;
+    const sheets = earlier.flatMap(({ id, job, pictures }) => {
+      try {
+        const sheet = this.sheetOf(job, { id });
+        for (const [at, picture] of pictures) sheet.show(at, picture);
+        sheet.trim();
+        return [sheet];
+      } catch {
+        return [];
+      }
     });
     this.gallery.append(sheets);
   }

@@ -53,7 +53,7 @@ export class Maker {
       throw error;
     } finally {
       if (this.pause.on) this.pause.toggle();
-      void this.gallery.keep(sheet);
+      this.gallery.keep(sheet);
     }
     const { elapsed } = this.progress;
     if (job.kind === 'live') {
@@ -83,7 +83,10 @@ export class Maker {
     const placeOf = (index: number) => part.cells[index - part.settings.first] ?? -1;
     const run = this.runner.sample(part.settings, signal, givenOf(sheet.job));
     /** Whatever becomes of the rest, what is finished is kept. */
-    const finish = () => Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
+    const finish = async () => {
+      await Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
+      this.gallery.keep(sheet);
+    };
     try {
       for await (const step of run) {
         const { stages } = this.runner;

@@ -2,12 +2,25 @@
 import type { GeneratedImage } from 'guided-diffusion';
 
 /** Predicted images of one run, in the order of its steps. */
-export interface Trail {
+interface Steps {
   /** Steps that were done at each. */
   at: number[];
   /** Percent of noise that the image had before each of them. */
   noise: (number | null)[];
+}
+
+/** Those of an image that forms. */
+export interface Forming extends Steps {
   frames: ImageData[];
+}
+
+/** Those of a finished image. */
+export interface Trail extends Steps {
+  /** A file, since as pixels they would take far more memory: frames row by row, `columns` in each. null without any. */
+  film: Blob | null;
+  columns: number;
+  /** The pixels all the same, of an image that is soon replaced. */
+  frames?: ImageData[];
 }
 
 export interface Picture {
@@ -18,9 +31,21 @@ export interface Picture {
   trail: Trail;
 }
 
-export async function pictureOf(image: GeneratedImage, trail: Trail): Promise<Picture> {
+/** `brief`: it is soon replaced. */
+export async function pictureOf(image: GeneratedImage, { at, noise, frames }: Forming, brief: boolean): Promise<Picture> {
+  // Near to a square: browsers bound a canvas's sides.
+  const columns = Math.ceil(Math.sqrt(frames.length));
+  // Without room for a film, the image is worth keeping all the same.
+  const film = frames.length && !brief ? await strip(frames, columns).catch(() => null) : null;
+  const trail = film || brief ? { at: [...at], noise: [...noise], film, columns, ...(brief && { frames: [...frames] }) } : { at: [], noise: [], film, columns: 1 };
   return { blob: await image.toBlob(), pixels: image.toImageData(), parameters: image.parameters, trail };
 }
+
+/** Bytes that a picture takes, on a canvas too. */
+export const bytesOf = ({ blob, pixels, trail }: Picture) => blob.size + 2 * pixels.data.length + (trail.film?.size ?? 0);
+
+/** The frames of a finished image. */
+export const framesOf = async ({ film, at, columns, frames }: Trail) => frames ?? (film ? unstrip(film, at.length, columns) : []);
 
 /** The pixels of an image file. */
 export async function pixelsOf(blob: Blob): Promise<ImageData> {
@@ -33,20 +58,29 @@ export async function pixelsOf(blob: Blob): Promise<ImageData> {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** Frames beneath each other on one canvas, as film goes: one file for all of a trail. */
-export async function strip(frames: ImageData[], across = false): Promise<Blob> {
+/** Frames on one canvas, row by row, so many in each. */
+export async function strip(frames: ImageData[], columns: number): Promise<Blob> {
   const { width = 1, height = 1 } = frames[0] ?? {};
-  const canvas = new OffscreenCanvas(across ? width * frames.length : width, across ? height : height * frames.length);
+  const canvas = new OffscreenCanvas(width * columns, height * Math.ceil(frames.length / columns));
   const context = canvas.getContext('2d', { willReadFrequently: true });
   if (!context) throw new Error('this browser gives no canvas');
-  frames.forEach((frame, k) => context.putImageData(frame, across ? k * width : 0, across ? 0 : k * height));
+  frames.forEach((frame, k) => context.putImageData(frame, (k % columns) * width, Math.floor(k / columns) * height));
   return canvas.convertToBlob({ type: 'image/png' });
 }
 
-/** The frames of such a strip. */
-export async function unstrip(blob: Blob, count: number): Promise<ImageData[]> {
-  if (count === 0) return [];
-  const { data, width, height } = await pixelsOf(blob);
-  const size = (width * height * 4) / count;
-  return Array.from({ length: count }, (_, k) => new ImageData(data.slice(k * size, (k + 1) * size), width, height / count));
+/** The frames of such a canvas. */
+export async function unstrip(blob: Blob, count: number, columns = 1): Promise<ImageData[]> {
+  const whole = await pixelsOf(blob);
+  const [width, height] = [whole.width / columns, whole.height / Math.ceil(count / columns)];
+  return Array.from({ length: count }, (_, k) => part(whole, (k % columns) * width, Math.floor(k / columns) * height, width, height));
+}
+
+/** A part of an image. */
+export function part({ data, width: row }: ImageData, left: number, top: number, width: number, height: number): ImageData {
+  const out = new ImageData(width, height);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * row + left) * 4;
+    out.data.set(data.subarray(from, from + width * 4), y * width * 4);
+  }
+  return out;
 }

@@ -1,6 +1,6 @@
 /** A recorded run, for browsers that cannot make one: the film of ten images, played and held at any step. */
 import { byId, element, paint } from './dom.js';
-import { unstrip } from './picture.js';
+import { part, unstrip } from './picture.js';
 
 /** Milliseconds that a frame is shown, and the last one. */
 const FRAME = 160;
@@ -46,7 +46,7 @@ export async function showRecorded(): Promise<void> {
     const row = rows[k];
     if (!row) return;
     const side = row.width / canvases.length;
-    canvases.forEach((canvas, at) => paint(canvas, part(row, at * side, side)));
+    canvases.forEach((canvas, at) => paint(canvas, part(row, at * side, 0, side, row.height)));
     slider.value = String(k);
     said.textContent = `${record.caption}: step ${record.steps[k]} of ${record.steps.at(-1)}`;
   };
@@ -62,11 +62,4 @@ export async function showRecorded(): Promise<void> {
   // With reduced motion, only the slider moves it.
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) show(rows.length - 1);
   else play(0);
-}
-
-/** A column of an image. */
-function part({ data, width, height }: ImageData, left: number, columns: number): ImageData {
-  const out = new ImageData(columns, height);
-  for (let y = 0; y < height; y++) out.data.set(data.subarray((y * width + left) * 4, (y * width + left + columns) * 4), y * columns * 4);
-  return out;
 }

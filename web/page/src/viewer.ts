@@ -4,7 +4,7 @@ import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
 import { type Job, factsOf } from './jobs.js';
-import { type Picture, strip } from './picture.js';
+import { type Picture, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
 
 /** Milliseconds that a frame of an animation is shown, and its last one. */
@@ -34,12 +34,15 @@ export class Viewer {
   private readonly how: HowItWorks;
   private shown: { sheet: Sheet; at: number } | undefined;
   private playing = 0;
+  /** The trail of the image at hand; empty until it is read. */
+  private frames: ImageData[] = [];
 
   constructor(actions: ViewerActions) {
     closable(this.dialog);
     this.how = actions.how((step) => this.follow(step));
     this.dialog.addEventListener('close', () => {
       this.shown = undefined;
+      this.frames = [];
       this.how.show(undefined);
       clearInterval(this.playing);
     });
@@ -67,15 +70,15 @@ export class Viewer {
     on('viewer-next', () => this.turn(1));
     on('scrub-play', () => this.play());
     on('viewer-download', (sheet, at, { blob }) => saved(blob, `${sheet.fileName(at)}.png`));
-    on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(trail.frames, true), `${sheet.fileName(at)}-steps.png`));
+    on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(await framesOf(trail), trail.at.length), `${sheet.fileName(at)}-steps.png`));
     on('viewer-animation', async (sheet, at, { trail }) => {
-      const frames = await Promise.all(trail.frames.map((frame) => strip([frame])));
+      const frames = await Promise.all((await framesOf(trail)).map((frame) => strip([frame], 1)));
       const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
       return saved(await animated(frames, times), `${sheet.fileName(at)}-animated.png`);
     });
     byId('viewer-clip', HTMLButtonElement).hidden = !canClip;
     on('viewer-clip', async (sheet, at, { trail, pixels }) => {
-      const frames = [...trail.frames, pixels];
+      const frames = [...(await framesOf(trail)), pixels];
       const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
       const blob = await clip(frames, times, (done) => (this.said.textContent = `Recording ${done} of ${frames.length}`));
       return saved(blob, `${sheet.fileName(at)}.webm`);
@@ -144,13 +147,25 @@ export class Viewer {
     const place = sheet.places.indexOf(at);
     this.turns[0].ariaDisabled = String(place === 0);
     this.turns[1].ariaDisabled = String(place === sheet.places.length - 1);
-    const { length } = picture.trail.frames;
+    const { length } = picture.trail.at;
     byId('trail', HTMLElement).hidden = length < 2;
     this.scrub.max = String(length);
     this.scrub.value = String(length);
     paint(this.canvas, picture.pixels);
     this.sayStep(picture, length);
     this.how.show(sheet, at);
+    this.frames = [];
+    void this.read(picture);
+  }
+
+  /** Reads an image's trail; a film that cannot be read is none. */
+  private async read(picture: Picture): Promise<void> {
+    const frames = await framesOf(picture.trail).catch(() => []);
+    if (this.shown?.sheet.pictures.get(this.shown.at) !== picture) return;
+    this.frames = frames;
+    // Where the slider was moved meanwhile.
+    const k = Number(this.scrub.value);
+    if (k < frames.length) paint(this.canvas, frames[k] ?? picture.pixels);
   }
 
   /** Goes to the place after a step. */
@@ -166,7 +181,7 @@ export class Viewer {
   private showStep(k: number): void {
     const picture = this.shown?.sheet.pictures.get(this.shown.at);
     if (!picture) return;
-    paint(this.canvas, picture.trail.frames[k] ?? picture.pixels);
+    paint(this.canvas, this.frames[k] ?? picture.pixels);
     this.sayStep(picture, k);
     this.how.at(picture.trail.at[k] ?? Infinity);
   }

@@ -74,6 +74,7 @@ function runOf({ count = 1, firstIndex = 0, classes = [], seed = 0n, signal }) {
       for (let k = 0; k < count; k++) {
         const image = imageOf(firstIndex + k, classes[(firstIndex + k) % classes.length] ?? null);
         say(1, [image]);
+        say(2, [image]);
         await passed('image', signal);
         images.push(image);
         fake.made.push({ index: image.index, label: image.label });

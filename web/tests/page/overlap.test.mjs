@@ -277,6 +277,79 @@ describe('what overlaps', () => {
     await page.waitForFunction(() => document.querySelectorAll('#current .sheet-head button')[1].textContent === 'Copy link');
   });
 
+  test('each image is kept when it is made, with its trail, also where the page is left in the middle', async () => {
+    await open();
+    await title('Ready');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+    await page.evaluate(() => {
+      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
+    });
+    await waiting('image');
+    const kept = () =>
+      page.evaluate(async () => {
+        const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+        const database = await settled(indexedDB.open('guided-diffusion-page'));
+        const count = await settled(database.transaction('pictures').objectStore('pictures').count());
+        database.close();
+        return count;
+      });
+    while ((await kept()) === 0) await page.waitForTimeout(20);
+    await page.reload();
+    await page.waitForSelector('#sheets button.frame:enabled');
+    assert.equal(await page.locator('#sheets button.frame:enabled').count(), 1);
+    await page.click('#sheets button.frame:enabled');
+    assert.ok(await page.isVisible('#scrub'));
+    await page.focus('#scrub');
+    await page.keyboard.press('Home');
+    assert.match(await page.textContent('#scrub-state'), /After step 1/);
+    await page.click('#viewer [data-close]');
+  });
+
+  test('what an earlier version kept is shown; one sheet that cannot be read hides no other', async () => {
+    // Any other address of the origin will do.
+    await page.goto(`${server.url}/style.css`);
+    await page.evaluate(async () => {
+      const request = indexedDB.open('guided-diffusion-page', 1);
+      request.onupgradeneeded = () => request.result.createObjectStore('sheets', { keyPath: 'id' });
+      await new Promise((resolve) => (request.onsuccess = resolve));
+      const png = async (width, height) => {
+        const canvas = new OffscreenCanvas(width, height);
+        canvas.getContext('2d').fillRect(0, 0, width, height);
+        return canvas.convertToBlob();
+      };
+      const settings = { label: 1, count: 1, steps: 4, sampler: 'ddim', eta: 0, guidance: 2, seed: 7n, first: 0 };
+      const facts = { classes: 10, classNames: [], guided: true, diffusionSteps: 1000, process: 'discrete' };
+      const job = { kind: 'images', settings, cells: [{ settings, index: 0, label: 1, name: 'Old' }], parts: [], facts, modelName: 'Old', model: null, choice: null };
+      const pictures = [{ at: 0, blob: await png(8, 8), parameters: {}, steps: [1, 2], strip: await png(8, 16) }];
+      const transaction = request.result.transaction('sheets', 'readwrite');
+      transaction.objectStore('sheets').put({ id: 'a', time: 1, job, pictures });
+      transaction.objectStore('sheets').put({ id: 'b', time: 2, job: { ...job, cells: null }, pictures });
+      await new Promise((resolve) => (transaction.oncomplete = resolve));
+      request.result.close();
+    });
+    await open();
+    await page.waitForSelector('#sheets button.frame:enabled');
+    assert.deepEqual(await page.locator('#sheets .frame-name').allTextContents(), ['Old']);
+    await page.click('#sheets button.frame:enabled');
+    assert.match(await page.getAttribute('#scrub', 'max'), /2/);
+    await page.click('#viewer [data-close]');
+  });
+
+  test('a browser that has no room for images says so', async () => {
+    await page.addInitScript(() => {
+      IDBObjectStore.prototype.put = () => {
+        throw new DOMException('no room', 'QuotaExceededError');
+      };
+    });
+    await open();
+    await title('Ready');
+    await page.click('#generate');
+    await title('Done');
+    assert.match(await page.textContent('#gallery-kept'), /keeps no more images.*no room/);
+  });
+
   test('a link may name any number within the bounds', async () => {
     await open('#count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
     await title('Ready');
