@@ -112,8 +112,36 @@ impl File {
                 return Err(js(Error::Checkpoint { file: self.name.clone(), reason }));
             }
         }
-        Ok(self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(self.hash.clone()))
     }
+}
+
+/// The SHA-256 of bytes that come in pieces: browsers have none for a file that memory cannot hold.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Hash(Sha256);
+
+#[wasm_bindgen]
+impl Hash {
+    /// That of no bytes.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Hash {
+        Hash::default()
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of all of them, as hex.
+    pub fn finish(&self) -> String {
+        hex(self.0.clone())
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl File {

@@ -16,7 +16,7 @@ mod tuner;
 
 use wasm_bindgen::prelude::*;
 
-/// Turns a panic, which is a defect, into an exception with its message: the worker reports it and ends.
+/// Turns a panic, which is a defect, into an exception with its message, which the worker reports as an internal error.
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|info| wasm_bindgen::throw_str(&info.to_string())));

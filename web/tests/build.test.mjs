@@ -74,6 +74,7 @@ const FEATURES = {
   'api.FileSystemHandle.move': /handle\.move\(/,
   'api.LockManager.request': /navigator\.locks\.request\(/,
   'api.AbortSignal.any_static': /AbortSignal\.any\(/,
+  'api.AbortSignal.timeout_static': /AbortSignal\.timeout\(/,
   'api.OffscreenCanvasRenderingContext2D': /new OffscreenCanvas\(/,
   'api.Element.checkVisibility': /\.checkVisibility\(/,
   'api.Element.role': /\.role = /,

@@ -31,6 +31,9 @@ describe('storage', { concurrency: true }, () => {
         await deleteAll(page);
         faulty.requests.length = 0;
       });
+      const until = async (holds) => {
+        while (!(await holds())) await page.waitForTimeout(20);
+      };
       const asked = () => faulty.requests.map(({ status }) => status);
 
       /** Leaves a part of the file behind, and gives its size. */
@@ -61,7 +64,7 @@ describe('storage', { concurrency: true }, () => {
       test('a file that is being downloaded is not said to be deleted', async () => {
         faulty.state.fault = 'stall';
         const loading = page.evaluate(load, [url, {}, -3000]);
-        await page.waitForTimeout(1000);
+        await until(async () => (await kept(page)).some((one) => one.endsWith('.part')));
         const refused = await page.evaluate((one) => window.engine.deleteStored(one).then(() => null, ({ code }) => code), url);
         assert.equal(refused, 'busy');
         assert.equal((await loading).code, 'AbortError');
@@ -87,7 +90,7 @@ describe('storage', { concurrency: true }, () => {
         await page.evaluate(load, [whole]);
         faulty.state.fault = 'silence';
         void page.evaluate(load, [url]);
-        await page.waitForTimeout(500);
+        await until(() => faulty.requests.length > 0);
         await page.evaluate(() => {
           window.engine.dispose();
           window.engine = undefined;

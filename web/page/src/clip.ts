@@ -13,7 +13,10 @@ export const canClip = type !== undefined;
 /** Pixels of a clip's longer side, at least: players blur small ones. */
 const SIDE = 512;
 
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** Milliseconds that a frame of a moving picture is shown. */
+export const FRAME = 120;
+
+export const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Records frames of one size, each shown so many milliseconds. */
 export async function clip(frames: ImageData[], milliseconds: number[], say: (done: number) => void): Promise<Blob> {

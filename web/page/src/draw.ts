@@ -23,6 +23,7 @@ export class DrawingBoard {
   private readonly size = byId('brush-size', HTMLInputElement);
   private readonly strength = byId('strength', HTMLInputElement);
   private readonly file = byId('draw-file', HTMLInputElement);
+  private readonly marker = byId('brush-mark', HTMLInputElement);
   private readonly paint = layer();
   private readonly mask = layer();
   /** Grey, of a model that makes such images. */
@@ -52,7 +53,8 @@ export class DrawingBoard {
       this.stroke(this.place(event));
     });
     this.board.addEventListener('pointermove', (event) => {
-      if (event.buttons) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.place(one));
+      // A drag that began elsewhere draws nothing.
+      if (this.board.hasPointerCapture(event.pointerId)) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.place(one));
     });
     this.board.addEventListener('keydown', (event) => this.key(event));
     this.board.addEventListener('blur', () => this.show());
@@ -63,8 +65,14 @@ export class DrawingBoard {
   }
 
   /** The model that pictures are made by. */
-  offer({ channels, width, height }: ModelInfo): void {
+  offer({ channels, width, height, process }: ModelInfo): void {
     this.pixels = [width, height];
+    // No sampler edits by a model of EDM's process.
+    const marks = process !== 'edm';
+    this.marker.disabled = !marks;
+    if (!marks && this.marker.checked) byId('brush-paint', HTMLInputElement).checked = true;
+    if (!marks) this.mask.clearRect(0, 0, SIDE, SIDE);
+    this.show();
     const grey = channels === 1;
     if (grey === this.grey && !this.empty) return;
     this.grey = grey;

@@ -207,9 +207,18 @@ export class Gallery {
     announce(text);
   }
 
-  /** Sheets of earlier visits, the newest first. */
-  append(sheets: Sheet[]): void {
-    this.earlier.push(...sheets);
+  /** Shows the sheets of earlier visits, the newest first; one that an earlier version kept otherwise is left out. */
+  async recall(sheetOf: (job: Job, id: string) => Sheet): Promise<void> {
+    for (const { id, job, pictures } of await this.history.all()) {
+      try {
+        const sheet = sheetOf(job, id);
+        for (const [at, picture] of pictures) sheet.show(at, picture);
+        sheet.trim();
+        this.earlier.push(sheet);
+      } catch {
+        // It stays where it is, for the version that can read it.
+      }
+    }
     this.bound();
     this.update();
   }

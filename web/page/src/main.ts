@@ -81,7 +81,7 @@ class Page {
         ),
     });
     new StoredDialog(this.runner);
-    this.tuning = new Tuning({ tune: () => this.tune(), forget: () => this.forgetTuning() });
+    this.tuning = new Tuning(this.runner, this.machine, this.work, this.progress, (...how) => this.fetchModel(...how));
     this.cancelButton.addEventListener('click', () => this.work.stop());
     addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
@@ -91,7 +91,7 @@ class Page {
     this.render(this.machine.state);
     this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
     document.querySelector('main')?.removeAttribute('inert');
-    void this.recall();
+    void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
   }
 
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
@@ -235,34 +235,6 @@ class Page {
     else write();
   }
 
-  /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
-  private tune(): void {
-    const { choice, model } = this.runner;
-    if (!choice || !model || this.machine.busy) return;
-    this.work.start({ kind: 'running', job: null }, async (signal) => {
-      this.progress.begin('Tuning');
-      const tuning = this.runner.tune(signal, (progress) => {
-        this.progress.tune(progress);
-        if (progress.done > 0) this.tuning.sayPart();
-      });
-      const { measured, changed, stored } = await tuning;
-      if (!stored) return this.progress.rest('Not kept', 'This browser has no room to keep what was measured.');
-      await this.fetchModel(choice, model.info.batch, signal);
-      const found = `${measured} kinds of kernel measured, ${changed} are faster now.`;
-      this.progress.rest('Tuned', measured ? found : 'All kinds of kernel were measured before.');
-    });
-  }
-
-  private forgetTuning(): void {
-    const { choice, model } = this.runner;
-    if (!choice || !model || this.machine.busy) return;
-    const forget = async (signal: AbortSignal) => {
-      await this.runner.deleteTuning();
-      await this.fetchModel(choice, model.info.batch, signal);
-    };
-    this.work.start({ kind: 'loading', choice, next: null }, forget, () => this.progress.rest('Ready', 'The usual kernels are used again.'));
-  }
-
   private cancelled(): void {
     const { model } = this.runner;
     this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
@@ -404,22 +376,6 @@ class Page {
       // Its turn may come only after that.
       control.signal.addEventListener('abort', () => reject(control.signal.reason));
     });
-  }
-
-  /** Shows the sheets of earlier visits; one that an earlier version kept otherwise is left out. */
-  private async recall(): Promise<void> {
-    const earlier = await this.history.all();
-    const sheets = earlier.flatMap(({ id, job, pictures }) => {
-      try {
-        const sheet = this.sheetOf(job, { id });
-        for (const [at, picture] of pictures) sheet.show(at, picture);
-        sheet.trim();
-        return [sheet];
-      } catch {
-        return [];
-      }
-    });
-    this.gallery.append(sheets);
   }
 
   private async copyLink(job: Job): Promise<void> {

@@ -3,12 +3,11 @@
  * (Shoemake 1985), so that each point on the way is noise of the same length; half-way, the class changes.
  */
 import { interpolateNoise, seedNoise } from 'guided-diffusion';
+import { FRAME, wait } from './clip.js';
 import { MORPH } from './jobs.js';
 import type { Runner } from './runner.js';
 import type { Sheet } from './gallery.js';
 
-/** Milliseconds that an image of the walk is shown. */
-const FRAME = 120;
 /** Images that are kept of a walk: its clip. */
 const KEPT = 240;
 
@@ -37,8 +36,6 @@ export class Pause {
     passed.abort(); // removes the listener
   }
 }
-
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Walks until the signal; `say` is called after each image. */
 export async function morph(runner: Runner, sheet: Sheet, signal: AbortSignal, pause: Pause, say: (images: number) => void): Promise<void> {

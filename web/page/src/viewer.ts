@@ -1,5 +1,5 @@
 /** One image, large: how it came about, its parameters, and what can be done with it. */
-import { canClip, clip } from './clip.js';
+import { FRAME, canClip, clip } from './clip.js';
 import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
@@ -7,8 +7,7 @@ import { type Job, factsOf } from './jobs.js';
 import { type Picture, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
 
-/** Milliseconds that a frame of an animation is shown, and its last one. */
-const FRAME = 120;
+/** Milliseconds that the last frame of an animation is shown. */
 const LAST = 1500;
 
 interface ViewerActions {

@@ -350,6 +350,28 @@ describe('what overlaps', () => {
     assert.match(await page.textContent('#gallery-kept'), /keeps no more images.*no room/);
   });
 
+  test('a drag that began beside the board draws nothing; marks are offered only where a sampler edits', async () => {
+    await open();
+    await title('Ready');
+    await page.click('#draw-toggle');
+    const { x, y, width } = await page.locator('#board').boundingBox();
+    const at = (share) => [x + share * width, y + share * width];
+    const level = (share) => page.evaluate((k) => document.querySelector('#board').getContext('2d').getImageData(256 * k, 256 * k, 1, 1).data[0], share);
+    await page.mouse.click(...at(0.1));
+    assert.ok((await level(0.1)) > 100);
+    await page.mouse.move(x - 30, y - 30);
+    await page.mouse.down();
+    await page.mouse.move(...at(0.9), { steps: 4 });
+    await page.mouse.up();
+    assert.deepEqual([await level(0.5), await level(0.9)], [0, 0]);
+    await page.check('#brush-mark', { force: true });
+    await page.evaluate(() => (location.hash = '#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&seed=2'));
+    await title('Another model');
+    await page.click('#load');
+    await title('Ready');
+    assert.deepEqual([await page.isDisabled('#brush-mark'), await page.isChecked('#brush-paint')], [true, true]);
+  });
+
   test('a link may name any number within the bounds', async () => {
     await open('#count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
     await title('Ready');

@@ -2,6 +2,7 @@
 import { fileName } from '../names.js';
 import type { RawSource } from '../protocol.js';
 import { lengthOf } from '../response.js';
+import { Hash } from '../wasm/guided_diffusion_web.js';
 import { Failure, Unanswered } from './failure.js';
 import { type Asker, RETRIES, ask, askRest, rest, validatorOf } from './request.js';
 import * as storage from './storage.js';
@@ -88,11 +89,15 @@ class StreamSource implements Source {
 
   async intact(): Promise<boolean> {
     if (!this.kept) return true;
+    const hash = new Hash();
     try {
-      const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await this.kept.file.arrayBuffer()));
-      return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('') === this.kept.sha256;
+      for await (const piece of read(this.kept.file.stream(), this.signal, (cause) => new Failure('bad-file', String(cause), { cause }))) hash.push(piece);
+      return hash.finish() === this.kept.sha256;
     } catch {
-      return false;
+      // What cannot be read is damaged, but nothing is known where it was only stopped.
+      return this.signal.aborted;
+    } finally {
+      hash.free();
     }
   }
 }
