@@ -31,7 +31,7 @@ fn text() -> String {
     out += "] as const;\n\nexport type SamplerName = (typeof samplers)[number]['name'];\n\n";
     let given: Vec<String> =
         Sampler::all().filter(|sampler| !sampler.is_free()).map(|sampler| json!(sampler.name()).to_string()).collect();
-    out += "/** The samplers that begin with a given picture alone: two that edit it, and one that takes it to noise. */\n";
+    out += "/** Samplers that only begin with a given picture: two that edit it, and one that takes it to noise. */\n";
     out += &format!("export type EditorName = {};\n\n", given.join(" | "));
     let config = Config::default();
     out += "/** What is known of the picture that an edit is given. */\n";

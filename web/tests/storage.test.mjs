@@ -125,6 +125,17 @@ describe('storage', { concurrency: true }, () => {
         assert.deepEqual([found.sha256, asked()], [sha256, [200, 200]]);
       });
 
+      test('what is stored is listed and deleted without a GPU', async () => {
+        await page.evaluate(load, [url]);
+        const [before, after] = await page.evaluate(async (one) => {
+          const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
+          const listed = await GuidedDiffusion.stored();
+          await GuidedDiffusion.deleteStored(one);
+          return [listed.map((file) => file.url), await window.engine.stored()];
+        }, url);
+        assert.deepEqual([before, after], [[url], []]);
+      });
+
       test('options that the device or the model refuses lose no part', async () => {
         const size = await leavePart();
         for (const options of [{ batch: 1 << 20 }, { classifier: url }]) {

@@ -3,7 +3,7 @@ import { browsers } from './browsers.js';
 import { Client } from './client.js';
 import { asyncDispose } from './dispose.js';
 import { checked, GuidedDiffusionError } from './errors.js';
-import { Model } from './model.js';
+import { type Model, modelOf } from './model.js';
 import { fileName } from './names.js';
 import type { RawResponse, RawSource } from './protocol.js';
 import { lengthOf } from './response.js';
@@ -26,12 +26,22 @@ export class GuidedDiffusion {
     return (await navigator.gpu.requestAdapter().catch(() => null)) !== null;
   }
 
+  /** As an engine's `stored`, without a GPU. */
+  static stored(options: Pick<EngineOptions, 'workerUrl'> = {}): Promise<StoredModel[]> {
+    return briefly(options, (client) => client.call('stored', null));
+  }
+
+  /** As an engine's `deleteStored`, without a GPU. */
+  static async deleteStored(url: string, options: Pick<EngineOptions, 'workerUrl'> = {}): Promise<void> {
+    await briefly(options, (client) => client.call('deleteStored', { url: absolute(url, 'url').href }));
+  }
+
   /** Starts a worker and opens the GPU. */
   static async create(options: EngineOptions = {}): Promise<GuidedDiffusion> {
     if (!globalThis.navigator?.gpu) throw new GuidedDiffusionError('no-webgpu', whyNoWebGpu());
     const { signal, powerPreference } = options;
     signal?.throwIfAborted();
-    const client = new Client(options.workerUrl ? absolute(options.workerUrl, 'workerUrl') : null);
+    const client = clientOf(options);
     const stop = () => client.end();
     signal?.addEventListener('abort', stop);
     try {
@@ -91,7 +101,7 @@ export class GuidedDiffusion {
         },
       },
     ).finally(() => control.abort());
-    const made = new Model(this.#client, handle, info);
+    const made = modelOf(this.#client, handle, info);
     if (!signal?.aborted) return made;
     // Its answer was on the way already.
     void made.dispose().catch(() => undefined);
@@ -135,6 +145,20 @@ export class GuidedDiffusion {
   [asyncDispose](): Promise<void> {
     this.dispose();
     return Promise.resolve();
+  }
+}
+
+function clientOf({ workerUrl }: Pick<EngineOptions, 'workerUrl'>): Client {
+  return new Client(workerUrl ? absolute(workerUrl, 'workerUrl') : null);
+}
+
+/** Works with a worker that has no device and ends with that. */
+async function briefly<T>(options: Pick<EngineOptions, 'workerUrl'>, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = clientOf(options);
+  try {
+    return await work(client);
+  } finally {
+    client.end();
   }
 }
 

@@ -11,12 +11,18 @@ import type { Bits, BitsOptions, GeneratedImage, ModelInfo, Run, SampleOptions, 
 /** What an upsampler enlarges. */
 export type InputImage = GeneratedImage | ImageData;
 
+/** Makes a model, which only `GuidedDiffusion.load` does. */
+export let modelOf: (client: Client, handle: number, info: ModelInfo) => Model;
+
 export class Model {
   #client: Client;
   #handle: number;
 
-  /** Made by `GuidedDiffusion.load`. */
-  constructor(
+  static {
+    modelOf = (...given) => new Model(...given);
+  }
+
+  private constructor(
     client: Client,
     handle: number,
     readonly info: ModelInfo,

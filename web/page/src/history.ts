@@ -57,7 +57,10 @@ export class History {
         if (oldVersion < 1) request.result.createObjectStore(SHEETS, { keyPath: 'id' });
         request.result.createObjectStore(PICTURES);
       };
-      return settled(request);
+      const database = await settled(request);
+      // A later version of the page waits for that.
+      database.onversionchange = () => database.close();
+      return database;
     })().catch(() => null);
   }
 

@@ -1,5 +1,6 @@
 /** The page: connects the fields, the GPU and the images. One thing happens at a time, and what was asked for last wins. */
 import { GuidedDiffusionError } from 'guided-diffusion';
+import { Address } from './address.js';
 import { announce, byId, keepFocus, megabytes } from './dom.js';
 import { DrawingBoard } from './draw.js';
 import { Notice, type Remedy } from './errors.js';
@@ -22,14 +23,13 @@ import { CANCELLED, Work } from './work.js';
 
 /** Milliseconds for which further changes are waited for: a frame of the screen. */
 const FRAME = 16;
-/** Milliseconds without a change after which “Live” has come to rest. */
-const REST = 500;
 
 class Page {
   private readonly generateButton = byId('generate', HTMLButtonElement);
   private readonly cancelButton = byId('cancel', HTMLButtonElement);
   private readonly live = byId('live-mode', HTMLInputElement);
   private readonly progress = new Progress();
+  private readonly address = new Address();
   private readonly history = new History();
   private readonly gallery = new Gallery(this.history);
   private readonly notice = new Notice(
@@ -57,8 +57,6 @@ class Page {
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
   private soon = 0;
-  /** When the address will follow “Live”. */
-  private resting = 0;
 
   constructor() {
     const linked = parseLink(location.hash);
@@ -216,23 +214,9 @@ class Page {
     const { aim } = this.machine;
     if (job.choice && !(aim?.kind === 'model' && alike(job.choice, aim.choice))) this.aimAt(job.choice, null);
     this.work.start({ kind: 'running', job }, (signal) => {
-      this.address(job);
+      this.address.show(job);
       return this.maker.make(job, signal);
     });
-  }
-
-  /** Has the address name what is made. Browsers allow some changes per minute only: “Live” writes when it has come to rest. */
-  private address({ kind, settings, model }: Job): void {
-    const write = () => {
-      try {
-        history.replaceState(null, '', toLink(settings, model));
-      } catch {
-        // The images matter more; “Copy link” has it, too.
-      }
-    };
-    clearTimeout(this.resting);
-    if (kind === 'live') this.resting = setTimeout(write, REST);
-    else write();
   }
 
   private cancelled(): void {
@@ -254,9 +238,10 @@ class Page {
   private stay(): void {
     const { aim } = this.machine;
     const { choice } = this.runner;
-    if (!choice || aim?.kind !== 'model') return;
+    // A choice that the visitor has begun in the picker stays where nothing else was loading.
+    if (!choice || aim?.kind !== 'model' || alike(choice, aim.choice)) return;
     if (aim.choice.linked && aim.choice.linked.kind !== 'url') this.aimAt(choice, null);
-    else if (!alike(choice, aim.choice)) this.fit(choice);
+    else this.fit(choice);
   }
 
   private onLost(error: unknown): void {

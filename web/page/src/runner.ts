@@ -158,16 +158,16 @@ export class Runner {
   }
 
   async stored(): Promise<StoredModel[]> {
-    return (await this.open()).stored();
+    return ((await this.opened()) ?? GuidedDiffusion).stored();
   }
 
   async deleteStored(url: string): Promise<void> {
-    return (await this.open()).deleteStored(url);
+    return ((await this.opened()) ?? GuidedDiffusion).deleteStored(url);
   }
 
   /** How much room the browser has for what is stored. */
   async room(): Promise<string> {
-    const { usage, quota, persistent } = await (await this.open()).storage();
+    const { usage = null, quota = null, persistent = false } = (await (await this.opened())?.storage()) ?? {};
     if (usage === null || quota === null) return '\u00a0';
     const kept = persistent ? ' The browser deletes nothing of it by itself.' : '';
     return `${megabytes(usage)} of ${megabytes(quota)} are used.${kept}`;
@@ -192,6 +192,11 @@ export class Runner {
 
   private isSmall(): boolean {
     return this.imageSize <= SMALL;
+  }
+
+  /** The engine where one is open, or opens; what is stored needs none. */
+  private async opened(): Promise<GuidedDiffusion | undefined> {
+    return this.engine?.catch(() => undefined);
   }
 
   /** The engine; the first call opens it. */

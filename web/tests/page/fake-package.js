@@ -11,7 +11,7 @@ const fake = (globalThis.fake = {
   loads: [],
   made: [],
   disposed: 0,
-  /** What waits for `release`: a file name of a model, or `image`. */
+  /** What waits for `release`: a file name of a model, `image`, `large` (an enlarged one), `engine` or `tuning`. */
   hold: new Set(),
   waiting: [],
   /** The next load of this name, or image, fails with this code. */
@@ -60,8 +60,8 @@ function imageOf(index, label) {
   };
 }
 
-/** A run whose images are made one by one, in two steps each. */
-function runOf({ count = 1, firstIndex = 0, classes = [], seed = 0n, signal }) {
+/** A run whose images are made one by one, in two steps each; `name`: what they wait under. */
+function runOf({ count = 1, firstIndex = 0, classes = [], seed = 0n, signal }, name = 'image') {
   const steps = [];
   const images = [];
   let [wake, over] = [() => undefined, false];
@@ -75,9 +75,9 @@ function runOf({ count = 1, firstIndex = 0, classes = [], seed = 0n, signal }) {
         const image = imageOf(firstIndex + k, classes[(firstIndex + k) % classes.length] ?? null);
         say(1, [image]);
         say(2, [image]);
-        await passed('image', signal);
+        await passed(name, signal);
         images.push(image);
-        fake.made.push({ index: image.index, label: image.label });
+        if (name === 'image') fake.made.push({ index: image.index, label: image.label });
         say(2, null);
       }
       return images;
@@ -106,6 +106,8 @@ export class GuidedDiffusion {
   adapter = { name: 'Fake', maxBufferSize: 1, maxBindingSize: 1 };
   lost = new Promise((resolve) => (fake.lose = () => resolve(new GuidedDiffusionError('device-lost', 'it was lost'))));
 
+  static stored = () => Promise.resolve([{ url: 'https://example.org/kept.safetensors', sha256: '', bytes: 1, complete: true }]);
+
   static async create() {
     await passed('engine');
     return new GuidedDiffusion();
@@ -122,7 +124,8 @@ export class GuidedDiffusion {
       defaults: edm ? { sampler: 'heun', steps: '18', guidance: null } : { sampler: 'ddim', steps: name.startsWith('emoji') ? 'ddim4' : 'ddim25', guidance: null },
       sha256: { model: '' }, kept: { model: false }, gpuBytes: 1e6, tuned: 0, warnings: [],
     };
-    return { info, sample: runOf, tune: () => Promise.reject(new Error('not here')), dispose: async () => void fake.disposed++ };
+    const upsample = (images, options) => runOf({ ...options, count: images.length, firstIndex: images[0].index }, 'large');
+    return { info, sample: (options) => runOf(options), upsample, tune: () => Promise.reject(new Error('not here')), dispose: async () => void fake.disposed++ };
   }
 
   stored = () => Promise.resolve([]);

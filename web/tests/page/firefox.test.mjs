@@ -3,6 +3,26 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { fill, pixels, start, status } from './harness.mjs';
 
+/** Runs in the page: presses a button that saves a file, and gives the first bytes of that. */
+async function saved(button) {
+  const { createObjectURL } = URL;
+  const { click } = HTMLAnchorElement.prototype;
+  HTMLAnchorElement.prototype.click = () => undefined;
+  try {
+    const file = await new Promise((resolve) => {
+      URL.createObjectURL = (blob) => {
+        resolve(blob);
+        return createObjectURL.call(URL, blob);
+      };
+      document.querySelector(button).click();
+    });
+    return [...new Uint8Array(await file.slice(0, 4).arrayBuffer())];
+  } finally {
+    URL.createObjectURL = createObjectURL;
+    HTMLAnchorElement.prototype.click = click;
+  }
+}
+
 describe('the page in Firefox', () => {
   let [site, page] = [];
   before(async () => {
@@ -77,6 +97,16 @@ describe('the page in Firefox', () => {
     await draw(' ');
     const mended = await made('mended');
     assert.deepEqual(mended.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'what is not marked stays black');
+    await page.evaluate(async () => {
+      const canvas = new OffscreenCanvas(40, 30);
+      const context = canvas.getContext('2d');
+      context.fillStyle = '#fff';
+      context.fillRect(0, 0, 40, 30);
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([await canvas.convertToBlob()], 'white.png', { type: 'image/png' }));
+      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+    });
+    await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(128, 128, 1, 1).data[0] === 255);
     await page.evaluate(() => document.querySelector('#draw-close').click());
   });
 
@@ -108,7 +138,12 @@ describe('the page in Firefox', () => {
       slider.dispatchEvent(new Event('input', { bubbles: true }));
     });
     assert.equal(await page.textContent('#scrub-state'), 'Image 1 of the walk');
-    assert.notEqual(await page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL()), shown);
+    // Its trail is read meanwhile.
+    await page.waitForFunction((last) => document.querySelector('#viewer-canvas').toDataURL() !== last, shown);
+    const PNG = [0x89, 0x50, 0x4e, 0x47];
+    for (const [button, begins] of [['#viewer-strip', PNG], ['#viewer-animation', PNG], ['#viewer-clip', [0x1a, 0x45, 0xdf, 0xa3]]]) {
+      assert.deepEqual(await page.evaluate(saved, button), begins, button);
+    }
   });
 
   test('makes images in two stages', async () => {

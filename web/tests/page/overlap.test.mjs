@@ -103,6 +103,23 @@ describe('what overlaps', () => {
     assert.deepEqual(await fake((f) => f.loads), [FASHION, FASHION]);
   });
 
+  test('a cancelled run leaves what was begun in the picker; a cancelled load does not', async () => {
+    await open();
+    await title('Ready');
+    await page.check('[value=file]', { force: true });
+    await hold('image', EMOJI);
+    await page.click('#generate');
+    await waiting('image');
+    await page.click('#cancel');
+    await title('Cancelled');
+    assert.equal(await picked(), 'file');
+    await page.check('[value=emoji]', { force: true });
+    await waiting(EMOJI);
+    await page.click('#cancel');
+    await title('Cancelled');
+    assert.equal(await picked(), 'fashion');
+  });
+
   test('“Use these settings” while another model is on its way brings back their own', async () => {
     await open();
     await title('Ready');
@@ -231,6 +248,23 @@ describe('what overlaps', () => {
     await release('engine');
     await page.click('#generate');
     await title('Done');
+  });
+
+  test('what is stored is listed where no GPU opens', async () => {
+    await page.addInitScript(() => {
+      Object.defineProperty(window, 'fake', {
+        configurable: true,
+        set(value) {
+          Object.defineProperty(window, 'fake', { value, writable: true });
+          value.fail.engine = 'no-adapter';
+        },
+      });
+    });
+    await open();
+    await page.waitForSelector('#notice h3');
+    await page.click('#stored-open');
+    await page.waitForFunction(() => /kept/.test(document.querySelector('#stored-list').textContent));
+    await page.click('#stored [data-close]');
   });
 
   test('an address that cannot be changed stops no run, and “Live” changes it when it rests', async () => {
@@ -370,6 +404,18 @@ describe('what overlaps', () => {
     await page.click('#load');
     await title('Ready');
     assert.deepEqual([await page.isDisabled('#brush-mark'), await page.isChecked('#brush-paint')], [true, true]);
+  });
+
+  test('of a stack that is stopped in its second stage, the small images stay', async () => {
+    await open(`${HASH}&model=stack`);
+    await title('Ready');
+    await hold('large');
+    await page.click('#generate');
+    await waiting('large');
+    await page.click('#cancel');
+    await title('Cancelled');
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 3);
+    assert.match((await stage()).edge, /Stopped: 0 of 3 enlarged/);
   });
 
   test('a link may name any number within the bounds', async () => {

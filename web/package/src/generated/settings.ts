@@ -17,7 +17,7 @@ export const samplers = [
 
 export type SamplerName = (typeof samplers)[number]['name'];
 
-/** The samplers that begin with a given picture alone: two that edit it, and one that takes it to noise. */
+/** Samplers that only begin with a given picture: two that edit it, and one that takes it to noise. */
 export type EditorName = "repaint" | "ddnm" | "invert";
 
 /** What is known of the picture that an edit is given. */

@@ -1,0 +1,24 @@
+/** The page's address, which names what is made, so that it can be shared as it stands. */
+import type { Job } from './jobs.js';
+import { toLink } from './settings.js';
+
+/** Milliseconds without a change after which “Live” has come to rest. */
+const REST = 500;
+
+export class Address {
+  private resting = 0;
+
+  /** Has it name a job. Browsers allow some changes per minute only: “Live” writes when it has come to rest. */
+  show({ kind, settings, model }: Job): void {
+    const write = () => {
+      try {
+        history.replaceState(null, '', toLink(settings, model));
+      } catch {
+        // The images matter more; “Copy link” has it, too.
+      }
+    };
+    clearTimeout(this.resting);
+    if (kind === 'live') this.resting = setTimeout(write, REST);
+    else write();
+  }
+}
