@@ -226,10 +226,11 @@ export class Gallery {
   /** Lets the oldest sheets go where there are too many. */
   private bound(): void {
     let [images, bytes] = [0, 0];
-    const over = this.earlier.findIndex(({ pictures }) => {
+    const over = this.earlier.findIndex(({ pictures }, k) => {
       images += pictures.size;
       for (const picture of pictures.values()) bytes += bytesOf(picture);
-      return images > KEPT || bytes > KEPT_BYTES;
+      // The newest stays, however large.
+      return k > 0 && (images > KEPT || bytes > KEPT_BYTES);
     });
     if (over < 0) return;
     const gone = this.earlier.splice(over).map(({ id }) => id);
@@ -252,7 +253,7 @@ export class Gallery {
 
   /** Keeps what a sheet has for later visits. */
   keep(sheet: Sheet): void {
-    this.update();
+    this.offer();
     if (sheet.job.kind === 'live') return;
     this.history.put(sheet).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : error;
@@ -290,9 +291,14 @@ export class Gallery {
   private update(): void {
     keepFocus(() => {
       this.place.replaceChildren(...this.earlier.map(({ root }) => root));
-      this.clearButton.hidden = this.earlier.length === 0;
-      this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
       this.empty.hidden = this.earlier.length > 0;
+      this.offer();
     }, this.title);
+  }
+
+  /** The buttons for what there is. */
+  private offer(): void {
+    this.clearButton.hidden = this.earlier.length === 0;
+    this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
   }
 }

@@ -84,8 +84,9 @@ export class Maker {
     const run = this.runner.sample(part.settings, signal, givenOf(sheet.job));
     /** Whatever becomes of the rest, what is finished is kept. */
     const finish = async () => {
+      const before = sheet.pictures.size;
       await Promise.all(run.images.map((image) => sheet.finish(placeOf(image.index), image)));
-      this.gallery.keep(sheet);
+      if (sheet.pictures.size > before) this.gallery.keep(sheet);
     };
     try {
       for await (const step of run) {
