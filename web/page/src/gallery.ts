@@ -50,6 +50,8 @@ export class Sheet {
     list.style.setProperty('--narrow', String(Math.min(count, count <= 4 ? 2 : count <= 9 ? 3 : 4)));
     const again = button('Use these settings', () => actions.reuse(job), 'quiet');
     const link = button(COPY, () => void this.copyLink(link, actions.link(job)), 'quiet');
+    // A link names one run's settings, and holds no drawing.
+    link.hidden = job.kind !== 'images' && job.kind !== 'live';
     const head = element('div', { className: 'sheet-head' }, this.edge, element('div', { className: 'buttons' }, again, link));
     this.root.append(head, list);
     this.root.classList.toggle('draft', draft);

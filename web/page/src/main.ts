@@ -69,7 +69,7 @@ class Page {
     this.viewer = new Viewer({
       useSeed: (seed) => this.form.useSeed(seed),
       again: (job, at) => this.again(job, at),
-      link: (job) => this.copyLink(job),
+      link: (settings, job) => this.copyLink(job, settings),
       draw: (bitmap) => this.board.put(bitmap),
       how: (follow) =>
         new HowItWorks(
@@ -363,8 +363,8 @@ class Page {
     });
   }
 
-  private async copyLink(job: Job): Promise<void> {
-    const link = new URL(toLink(job.settings, job.model), location.href).href;
+  private async copyLink(job: Job, settings = job.settings): Promise<void> {
+    const link = new URL(toLink(settings, job.model), location.href).href;
     await navigator.clipboard.writeText(link);
   }
 

@@ -6,6 +6,7 @@ import type { HowItWorks } from './how.js';
 import { type Job, factsOf } from './jobs.js';
 import { type Picture, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
+import type { Settings } from './settings.js';
 
 /** Milliseconds that the last frame of an animation is shown. */
 const LAST = 1500;
@@ -14,7 +15,8 @@ interface ViewerActions {
   useSeed: (seed: bigint) => void;
   /** Makes the image of a place again, by itself. */
   again: (job: Job, at: number) => void;
-  link: (job: Job) => Promise<void>;
+  /** Copies a link to an image of a job. */
+  link: (settings: Settings, job: Job) => Promise<void>;
   /** Puts an image on the drawing board. */
   draw: (bitmap: ImageBitmap) => void;
   /** The column beside the image, which follows the slider. */
@@ -87,8 +89,8 @@ export class Viewer {
       await navigator.clipboard.writeText(lines.join('\n'));
       return 'Settings copied';
     });
-    on('viewer-link', async ({ job }) => {
-      await actions.link(job);
+    on('viewer-link', async ({ job }, at) => {
+      await actions.link(job.cells[at]?.settings ?? job.settings, job);
       return job.model ? 'Link copied' : 'Link copied; it cannot name a model from your disk';
     });
     on('viewer-seed', ({ job }) => {
@@ -140,8 +142,9 @@ export class Viewer {
         element('dd', { textContent: text }),
       ]),
     );
-    // An image of a walk has no seed of its own.
-    byId('viewer-again', HTMLButtonElement).disabled = sheet.job.kind === 'morph';
+    const walk = sheet.job.kind === 'morph' ? 'An image of a walk has no seed of its own' : '';
+    for (const id of ['viewer-again', 'viewer-seed']) refuse(id, walk);
+    refuse('viewer-link', walk || (sheet.job.given ? 'A link cannot hold a drawing' : ''));
     // Not disabled: that would take the focus, and with it the arrow keys.
     const place = sheet.places.indexOf(at);
     this.turns[0].ariaDisabled = String(place === 0);
@@ -204,6 +207,13 @@ export class Viewer {
       if (k++ >= Number(this.scrub.max)) clearInterval(this.playing);
     }, FRAME);
   }
+}
+
+/** Disables a button, and says why; '' enables it. */
+function refuse(id: string, why: string): void {
+  const one = byId(id, HTMLButtonElement);
+  one.disabled = why !== '';
+  one.title = why;
 }
 
 function saved(blob: Blob, name: string): string {

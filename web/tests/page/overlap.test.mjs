@@ -250,6 +250,30 @@ describe('what overlaps', () => {
     await title('Done');
   });
 
+  test('a link is to the image at hand, and what a link cannot hold has none', async () => {
+    await open();
+    await title('Ready');
+    await page.evaluate(() => {
+      navigator.clipboard.writeText = async (text) => void (window.copied = text);
+    });
+    await page.click('#compare-guidance');
+    await title('Done');
+    assert.ok(await page.isHidden('#current .sheet-head button:nth-of-type(2)'));
+    await page.locator('#current button.frame').last().click();
+    await page.click('#viewer-link');
+    assert.match(await page.evaluate(() => window.copied), /count=1.*guidance=8&seed=5/);
+    await page.click('#viewer [data-close]');
+    await page.click('#draw-toggle');
+    await page.focus('#board');
+    await page.keyboard.press(' ');
+    await page.click('#draw-make');
+    await page.waitForFunction(() => /drawn/.test(document.querySelector('#current .edge').textContent));
+    await title('Done');
+    await page.locator('#current button.frame').first().click();
+    assert.deepEqual([await page.isDisabled('#viewer-link'), await page.isEnabled('#viewer-again')], [true, true]);
+    await page.click('#viewer [data-close]');
+  });
+
   test('what is stored is listed where no GPU opens', async () => {
     await page.addInitScript(() => {
       Object.defineProperty(window, 'fake', {
