@@ -26,6 +26,7 @@ fn main() -> Result<(), Error> {
             config.diffusion = DiffusionConfig::of_noise_levels(process);
             config.unet.out_channels = config.unet.in_channels;
         }
+        config.small_size = (role == Role::Upsampler).then_some(8);
         let path = folder.join(format!("{name}.safetensors"));
         convert(&Checkpoint::synthetic(&config, seed)?, &config, None, path, |_, _| ControlFlow::Continue(()))?;
     }

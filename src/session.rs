@@ -235,7 +235,7 @@ impl Session {
         classifier.map_or(Ok(()), ModelConfig::validate)?;
         let low_size = match config.role {
             Role::Diffusion => None,
-            Role::Upsampler if options.low_size == 0 => Some(config.unet.image_size / 4),
+            Role::Upsampler if options.low_size == 0 => Some(config.low_size()),
             Role::Upsampler => Some(options.low_size),
             Role::Classifier => {
                 return Err(Error::Options("a classifier makes no images; sample with a diffusion model".into()));

@@ -111,7 +111,7 @@ fn a_stream_refuses_what_a_file_refuses() {
     let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
     let data: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
     assert!(streamed(&file(header, &data), 3).unwrap_err().to_string().contains("element 1 of tensor \"a\""));
-    assert!(streamed(b"<!doctype html><title>404</title>", 16).unwrap_err().to_string().contains("is it a checkpoint"));
+    assert!(streamed(b"<!doctype html><title>404</title>", 16).unwrap_err().to_string().contains("is a web page"));
     for name in ["zip.pt", "legacy.pt"] {
         let pt = std::fs::read(common::fixture("pt").join(name)).unwrap();
         assert!(streamed(&pt, 16).unwrap_err().to_string().contains("guided-diffusion convert"), "{name}");
@@ -190,7 +190,14 @@ fn hostile_headers_are_refused() {
     for length in [u64::MAX, u64::MAX - 7, 1 << 62, (16 << 20) + 1, 1000] {
         refusal([&length.to_le_bytes()[..], b"{}"].concat());
     }
-    assert!(refusal(b"%PDF-1.7 whatever".to_vec()).contains("is it a checkpoint?"));
+    for (start, what) in [
+        (&b"%PDF-1.7 whatever"[..], "a document, not a model"),
+        (b"\x89PNG\r\n\x1a\n", "a picture, not a model"),
+        (b"\xff\xd8\xff\xe0 JFIF", "a picture, not a model"),
+        (b"\xfe\xfe\xfe\xfe\xfe\xfe\xfe\xfe", "not a model, or damaged"),
+    ] {
+        assert!(refusal(start.to_vec()).contains(what), "{what}");
+    }
     refusal(Vec::new());
 }
 

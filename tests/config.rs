@@ -78,6 +78,8 @@ fn every_small_network_is_read_from_its_shapes() {
         if config.role == Role::Classifier {
             found.config.diffusion.learn_sigma = config.diffusion.learn_sigma;
         }
+        // Of the public upsamplers, which are among them, the table knows it.
+        found.config.small_size = config.small_size;
         let order = &mut found.config.unet.attention_resolutions;
         order.sort_by(|a, b| b.cmp(a));
         order.retain(|r| c.attention_resolutions.contains(r));
@@ -382,6 +384,22 @@ fn pasted_readme_lines_parse() {
 }
 
 #[test]
+fn an_upsamplers_input_is_what_flags_the_file_or_the_table_say() {
+    let (mut config, d) = (preset("64_256_upsampler"), Flags::default);
+    config.small_size = Some(128);
+    let mut file = header(&config);
+    file.metadata = BTreeMap::from([("adm".to_owned(), config.to_metadata().unwrap())]);
+    let of = |file: &Header, flags: Flags| infer("u.pt", file, &flags).unwrap().config.low_size();
+    assert_eq!(of(&file, d()), 128);
+    assert_eq!(of(&file, Flags { small_size: Some(32), ..d() }), 32);
+    assert_eq!(of(&file, Flags { large_size: Some(512), ..d() }), 256, "the factor stays");
+    assert_eq!(of(&header(&config), d()), 64, "a public file's");
+    for wrong in [0, 3, 256] {
+        assert!(message(infer("u.pt", &file, &Flags { small_size: Some(wrong), ..d() })).contains("small_size is"));
+    }
+}
+
+#[test]
 fn the_projects_own_models_carry_their_configuration() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -389,6 +407,9 @@ fn the_projects_own_models_carry_their_configuration() {
         let model = Checkpoint::open(&path).unwrap();
         let found = model.config(&Flags::default()).unwrap();
         assert_eq!(found.origin, Origin::Metadata);
+        if found.config.role == Role::Upsampler {
+            assert_eq!(found.config.low_size(), 16, "half of its output, and not a quarter");
+        }
         for name in model.header().tensors.keys() {
             model.tensor_f32(name).unwrap();
         }

@@ -238,6 +238,8 @@ class Run:
         args = self.args
         kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
         more = {"few_step": {"sampler": "ddim", "timesteps": args.timesteps}} if args.timesteps else {}
+        if kind == "upsampler":
+            more["small_size"] = self.shape.image_size // 2
         if args.guidance > 1:
             more["guidance_learnt"] = args.guidance
         checkpoint.save(args.out, self.ema.state_dict(), kind, args.family, self.shape, self.seen, args.dtype, **more)

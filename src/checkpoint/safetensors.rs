@@ -24,11 +24,7 @@ impl Header {
         };
         let length = u64::from_le_bytes(*length);
         if length > MAX_HEADER {
-            let reason = format!(
-                "it starts like no .pt file, and as a safetensors file its header would take {length} bytes \
-                 (at most {MAX_HEADER}); is it a checkpoint?"
-            );
-            return Err(malformed(file, reason));
+            return Err(malformed(file, format!("it is {}; give a .safetensors or .pt file", foreign(first))));
         }
         Ok(LENGTH + length)
     }
@@ -72,6 +68,21 @@ impl Header {
         let mut metadata = BTreeMap::new();
         metadata.extend(parsed.metadata().clone().unwrap_or_default());
         Ok((Self { tensors, metadata }, end))
+    }
+}
+
+/// What a file with these first bytes is, which is neither a .pt file nor one of safetensors.
+fn foreign(first: &[u8]) -> &'static str {
+    let picture: [&[u8]; 4] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF"];
+    let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    if picture.iter().any(|start| first.starts_with(start)) {
+        "a picture, not a model"
+    } else if first.first() == Some(&b'<') {
+        "a web page or another text, not a model"
+    } else if first.iter().take(8).all(printable) {
+        "a text or a document, not a model"
+    } else {
+        "not a model, or damaged from its first bytes on"
     }
 }
 

@@ -139,7 +139,12 @@ impl Stream {
     /// [`crate::Error::Checkpoint`] for one that is cut short.
     pub fn finish(&self) -> Result<()> {
         if self.header.is_none() {
-            let reason = format!("it is cut short: it ends at byte {}, within its header", self.taken);
+            let reason = match self.taken {
+                few @ ..8 => {
+                    format!("its {few} bytes are too few for a model: it is cut short, or another kind of file")
+                }
+                _ => format!("it is cut short: it ends at byte {}, within its header", self.taken),
+            };
             return Err(malformed(&self.file, reason));
         }
         safetensors::check_length(&self.file, self.described, self.taken)

@@ -203,7 +203,7 @@ fn dispatched(plan: &Plan) -> (usize, u64) {
 
 /// The network's ops as they are written and as they are fused, and the bytes of the tensors that they read and write.
 fn passes(config: &ModelConfig, batch: usize) -> Result<[(usize, u64); 2]> {
-    let low_size = (config.role == Role::Upsampler).then_some(config.unet.image_size / 4);
+    let low_size = (config.role == Role::Upsampler).then(|| config.low_size());
     let written = sampling_graph(config, None, batch, low_size, None)?;
     let fused = fuse::fuse(&written)?;
     let count = |graph: &Graph| {

@@ -9,7 +9,7 @@ use super::imagenet;
 use super::models::{open_file, open_model};
 use super::other_args::InfoArgs;
 use crate::checkpoint::Header;
-use crate::config::{Inferred, Origin, ProcessKind};
+use crate::config::{Inferred, Origin, ProcessKind, Role};
 use crate::device::{Caps, Precision, mebibytes};
 use crate::plan::PlanOptions;
 use crate::session::{Session, SessionOptions};
@@ -41,8 +41,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
             None => Precision::F32,
         };
         let plan = PlanOptions { precision, ..PlanOptions::default() };
-        let low_size = args.flags.small_size.unwrap_or(0);
-        let options = SessionOptions { batch: args.batch as usize, low_size, plan, ..SessionOptions::default() };
+        let options = SessionOptions { batch: args.batch as usize, plan, ..SessionOptions::default() };
         let classifier = match args.classifier.as_deref().or(args.flags.classifier_path.as_deref()) {
             Some(path) => Some(open_model(Some(path), &args.flags)?.1.config),
             None => None,
@@ -145,6 +144,9 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
             },
         ),
     ];
+    if config.role == Role::Upsampler {
+        lines.push(("enlarges", format!("images of {0}x{0}", config.low_size())));
+    }
     let classes = match (config.classes(), &config.class_names[..]) {
         (0, _) => "none".into(),
         (n, names) if n <= 20 && !names.is_empty() => names.join(", "),

@@ -239,19 +239,14 @@ fn advise(error: Error) -> Error {
 }
 
 impl Opened {
-    /// The input size of this upsampler where images are brought to it: `small_size`, else a quarter of its output.
-    pub fn usual_low_size(&self, small_size: Option<usize>) -> usize {
-        small_size.unwrap_or(self.config().unet.image_size / 4)
-    }
-
-    /// The input size of this upsampler for images of `given` (height, width, channels): `small_size` or, for a public
-    /// file, a quarter of its output; any that divides the output for others, which say nothing of it.
+    /// The input size of this upsampler for images of `given` (height, width, channels): what the file or a flag says
+    /// (`small_size`) or, for a public file, a quarter of its output; any that divides the output where nothing says it.
     ///
     /// # Errors
     /// [`Error::Options`] for images that it does not take.
-    pub fn low_size(&self, small_size: Option<usize>, given: [usize; 3]) -> Result<usize> {
+    pub fn low_size(&self, given: [usize; 3]) -> Result<usize> {
         let (name, size) = (self.checkpoint.name(), self.config().unet.image_size);
-        let wanted = small_size.or_else(|| self.found.public.map(|_| size / 4));
+        let wanted = self.config().small_size.or_else(|| self.found.public.map(|_| size / 4));
         let [height, width, channels] = given;
         let refuse = |wants: String| {
             Err(Error::Options(format!(

@@ -95,7 +95,7 @@ impl Request {
             let UpsamplerSettings { settings: own, seed_given } = &args.upsampler_settings;
             let seed = if *seed_given { own.seed } else { settings.seed.wrapping_add(1) };
             let first = models.first.config().unet.image_size;
-            let low_size = upsampler.low_size(run.flags.small_size, [first, first, stages[0].channels])?;
+            let low_size = upsampler.low_size([first, first, stages[0].channels])?;
             // Images of another size are enlarged by the same factor.
             let scale = upsampler.config().unet.image_size / low_size.max(1);
             let size = settings.size.map(|size| size.map(|side| side.saturating_mul(scale)));
@@ -163,8 +163,8 @@ impl Request {
         let mut stage = Stage::new(upsampler, None, &run.settings(&args.settings.settings)?, batch(run))?;
         let shape = [images.height(), images.width(), images.channels()];
         let path = args.input().unwrap_or(Path::new(""));
-        input.check_grid(&file_name(path), [upsampler.usual_low_size(run.flags.small_size); 2])?;
-        stage.low_size = upsampler.low_size(run.flags.small_size, shape)?;
+        input.check_grid(&file_name(path), [upsampler.config().low_size(); 2])?;
+        stage.low_size = upsampler.low_size(shape)?;
         let file = given(&run.expect, "input", path, GivenFile::of(&file_name(path), images))?;
         let count = index(images.count(), "an input")?;
         let (classes, class_names) = models.classes()?;

@@ -79,7 +79,7 @@ pub async fn upsample(args: &UpsampleArgs, stop: &AtomicBool) -> Result<Ended> {
         return Err(Error::Options("give the images to enlarge as --input".into()));
     };
     let models = Models::of_upsample(args)?;
-    let wanted = args.fit.map(|fit| (models.first.usual_low_size(args.run.flags.small_size), fit));
+    let wanted = args.fit.map(|fit| (models.first.config().low_size(), fit));
     let labeled = input::images_in(path, wanted)?;
     let request = Request::upsample(args, &models, &labeled)?;
     let job = Job { given: vec![("--input", path)], ..Job::new(&args.run, request, stop) };

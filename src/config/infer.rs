@@ -202,10 +202,18 @@ fn attention(config: &ModelConfig, flags: &Flags, given: &Option<Vec<usize>>) ->
 
 /// Another image size than the file's own: the network is convolutional, so it runs, attending where its blocks do.
 fn override_size(found: &mut Inferred, flags: &Flags) {
-    let c = &mut found.config.unet;
-    let (Some(size), flag) = size_flag(found.config.role, flags) else { return };
+    let config = &mut found.config;
+    if config.role == Role::Upsampler && flags.small_size.is_some() {
+        config.small_size = flags.small_size;
+    }
+    let c = &mut config.unet;
+    let (Some(size), flag) = size_flag(config.role, flags) else { return };
     if size == c.image_size {
         return;
+    }
+    if flags.small_size.is_none() {
+        // The factor stays.
+        config.small_size = config.small_size.map(|small| size / (c.image_size / small.max(1)).max(1));
     }
     let factors: Vec<usize> =
         (0..c.channel_mult.len()).map(|level| 1 << level).filter(|ds| c.attention_at(*ds)).collect();

@@ -19,6 +19,8 @@ struct Head {
     #[serde(default)]
     null_class: Option<u32>,
     #[serde(default)]
+    small_size: Option<usize>,
+    #[serde(default)]
     few_step: Option<FewStep>,
     #[serde(default)]
     grids: TimeGrids,
@@ -36,6 +38,8 @@ struct Adm<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     null_class: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    small_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     few_step: Option<&'a FewStep>,
     #[serde(skip_serializing_if = "TimeGrids::is_empty")]
     grids: &'a TimeGrids,
@@ -48,17 +52,18 @@ impl ModelConfig {
         fn part<T: DeserializeOwned>(json: &str) -> Result<T> {
             serde_json::from_str(json).map_err(|e| Error::Config(format!("the file's adm metadata: {e}")))
         }
-        let Head { kind: role, class_names, grids, null_class, few_step } = part(json)?;
-        let config = Self { role, unet: part(json)?, diffusion: part(json)?, class_names, grids, null_class, few_step };
+        let Head { kind: role, class_names, grids, null_class, small_size, few_step } = part(json)?;
+        let (unet, diffusion) = (part(json)?, part(json)?);
+        let config = Self { role, unet, diffusion, class_names, grids, null_class, small_size, few_step };
         config.validate()?;
         Ok(config)
     }
 
     /// The configuration as `adm` JSON, for a file's metadata.
     pub fn to_metadata(&self) -> Result<String> {
-        let Self { role: kind, unet, diffusion, class_names, grids, null_class, few_step } = self;
-        let (null_class, few_step) = (*null_class, few_step.as_ref());
-        serde_json::to_string(&Adm { kind: *kind, unet, diffusion, class_names, grids, null_class, few_step })
+        let Self { role, unet, diffusion, class_names, grids, null_class, small_size, few_step } = self;
+        let (kind, null_class, small_size, few_step) = (*role, *null_class, *small_size, few_step.as_ref());
+        serde_json::to_string(&Adm { kind, unet, diffusion, class_names, grids, null_class, small_size, few_step })
             .map_err(|e| Error::Config(format!("it cannot be written as JSON: {e}")))
     }
 }

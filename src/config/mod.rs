@@ -193,6 +193,8 @@ pub struct ModelConfig {
     pub class_names: Vec<String>,
     /// The class that stands for none in particular, for guidance without a classifier.
     pub null_class: Option<u32>,
+    /// Height and width of an upsampler's input, where the file says it.
+    pub small_size: Option<usize>,
     /// The steps that a distilled model was trained for.
     pub few_step: Option<FewStep>,
     /// Time grids that were searched for this file, by their number of steps, as the settings have them.
@@ -254,12 +256,17 @@ impl ModelConfig {
     /// A network and its process, without class names, a null class or steps of its own.
     pub fn new(role: Role, unet: UNetConfig, diffusion: DiffusionConfig) -> Self {
         let (class_names, grids) = (Vec::new(), TimeGrids::new());
-        Self { role, unet, diffusion, class_names, null_class: None, few_step: None, grids }
+        Self { role, unet, diffusion, class_names, null_class: None, small_size: None, few_step: None, grids }
     }
 
     /// Channels of the images it makes or classifies.
     pub fn image_channels(&self) -> usize {
         if self.role == Role::Upsampler { self.unet.in_channels / 2 } else { self.unet.in_channels }
+    }
+
+    /// Height and width of an upsampler's input: what the file says, else a quarter of its output, as in the public files.
+    pub fn low_size(&self) -> usize {
+        self.small_size.unwrap_or(self.unet.image_size / 4)
     }
 
     /// Classes it can be conditioned on, or distinguishes; 0 for an unconditional model.

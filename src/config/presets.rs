@@ -243,7 +243,8 @@ impl Preset {
         } else {
             DiffusionConfig::of_noise_levels(self.process)
         };
-        ModelConfig::new(
+        let small_size = is_upsampler.then_some(self.image_size / 4);
+        let config = ModelConfig::new(
             self.role,
             UNetConfig {
                 image_size: self.image_size,
@@ -267,7 +268,8 @@ impl Preset {
                 attention_conv2d: !discrete,
             },
             diffusion,
-        )
+        );
+        ModelConfig { small_size, ..config }
     }
 }
 

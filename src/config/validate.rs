@@ -37,6 +37,12 @@ impl ModelConfig {
         {
             return fail(format!("null_class is {class}, but the model is conditioned on {classes} classes, from 0"));
         }
+        let size = self.unet.image_size;
+        if let Some(small) =
+            self.small_size.filter(|small| *small == 0 || *small >= size || !size.is_multiple_of(*small))
+        {
+            return fail(format!("small_size is {small}: an upsampler enlarges to {size} by a whole factor"));
+        }
         if let Some(few) = &self.few_step {
             let (steps, last) = (&few.timesteps, self.diffusion.diffusion_steps.saturating_sub(1));
             let fits = steps.first().is_some_and(|t| *t as usize <= last) && steps.is_sorted_by(|a, b| a > b);

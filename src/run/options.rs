@@ -86,7 +86,7 @@ impl SampleOptions {
         match asked.size {
             Some([width, height]) if [width, height] != [shape.w, shape.h] => {
                 return Err(Error::Options(format!(
-                    "size {width}x{height}: the model was loaded for images of {}x{}; load it for others",
+                    "size {width}x{height}: the model was loaded for images of {}x{}; to make others, load it with another size",
                     shape.w, shape.h
                 )));
             }

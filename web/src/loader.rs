@@ -80,7 +80,7 @@ impl Loader {
         let Some((name, found, precision)) = self.model.take() else { return Err(js(incomplete())) };
         let options = SessionOptions {
             batch: self.request.batch.unwrap_or(1),
-            low_size: self.request.low_resolution.unwrap_or(0),
+            low_size: self.request.low_resolution.unwrap_or(0), // what the file says
             size: self.request.size.map(|[width, height]| [height, width]),
             plan: PlanOptions { precision, ..PlanOptions::default() },
             tuning: self.tuning.clone(),

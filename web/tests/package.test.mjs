@@ -24,7 +24,7 @@ async function stack() {
   const { GuidedDiffusion, sampleStack } = await import('/guided-diffusion/index.js');
   const engine = await GuidedDiffusion.create();
   const small = await engine.load('/models/base.safetensors', { classifier: '/models/judge.safetensors', batch: 2 });
-  const large = await engine.load('/models/up.safetensors', { batch: 2, lowResolution: 8 });
+  const large = await engine.load('/models/up.safetensors', { batch: 2 });
   const made = sampleStack(small, large, {
     classes: [2, 5],
     steps: 'ddim5',

@@ -76,7 +76,7 @@ export interface LoadOptions {
    * hold `range` and `if-range`; a response may ignore those.
    */
   fetch?: (url: string, init: { headers: Headers; signal: AbortSignal }) => Promise<Response>;
-  /** The side of an upsampler's input in pixels. Default: a quarter of its output's. */
+  /** The side of an upsampler's input in pixels. Default: what the file says, else a quarter of its output's. */
   lowResolution?: number;
   /** Width and height of the images, multiples of what the model's levels divide by. Default: the model's own. */
   size?: [number, number];

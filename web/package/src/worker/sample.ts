@@ -86,7 +86,7 @@ function checkInput(info: ModelInfo, input: RawInput[] | null): void {
   const wrong = input?.find(({ width, height }) => side !== null && (width !== side || height !== side));
   if (wrong) {
     const [have, want] = [`${wrong.width}x${wrong.height}`, `${side}x${side}`];
-    throw new Failure('bad-options', `images of ${have}: this upsampler was loaded to enlarge ${want}`);
+    throw new Failure('bad-options', `images of ${have}: this upsampler was loaded to enlarge ${want}; load it with another lowResolution`);
   }
 }
 
