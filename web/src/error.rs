@@ -6,9 +6,19 @@ use wasm_bindgen::JsValue;
 /// What exported functions return.
 pub type Result<T> = std::result::Result<T, JsValue>;
 
+/// What messages of the core call by the command line's arguments, and the package's options for it.
+const WORDS: [(&str, &str); 5] = [
+    ("--fit crop, --fit pad", "fit: 'crop' or 'pad'"),
+    ("--precision f16-weights", "precision: 'f16-weights'"),
+    ("--precision f32", "precision: 'f32'"),
+    ("--grid", "`grid`"),
+    ("(names and values as for the public scripts)", "as `flags`, named as for the public scripts"),
+];
+
 /// A JavaScript error with the core's own message, and its kind as `code`.
 pub fn js(error: Error) -> JsValue {
-    let out = js_sys::Error::new(&error.to_string());
+    let message = WORDS.iter().fold(error.to_string(), |message, (own, ours)| message.replace(own, ours));
+    let out = js_sys::Error::new(&message);
     // Setting a property of a fresh object cannot fail.
     let _ = js_sys::Reflect::set(&out, &"code".into(), &code(&error).into());
     out.into()

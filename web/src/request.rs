@@ -76,12 +76,19 @@ impl BatchRequest {
     }
 }
 
-/// Reads JSON of the package's own making.
+/// Reads JSON of the package's own making, which is one line.
 ///
 /// # Errors
-/// [`Error::Options`] for a value of the wrong type, which only a caller without types can give.
+/// [`Error::Options`] for a value that is not of the option's type or not among its words.
 pub fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| Error::Options(format!("options: {e}")))
+    serde_json::from_str(json).map_err(|e| {
+        let error = e.to_string();
+        let reason = error.split(" at line ").next().unwrap_or_default();
+        // The option is the last name before the place where reading ended.
+        let before = json.get(..e.column()).unwrap_or(json);
+        let name = before.rsplit("\":").nth(1).and_then(|text| text.rsplit('"').next()).unwrap_or("options");
+        Error::Options(if reason.starts_with(name) { reason.into() } else { format!("{name}: {reason}") })
+    })
 }
 
 /// What a file is computed in where nothing is asked for: as it stores its weights.

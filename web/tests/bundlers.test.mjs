@@ -151,6 +151,9 @@ describe('the tarball', () => {
     test(`its types hold under ${version}`, async () => {
       const { root } = made('found');
       cpSync(join(HERE, 'use.ts'), join(root, 'use.ts'));
+      // The README's first example, as it stands.
+      const [, example] = /```js\n(.*?)```/s.exec(readFileSync(folder('web/package/README.md'), 'utf8'));
+      writeFileSync(join(root, 'readme.ts'), example);
       const tsc = join(HERE, 'node_modules', version, 'bin/tsc');
       const compilerOptions = {
         strict: true,
@@ -161,7 +164,7 @@ describe('the tarball', () => {
         lib: ['es2022', 'dom', 'dom.iterable'],
         types: [],
       };
-      writeFileSync(join(root, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
+      writeFileSync(join(root, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts', 'readme.ts'] }));
       const { stdout } = await run(process.execPath, [tsc], { cwd: root }).catch((error) => error);
       assert.equal(stdout, '');
     });

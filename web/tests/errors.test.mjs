@@ -22,7 +22,7 @@ async function misuse() {
     source: () => engine.load(5),
     classifier: () => engine.load('/models/base.safetensors', { classifier: 'http://[' }),
     headers: () => engine.load('/models/base.safetensors', { headers: { 'a b': 'c' } }),
-    clone: () => model.sample({ classes: [() => 1] }).result,
+    clone: () => model.sample({ noise: () => 1 }).result,
     image: () => model.upsample([{}]).result,
     images: () => model.upsample(undefined).result,
     infinite: () => model.sample({ guidance: Infinity }).result,
@@ -58,6 +58,13 @@ async function misuse() {
   for (const [name, call] of Object.entries(calls)) found[name] = await outcome(call);
   const cause = await engine.load('http://[').catch((error) => error.cause.name);
   const pt = await engine.load('/pt/network.pt').catch(({ code, message }) => `${code}: ${message}`);
+  const text = (options) => model.sample({ classes: [1], ...options }).result.then(() => '', ({ message }) => message);
+  const texts = {
+    fit: await text({ init: new ImageData(3, 5), strength: 0.5 }),
+    size: await text({ size: [16, 16] }),
+    whole: await text({ edit: { upscale: 1.5 } }),
+    sampler: await text({ sampler: 'nonsense' }),
+  };
   // Nothing waits for an answer that never comes.
   const [image] = await model.sample({ classes: [1], steps: 'ddim2', seed: 3 }).result;
   // As `await using` does at the end of its block.
@@ -65,7 +72,7 @@ async function misuse() {
   const gone = [await outcome(() => model.sample().result)];
   await engine[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
   gone.push(await outcome(() => engine.stored()));
-  return { found, cause, pt, width: image.width, gone };
+  return { found, cause, pt, texts, width: image.width, gone };
 }
 
 /** Runs in the page. */
@@ -130,10 +137,15 @@ describe('errors', { concurrency: true }, () => {
       after(() => site?.close());
 
       test('an invalid call fails with a code, and leaves the others alone', async () => {
-        const { found, cause, pt, width, gone } = await page.evaluate(misuse);
+        const { found, cause, pt, texts, width, gone } = await page.evaluate(misuse);
         assert.deepEqual(Object.entries(found).filter(([, code]) => code !== 'bad-options'), []);
         assert.equal(cause, 'TypeError', 'the browser’s own error is its cause');
         assert.match(pt, /^bad-file: network\.pt.*guided-diffusion convert/s, 'a .pt file from an address');
+        assert.match(texts.fit, /is 3x5.*fit: 'crop' or 'pad'/s, 'in the words of the package, not the command line’s');
+        assert.match(texts.size, /load it with another size/);
+        assert.match(texts.whole, /^upscale: .*1\.5/);
+        assert.match(texts.sampler, /^sampler "nonsense" is unknown/);
+        for (const message of Object.values(texts)) assert.doesNotMatch(message, /--|line 1/);
         assert.equal(width, 8);
         assert.deepEqual(gone, ['bad-options', 'bad-options'], 'what was disposed of does nothing more');
       });
@@ -214,5 +226,9 @@ test('a load that is stopped while its answer is on its way gives its model back
 
 test('the README names the browsers as the code does', () => {
   const readme = readFileSync(folder('web/package/README.md'), 'utf8');
-  for (const { name, version } of needed) assert.ok(readme.includes(`${name} ${version}`), `${name} ${version}`);
+  const words = readme.replace(/\s+/g, ' ');
+  for (const { name, version, systems } of needed) {
+    const said = `${name} ${version} (${systems})`;
+    assert.ok(words.includes(said), said);
+  }
 });

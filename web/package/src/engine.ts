@@ -5,6 +5,7 @@ import { asyncDispose } from './dispose.js';
 import { checked, GuidedDiffusionError } from './errors.js';
 import { type Model, modelOf } from './model.js';
 import { fileName } from './names.js';
+import { check } from './options.js';
 import type { RawResponse, RawSource } from './protocol.js';
 import { lengthOf } from './response.js';
 import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StorageRoom, StoredModel } from './types.js';
@@ -39,6 +40,7 @@ export class GuidedDiffusion {
   /** Starts a worker and opens the GPU. */
   static async create(options: EngineOptions = {}): Promise<GuidedDiffusion> {
     if (!globalThis.navigator?.gpu) throw new GuidedDiffusionError('no-webgpu', whyNoWebGpu());
+    check('create', options, 'create');
     const { signal, powerPreference } = options;
     signal?.throwIfAborted();
     const client = clientOf(options);
@@ -65,7 +67,11 @@ export class GuidedDiffusion {
 
   /** Loads a model, and the classifier that guides it, where one is given. */
   async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
+    check('load', options, 'load');
     const { classifier, signal, onProgress, fetch, ...rest } = options;
+    if (rest.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(rest.sha256)) {
+      throw new GuidedDiffusionError('bad-options', `sha256 ${JSON.stringify(rest.sha256.slice(0, 80))}: give 64 hexadecimal digits`);
+    }
     const control = new AbortController();
     const transfer: Transferable[] = [];
     const model = await raw(source, 'model', transfer);
@@ -206,6 +212,8 @@ async function raw(source: ModelSource, role: string, transfer: Transferable[]):
   if (typeof source !== 'string' && !(source instanceof URL)) {
     throw new GuidedDiffusionError('bad-options', `${role}: give a URL, a Blob or a Response`);
   }
+  // It would be the page itself.
+  if (String(source).trim() === '') throw new GuidedDiffusionError('bad-options', `${role}: its address is empty`);
   return { kind: 'url', url: absolute(source, role).href };
 }
 

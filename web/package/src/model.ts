@@ -1,8 +1,10 @@
 /** A model on the GPU. */
 import type { Client } from './client.js';
 import { asyncDispose } from './dispose.js';
-import { checked } from './errors.js';
+import { labelOf } from './classes.js';
+import { checked, GuidedDiffusionError } from './errors.js';
 import { Image } from './image.js';
+import { check } from './options.js';
 import type { RawInput, RawPicture, RawSampleOptions } from './protocol.js';
 import { SamplingRun } from './run.js';
 import { seedOf } from './seed.js';
@@ -46,9 +48,11 @@ export class Model {
    * scripts/image_nll.py), of a model of a discrete process: one network evaluation per step.
    */
   async bitsPerDimension(image: InputImage, options: BitsOptions = {}): Promise<Bits> {
+    check('bits', options, 'bitsPerDimension');
     const { class: asked, steps, seed, fit, signal, onStep } = options;
     const picture = pictureOf(image, 'image');
-    const label = asked ?? ('label' in image ? image.label : null);
+    const own = 'label' in image ? image.label : null;
+    const label = asked === undefined ? own : labelOf(asked, this.info);
     const settings = { sampler: 'ancestral' as const, steps: String(steps ?? this.info.diffusionSteps), seed: String(seedOf(seed ?? 0)) };
     const take = { handle: this.#handle, picture, label, fit: fit ?? null, settings };
     return this.#client.call('bits', take, {
@@ -64,7 +68,9 @@ export class Model {
    * use it, this one after it is loaded again. Other kernels round otherwise: the same seed's image may differ by a level of
    * 255 here and there.
    */
-  tune({ budgetMs, signal, onProgress }: TuneOptions = {}): Promise<TuneResult> {
+  async tune(options: TuneOptions = {}): Promise<TuneResult> {
+    check('tune', options, 'tune');
+    const { budgetMs, signal, onProgress } = options;
     const take = { handle: this.#handle, budgetMs: budgetMs ?? null };
     return this.#client.call('tune', take, {
       signal,
@@ -88,6 +94,7 @@ export class Model {
   #run(options: SampleOptions, given: () => Input): Run {
     let seed = 0n;
     try {
+      check('sample', options, 'sample');
       seed = seedOf(options.seed);
       const { input, firstIndex } = checked('images', given);
       const take = { handle: this.#handle, options: this.#raw(options, seed, firstIndex), input };
@@ -103,10 +110,10 @@ export class Model {
     return {
       noise: noise ?? null,
       init: init ? pictureOf(init) : null,
-      mask: mask ? { width: mask.width, height: mask.height, data: mask.data } : null,
+      mask: mask ? maskOf(mask) : null,
       fit: fit ?? null,
       count,
-      classes,
+      classes: classes?.map((one) => labelOf(one, this.info)),
       firstIndex: firstIndex ?? first,
       previewEvery: previewEvery ?? 0,
       inside: inside ?? false,
@@ -135,10 +142,22 @@ function inputOf(images: InputImage[]): Input {
 }
 
 function pictureOf(image: InputImage, name = 'init'): RawPicture {
-  const { width, height, data } = checked(`${name}: give a generated image or ImageData`, () =>
-    image instanceof ImageData ? image : image.toImageData(),
-  );
+  if (!(image instanceof ImageData) && typeof image?.toImageData !== 'function') {
+    const advice = 'a canvas’s is context.getImageData(0, 0, width, height)';
+    throw new GuidedDiffusionError('bad-options', `${name}: give a generated image or ImageData; ${advice}`);
+  }
+  const { width, height, data } = image instanceof ImageData ? image : image.toImageData();
   return { width, height, data: data as Uint8ClampedArray };
+}
+
+function maskOf({ width, height, data }: NonNullable<SampleOptions['mask']>): RawPicture {
+  const bytes = data instanceof Uint8Array || data instanceof Uint8ClampedArray;
+  if (!bytes || data.length !== width * height) {
+    const have = bytes ? `${data.length} bytes` : 'other data';
+    const want = 'give { width, height, data } with data as a Uint8Array of one byte per pixel';
+    throw new GuidedDiffusionError('bad-options', `mask: ${have} for ${width}x${height} pixels; ${want}`);
+  }
+  return { width, height, data };
 }
 
 /**

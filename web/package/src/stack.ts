@@ -1,6 +1,8 @@
 /** The two-stage stack of the paper: a model makes small images, an upsampler enlarges them. */
 import { aborted } from './errors.js';
 import type { Model } from './model.js';
+import { check } from './options.js';
+import { SamplingRun } from './run.js';
 import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
 
 export interface StackOptions extends SampleOptions {
@@ -24,7 +26,7 @@ export interface StackRun extends Run, AsyncIterable<StackStep> {
 /** Makes images by `model` and enlarges them by `upsampler`; classes and indices travel with them. */
 export function sampleStack(model: Model, upsampler: Model, options: StackOptions = {}): StackRun {
   const { upsampler: own, ...first } = options;
-  const small = model.sample(first);
+  const small = begin(model, first, own);
   const { seed } = small;
   const next = { signal: first.signal, previewEvery: first.previewEvery, seed: BigInt.asUintN(64, seed + 1n), ...own };
   let cancelled = false;
@@ -57,4 +59,14 @@ export function sampleStack(model: Model, upsampler: Model, options: StackOption
       if (run) for await (const step of run) yield { ...step, stage: 1 };
     },
   };
+}
+
+/** The first stage; wrong options of the second one are found before it is made. */
+function begin(model: Model, options: SampleOptions, upsampler: StackOptions['upsampler'] = {}): Run {
+  try {
+    check('sample', upsampler, 'upsampler');
+    return model.sample(options);
+  } catch (error) {
+    return new SamplingRun(0n, () => Promise.reject(error));
+  }
 }

@@ -64,7 +64,7 @@ export interface LoadOptions {
   precision?: 'f32' | 'f16-weights' | 'f16';
   /** Keep the file in the browser's cache (URLs only). Default true. */
   cache?: boolean;
-  /** The file's expected SHA-256 as hex: other content is refused. */
+  /** The model file's expected SHA-256 as hex: other content is refused. */
   sha256?: string;
   /**
    * Headers of the requests for URLs, such as the `Authorization` of a gated model. They go to the model's origin only (where the model
@@ -141,7 +141,7 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
   /** Images wanted. Default: as many as `classes`, or 1. */
   count?: number;
   /** Classes that the images take in turn, image k number k of them, cycled. Default: all classes. */
-  classes?: number[];
+  classes?: (number | string)[];
   /** Seed of the noise, an unsigned 64-bit integer. Default: random. */
   seed?: bigint | number;
   /**
@@ -170,8 +170,8 @@ export interface SampleOptions extends Omit<Settings, 'seed'> {
 
 /** How bits per dimension are measured. */
 export interface BitsOptions {
-  /** The picture's class, of a class-conditional model. Default: a generated image's own. */
-  class?: number;
+  /** The picture's class, of a class-conditional model, by number or name. Default: a generated image's own. */
+  class?: number | string;
   /** Steps of the process, as a sampler's. Default: all, as published figures have; fewer give a far looser bound. */
   steps?: number | string;
   /** Seed of the noise. Default: 0. */

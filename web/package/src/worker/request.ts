@@ -50,14 +50,20 @@ async function patiently(asker: Asker, url: string, init: RequestInit, signal: A
       response = await asker.fetch(url, { ...init, headers, signal });
     } catch (cause) {
       signal.throwIfAborted();
-      const offline = navigator.onLine ? '' : '; this browser is offline';
-      throw new Unanswered(`${url} cannot be downloaded (${cause})${offline}`, { cause });
+      throw new Unanswered(`${url} cannot be downloaded (${cause})${whyNot(url)}`, { cause });
     }
     if (pause === null || !TRANSIENT.includes(response.status)) return response;
     await response.body?.cancel().catch(() => undefined);
     await rest(Math.min(LONGEST, 1000 * Number(response.headers.get('retry-after')) || pause), signal);
   }
   throw new Failure('internal', 'a request was given up without an answer');
+}
+
+/** What browsers do not say of a request without an answer. */
+function whyNot(url: string): string {
+  if (!navigator.onLine) return '; this browser is offline';
+  const cors = '; the server is down, or does not allow this page by CORS (Access-Control-Allow-Origin)';
+  return new URL(url).origin === self.origin ? '' : cors;
 }
 
 /** Refuses an answer that is not a success. */
