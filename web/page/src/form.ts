@@ -154,6 +154,8 @@ export class SettingsForm {
 
   /** What depends on the sampler. */
   private fitSampler(): void {
+    const summary = samplers.find(({ name }) => name === this.before)?.summary ?? '';
+    byId('sampler-hint', HTMLElement).textContent = `${titleOf(this.before)}: ${summary}.`;
     this.fields.eta.disabled = !takesEta(this.before);
     const one = this.before === 'onestep';
     this.fields.steps.min = one ? '1' : String(bounds.steps.min);
