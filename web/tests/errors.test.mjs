@@ -59,8 +59,10 @@ async function misuse() {
   const cause = await engine.load('http://[').catch((error) => error.cause.name);
   const pt = await engine.load('/pt/network.pt').catch(({ code, message }) => `${code}: ${message}`);
   const text = (options) => model.sample({ classes: [1], ...options }).result.then(() => '', ({ message }) => message);
+  const other = new ImageData(3, 5);
+  other.data.fill(255);
   const texts = {
-    fit: await text({ init: new ImageData(3, 5), strength: 0.5 }),
+    fit: await text({ init: other, strength: 0.5 }),
     size: await text({ size: [16, 16] }),
     whole: await text({ edit: { upscale: 1.5 } }),
     sampler: await text({ sampler: 'nonsense' }),
