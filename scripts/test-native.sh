@@ -2,7 +2,8 @@
 # Runs the whole test suite on both software GPU drivers, lavapipe and SwiftShader.
 #
 # Two independent drivers catch what one forgives, and both give every machine the same result whatever its GPU is.
-# Arguments go to `cargo test`. To test a real GPU instead: TEST_ADAPTERS=NAME cargo test --release
+# Arguments go to `cargo test`. To test a real GPU instead: TEST_ADAPTERS=NAME cargo test --release; with its tensor cores
+# (docs/performance.md says what that accepts): TEST_TENSOR_CORES=1 TEST_ADAPTERS=NAME cargo test --release --test device
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh rust lavapipe swiftshader

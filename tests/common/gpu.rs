@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 pub use conformance::relative_l2;
-use guided_diffusion::gpu::{AdapterChoice, Gpu, OpenOptions};
+use guided_diffusion::gpu::{AdapterChoice, Gpu, OpenOptions, TensorCores};
 use pollster::block_on;
 
 /// Names of the adapters under test. `TEST_ADAPTERS` (a comma-separated list of names) replaces the two software
@@ -13,14 +13,17 @@ pub fn adapters() -> Vec<String> {
     names.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// A device of its own, with bounds-checked shaders; with `TEST_ASSUME_GPU` by the plans of GPUs.
+/// A device of its own, with bounds-checked shaders; with `TEST_ASSUME_GPU` by the plans of GPUs, with `TEST_TENSOR_CORES`
+/// by theirs where float16 is multiplied.
 ///
 /// # Panics
 /// The adapter is missing: a test that cannot run has failed.
 pub fn open(name: &str) -> Arc<Gpu> {
     let choice = AdapterChoice::Named(name.into());
     let assume_gpu = std::env::var_os("TEST_ASSUME_GPU").is_some();
-    block_on(Gpu::open_with(&choice, OpenOptions { checked: true, assume_gpu, ..OpenOptions::default() }))
+    // SAFETY: who sets the variable accepts what wgpu warns of.
+    let tensor_cores = std::env::var_os("TEST_TENSOR_CORES").map(|_| unsafe { TensorCores::enabled() });
+    block_on(Gpu::open_with(&choice, OpenOptions { checked: true, assume_gpu, tensor_cores, ..OpenOptions::default() }))
         .unwrap_or_else(|e| panic!("{e}\n`make test-native` installs both software adapters and says where they are"))
 }
 
