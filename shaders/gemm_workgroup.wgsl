@@ -1,7 +1,8 @@
 // Matrix product as gemm.wgsl, for GPUs: a workgroup's rows and columns pass through workgroup memory, DEPTH4 vec4s of the
-// inner dimension at a time. Each invocation keeps a TM x 4*TN tile in registers; its rows are WY apart and its columns
-// WX, so that neighbours read neighbours. With SPLIT each workgroup does a part of the inner dimension, for products of
-// too few tiles to keep a GPU busy; gemm_sum.wgsl adds the parts.
+// inner dimension at a time: the next ones are read while those before them are multiplied. Each invocation keeps a
+// TM x 4*TN tile in registers; its rows are WY apart and its columns WX, so that neighbours read neighbours. With SPLIT each
+// workgroup does a part of the inner dimension, for products of too few tiles to keep a GPU busy; gemm_sum.wgsl adds the
+// parts.
 #import gemm_rows
 #import weights
 #import epilogue
@@ -10,13 +11,15 @@
 #let WORKERS = WX * WY
 #let ROWS = TM * WY
 #let COLUMNS = TN * WX
-#let DEPTH4 = 2
+// Between the depths of a row, so that invocations that store them meet different banks.
+#let A_STRIDE = ROWS + 8 / DEPTH4
 #let A_TILE = ROWS * DEPTH4
 #let W_TILE = 4 * DEPTH4 * COLUMNS
 #let A_READS = (A_TILE + WORKERS - 1) / WORKERS
 #let W_READS = (W_TILE + WORKERS - 1) / WORKERS
-var<workgroup> a_tile: array<Factor4, ${A_TILE}>; // [depth][row]
-var<workgroup> w_tile: array<Factor4, ${W_TILE}>; // [4 depth][column]
+// Two of each: one is read while the other is written.
+var<workgroup> a_tile: array<Factor4, ${2 * A_STRIDE * DEPTH4}>; // [depth][row]
+var<workgroup> w_tile: array<Factor4, ${2 * W_TILE}>; // [4 depth][column]
 
 @compute @workgroup_size(${WX}, ${WY})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
@@ -47,14 +50,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
 #for r in 0..W_READS
     let w_at${r} = worker + ${WORKERS * r}u;
-    let w_row${r} = w_at${r} / ${COLUMNS}u;
-    let w_column${r} = product * 4u * k4 * n4 + min(column + w_at${r} % ${COLUMNS}u, n4 - 1u);
+#if W_TILE % WORKERS
+    let w_from${r} = min(w_at${r}, ${W_TILE - 1}u);
+#else
+    let w_from${r} = w_at${r};
+#end
+    let w_row${r} = w_from${r} / ${COLUMNS}u;
+    let w_column${r} = product * 4u * k4 * n4 + min(column + w_from${r} % ${COLUMNS}u, n4 - 1u);
 #end
 #for i in 0..TM
 #for j in 0..TN
     var acc${i}_${j} = vec4<f32>(0.0);
 #end
 #end
+#for r in 0..A_READS
+    var a_next${r}: vec4<f32>;
+#end
+#for r in 0..W_READS
+    var w_next${r}: Factor4;
+#end
+    var a_half = 0u;
+    var w_half = 0u;
     var offset = 0u; // of the segment in the inner dimension
 #for s in 0..SOURCES
 #if IM2COL
@@ -71,19 +87,77 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #for r in 0..A_READS
         let start${r} = start_of(row${r}, segment);
 #end
-        for (var k = clamp(begin, offset, offset + depth) - offset; k < to; k += ${DEPTH4}u) {
+        let first = clamp(begin, offset, offset + depth) - offset;
+        for (var k = first; ; k += ${DEPTH4}u) {
+            let more = k < to;
+            if (more) {
+#for r in 0..A_READS
+#if RAGGED
+                a_next${r} = select(vec4<f32>(0.0), read${s}(start${r}, min(k + deep${r}, to - 1u)), k + deep${r} < to);
+#else
+                a_next${r} = read${s}(start${r}, k + deep${r});
+#end
+#end
+#for r in 0..W_READS
+#if RAGGED
+                w_next${r} = weight(w_column${r} + min(4u * (offset + k) + w_row${r}, 4u * k4 - 1u) * n4);
+#else
+                w_next${r} = weight(w_column${r} + (4u * (offset + k) + w_row${r}) * n4);
+#end
+#end
+            }
+            if (k > first) {
+#if F16 == 2
+#for e in 0..DEPTH4 / 2
+                {
+#for r in 0..8
+#for j in 0..TN
+                    let w${r}_${j} = w_tile[w_half + ${(8 * e + r) * COLUMNS + j * WX}u + local.x];
+#end
+#end
+                    // A row at a time: with the sums of all, registers would not do.
+#for i in 0..TM
+                    {
+                        let a0 = a_tile[a_half + ${2 * e * A_STRIDE + i * WY}u + local.y];
+                        let a1 = a_tile[a_half + ${(2 * e + 1) * A_STRIDE + i * WY}u + local.y];
+#for j in 0..TN
+                        let sum${j} = add4(vec4<f16>(), a0, w0_${j}, w1_${j}, w2_${j}, w3_${j});
+                        acc${i}_${j} += vec4<f32>(add4(sum${j}, a1, w4_${j}, w5_${j}, w6_${j}, w7_${j}));
+#end
+                    }
+#end
+                }
+#end
+#else
+#for d in 0..DEPTH4
+#for i in 0..TM
+                let a${d}_${i} = a_tile[a_half + ${d * A_STRIDE + i * WY}u + local.y];
+#end
+#for kk in 0..4
+#for j in 0..TN
+                let w${d}_${kk}_${j} = w_tile[w_half + ${(4 * d + kk) * COLUMNS + j * WX}u + local.x];
+#end
+#for i in 0..TM
+#for j in 0..TN
+                acc${i}_${j} += a${d}_${i}[${kk}] * w${d}_${kk}_${j};
+#end
+#end
+#end
+#end
+#end
+            }
+            if (!more) {
+                break;
+            }
+            a_half = ${A_STRIDE * DEPTH4}u - a_half;
+            w_half = ${W_TILE}u - w_half;
 #for r in 0..A_READS
 #if A_TILE % WORKERS
             if (a_at${r} < ${A_TILE}u) {
 #else
             {
 #end
-#if RAGGED
-                let value = select(vec4<f32>(0.0), read${s}(start${r}, min(k + deep${r}, to - 1u)), k + deep${r} < to);
-#else
-                let value = read${s}(start${r}, k + deep${r});
-#end
-                a_tile[deep${r} * ${ROWS}u + a_at${r} / ${DEPTH4}u] = Factor4(value);
+                a_tile[a_half + deep${r} * ${A_STRIDE}u + a_at${r} / ${DEPTH4}u] = Factor4(a_next${r});
             }
 #end
 #for r in 0..W_READS
@@ -92,49 +166,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #else
             {
 #end
-#if RAGGED
-                let deep = min(4u * (offset + k) + w_row${r}, 4u * k4 - 1u);
-#else
-                let deep = 4u * (offset + k) + w_row${r};
-#end
-                w_tile[w_at${r}] = weight(w_column${r} + deep * n4);
+                w_tile[w_half + w_at${r}] = w_next${r};
             }
-#end
-            workgroupBarrier();
-#if F16 == 2
-#for r in 0..4 * DEPTH4
-#for j in 0..TN
-            let w${r}_${j} = w_tile[${r * COLUMNS + j * WX}u + local.x];
-#end
-#end
-            // A row at a time: with the sums of all, registers would not do.
-#for i in 0..TM
-            {
-#for d in 0..DEPTH4
-                let a${d} = a_tile[${d * ROWS + i * WY}u + local.y];
-#end
-#for j in 0..TN
-                let sum${j} = add4(vec4<f16>(), a0, w0_${j}, w1_${j}, w2_${j}, w3_${j});
-                acc${i}_${j} += vec4<f32>(add4(sum${j}, a1, w4_${j}, w5_${j}, w6_${j}, w7_${j}));
-#end
-            }
-#end
-#else
-#for d in 0..DEPTH4
-#for i in 0..TM
-            let a${d}_${i} = a_tile[${d * ROWS + i * WY}u + local.y];
-#end
-#for kk in 0..4
-#for j in 0..TN
-            let w${d}_${kk}_${j} = w_tile[${(4 * d + kk) * COLUMNS + j * WX}u + local.x];
-#end
-#for i in 0..TM
-#for j in 0..TN
-            acc${i}_${j} += a${d}_${i}[${kk}] * w${d}_${kk}_${j};
-#end
-#end
-#end
-#end
 #end
             workgroupBarrier();
         }

@@ -28,6 +28,8 @@ pub struct Caps {
     /// The driver computes on the CPU. Such drivers read memory value by value, so that kernels with much arithmetic per
     /// value are fastest; GPUs need many invocations.
     pub software: bool,
+    /// Bytes of one kernel's workspace, such as Winograd's transformed inputs; what takes more is done in turn.
+    pub workspace: u64,
     /// Bytes that weights in the Winograd domain may take, which replace the stored ones and are up to four times as
     /// large.
     pub transformed_weights: u64,
@@ -39,6 +41,8 @@ pub struct Caps {
 impl Caps {
     /// Takes 0.2 s of a slow integrated GPU.
     pub const MOST_WORK: u64 = 8_000_000_000;
+    /// Takes 0.2 s of a slow discrete GPU; a fast one would idle between smaller dispatches.
+    pub const MOST_WORK_DISCRETE: u64 = 64_000_000_000;
 
     /// What every WebGPU implementation offers.
     pub fn webgpu_defaults() -> Self {
@@ -54,6 +58,7 @@ impl Caps {
             subgroup: None,
             cooperative: None,
             software: false,
+            workspace: Self::workspace(None),
             transformed_weights: Self::transformed_weights(None, false),
             wide_registers: false,
         }
@@ -63,6 +68,11 @@ impl Caps {
     /// needs.
     pub fn transformed_weights(memory: Option<u64>, software: bool) -> u64 {
         if software { 2 << 30 } else { (memory.unwrap_or(0) / 4).max(256 << 20) }
+    }
+
+    /// A 64th of the device's own memory, where that is known, within bounds: more would save a large GPU nothing.
+    pub fn workspace(memory: Option<u64>) -> u64 {
+        (memory.unwrap_or(0) / 64).clamp(32 << 20, 256 << 20)
     }
 
     /// The same, as it is used at a precision: float16 arithmetic and tensor cores only where it asks for them, no transformed weights

@@ -24,7 +24,7 @@ use crate::graph::{Graph, Node, Segment, fuse};
 use crate::model::sampling::ports;
 use crate::model::sampling_graph;
 use crate::op::Op;
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Dispatch, Plan, PlanOptions};
 use crate::sampler::row::{Call, H1, Row, X, X0};
 use crate::session::{Session, SessionOptions};
 use crate::{Error, Result};
@@ -33,10 +33,10 @@ use crate::{Error, Result};
 const SIDES: [usize; 3] = [1024, 2048, 4096];
 const LONG_ENOUGH: Duration = Duration::from_millis(30);
 
-/// One op's part of the network.
+/// The part of the network that an op has, or a kernel.
 #[derive(Debug, Clone, Default, serde::Serialize)]
-struct OpTime {
-    op: String,
+struct Part {
+    name: String,
     dispatches: usize,
     ms: f64,
     share: f64,
@@ -51,7 +51,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let precision = args.device.precision.unwrap_or_default();
     if let Some(op) = &args.op {
         let gpu = Device::open(&args.device).await?.gpu;
-        return workloads::operation(&gpu, op, precision, args.runs, args.json).await;
+        return workloads::operation(&gpu, op, precision, args).await;
     }
     let (work, checkpoint, config) = subject(args.model.as_deref(), args.arch.as_deref())?;
     let device = Device::open(&args.device).await?;
@@ -78,10 +78,17 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     let seconds = time(program, args.runs).await?;
     let host = host_time(program, batch, args.runs)?;
     let flops = segment_flops(program.plan(), Segment::Network) as f64;
-    let (ops, sampler) = match program.profile(args.runs.min(5) as usize).await {
-        Ok(times) => (by_op(program.plan(), &times), Some(sampler_time(program.plan(), &times))),
+    let (ops, kernels, sampler) = match program.profile(args.runs.min(5) as usize).await {
+        Ok(times) => {
+            let plan = program.plan();
+            (
+                parts(plan, &times, |step| step.op),
+                parts(plan, &times, |step| step.kernel.stem),
+                Some(sampler_time(plan, &times)),
+            )
+        }
         // No timestamps on this adapter: the whole is known all the same.
-        Err(Error::Options(_)) => (Vec::new(), None),
+        Err(Error::Options(_)) => (Vec::new(), Vec::new(), None),
         Err(error) => return Err(error),
     };
     let (dispatches, traffic) = dispatched(program.plan());
@@ -112,6 +119,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             "peak_bytes": bytes,
             "activation_bytes": activations,
             "ops": ops,
+            "kernels": kernels,
         }));
     }
     let mut text = format!("adapter      {} ({})\n", gpu.summary().name, gpu.summary().driver);
@@ -136,17 +144,8 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
             let share = ms / (seconds * 1e3 + ms) * 100.0;
             text += &format!("sampler      {ms:.2} ms for x_0 and the next x, {share:.2} % of a step\n");
         }
-        text += &format!("\n{:<18} {:>10} {:>10} {:>7} {:>9}\n", "op", "dispatches", "ms", "share", "GFLOP/s");
-        for op in &ops {
-            text += &format!(
-                "{:<18} {:>10} {:>10.2} {:>6.1}% {:>9.1}\n",
-                op.op,
-                op.dispatches,
-                op.ms,
-                op.share * 100.0,
-                op.gflops
-            );
-        }
+        text += &table("op", &ops);
+        text += &table("kernel", &kernels);
     }
     print(&text)
 }
@@ -230,41 +229,50 @@ fn sampler_time(plan: &Plan, nanoseconds: &[f64]) -> f64 {
     times.map(|(_, ns)| ns / 1e6).sum()
 }
 
-/// The network's dispatches by op, the slowest first.
-fn by_op(plan: &Plan, nanoseconds: &[f64]) -> Vec<OpTime> {
-    let mut ops: HashMap<&str, (OpTime, u64)> = HashMap::new();
+/// The network's dispatches by `name`, the slowest first.
+fn parts(plan: &Plan, nanoseconds: &[f64], name: impl Fn(&Dispatch) -> &'static str) -> Vec<Part> {
+    let mut parts: HashMap<&str, (Part, u64)> = HashMap::new();
     let network = plan.dispatches.iter().zip(nanoseconds).filter(|(step, _)| step.segment == Segment::Network);
     for (step, ns) in network {
-        let (time, flops) = ops.entry(step.op).or_default();
-        time.dispatches += 1;
-        time.ms += ns / 1e6;
+        let (part, flops) = parts.entry(name(step)).or_default();
+        part.dispatches += 1;
+        part.ms += ns / 1e6;
         *flops += step.flops;
     }
-    let total: f64 = ops.values().map(|(time, _)| time.ms).sum();
-    let mut out: Vec<OpTime> = ops
+    let total: f64 = parts.values().map(|(part, _)| part.ms).sum();
+    let mut out: Vec<Part> = parts
         .into_iter()
-        .map(|(op, (time, flops))| OpTime {
-            op: op.into(),
-            share: if total > 0.0 { time.ms / total } else { 0.0 },
-            gflops: if time.ms > 0.0 { flops as f64 / time.ms / 1e6 } else { 0.0 },
-            ..time
+        .map(|(name, (part, flops))| Part {
+            name: name.into(),
+            share: if total > 0.0 { part.ms / total } else { 0.0 },
+            gflops: if part.ms > 0.0 { flops as f64 / part.ms / 1e6 } else { 0.0 },
+            ..part
         })
         .collect();
-    out.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| a.op.cmp(&b.op)));
+    out.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| a.name.cmp(&b.name)));
     out
+}
+
+fn table(of: &str, parts: &[Part]) -> String {
+    let mut text = format!("\n{of:<24} {:>10} {:>10} {:>7} {:>9}\n", "dispatches", "ms", "share", "GFLOP/s");
+    for Part { name, dispatches, ms, share, gflops } in parts {
+        text += &format!("{name:<24} {dispatches:>10} {ms:>10.2} {:>6.1}% {gflops:>9.1}\n", share * 100.0);
+    }
+    text
 }
 
 /// GFLOP/s of a large square matrix product in float32 by our fastest kernel for it, and its side.
 async fn matmul(gpu: &Arc<Gpu>, runs: u32) -> Result<(f64, usize)> {
     let mut best = (0.0, SIDES[0]);
     for side in SIDES {
-        let (fastest, _) = match workloads::fastest(gpu, &workloads::matmul(side)?, Precision::F32, runs.min(3)).await {
+        let times = match workloads::kernels(gpu, &workloads::matmul(side, 1)?, Precision::F32, runs.min(3)).await {
             // A larger one would not fit either.
             Err(Error::Limit { .. }) => break,
             found => found?,
         };
+        let Some((fastest, _)) = times.first() else { break };
         best = (2.0 * (side as f64).powi(3) / fastest / 1e9, side);
-        if fastest >= LONG_ENOUGH.as_secs_f64() {
+        if *fastest >= LONG_ENOUGH.as_secs_f64() {
             break;
         }
     }

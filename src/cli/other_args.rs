@@ -138,8 +138,9 @@ pub struct BenchArgs {
     /// without), or `small`
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
-    /// One operation instead of a network: conv192@64 (3x3), matmul1024, attention1024 (6 heads of 64 channels)
-    #[arg(long, value_name = "OP", conflicts_with_all = ["model", "arch", "batch"])]
+    /// One operation instead of a network, by every kernel for it: conv192@64 (3x3), matmul1024, attention1024 (6 heads of 64
+    /// channels)
+    #[arg(long, value_name = "OP", conflicts_with_all = ["model", "arch"])]
     pub op: Option<String>,
     /// Images at a time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]

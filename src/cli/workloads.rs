@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::console::{print, print_json};
+use super::other_args::BenchArgs;
 use crate::checkpoint::synthetic;
 use crate::config::{DiffusionConfig, ModelConfig, NoiseSchedule, Role, UNetConfig};
 use crate::device::Precision;
@@ -70,30 +71,29 @@ pub async fn time(program: &mut Program, runs: u32) -> Result<f64> {
     Ok(median(times).max(1e-9))
 }
 
-/// Times one operation, by every kernel that is legal for it, and prints the fastest.
+/// Times one operation by every kernel that is legal for it, and prints them, the fastest first.
 ///
 /// # Errors
 /// A name of no operation; the device's errors.
-pub async fn operation(gpu: &Arc<Gpu>, name: &str, precision: Precision, runs: u32, as_json: bool) -> Result<()> {
-    let graph = parse(name)?;
-    let (seconds, variant) = fastest(gpu, &graph, precision, runs).await?;
+pub async fn operation(gpu: &Arc<Gpu>, name: &str, precision: Precision, args: &BenchArgs) -> Result<()> {
+    let graph = parse(name, args.batch.unwrap_or(1) as usize)?;
+    let times = kernels(gpu, &graph, precision, args.runs).await?;
     let flops: u64 =
         graph.nodes.iter().map(|node| node.op.operator().flops(&shapes(&graph, &node.inputs), node.shape)).sum();
-    let gflops = flops as f64 / seconds / 1e9;
-    if as_json {
-        return print_json(&json!({
-            "adapter": gpu.summary().name,
-            "op": name,
-            "ms": seconds * 1e3,
-            "gflops": gflops,
-            "kernel": format!("{variant:?}"),
-        }));
+    let adapter = &gpu.summary().name;
+    let rows =
+        times.iter().map(|(seconds, variant)| (seconds * 1e3, flops as f64 / seconds / 1e9, format!("{variant:?}")));
+    if args.json {
+        let kernels: Vec<_> =
+            rows.map(|(ms, gflops, kernel)| json!({ "ms": ms, "gflops": gflops, "kernel": kernel })).collect();
+        return print_json(&json!({ "adapter": adapter, "op": name, "kernels": kernels }));
     }
-    print(&format!("{name} {:.2} ms, {gflops:.2} GFLOP/s by {variant:?} on {}\n", seconds * 1e3, gpu.summary().name))
+    let lines = rows.map(|(ms, gflops, kernel)| format!("{ms:>10.3} ms {gflops:>10.1} GFLOP/s  {kernel}\n"));
+    print(&format!("{name} on {adapter}\n{}", lines.collect::<String>()))
 }
 
-/// `conv192@64`, `matmul1024` or `attention1024`, all at batch 1.
-fn parse(name: &str) -> Result<Graph> {
+/// `conv192@64`, `matmul1024` or `attention1024`.
+fn parse(name: &str, batch: usize) -> Result<Graph> {
     let unknown = || {
         let shown: String = name.chars().take(40).collect();
         Error::Options(format!(
@@ -106,23 +106,23 @@ fn parse(name: &str) -> Result<Graph> {
     if let Some(rest) = name.strip_prefix("conv") {
         let (channels, side) = rest.split_once('@').ok_or_else(unknown)?;
         let (channels, side) = (number(channels)?, number(side)?);
-        return single(Shape::new(1, side, side, channels), |graph, x| {
+        return single(Shape::new(batch, side, side, channels), |graph, x| {
             convolution(graph, "y", Conv2d::new(3, 1), x, channels, &[3, 3])
         });
     }
     if let Some(side) = name.strip_prefix("matmul") {
-        return matmul(number(side)?);
+        return matmul(number(side)?, batch);
     }
     let tokens = number(name.strip_prefix("attention").ok_or_else(unknown)?)?;
     let (heads, channels) = HEADS;
-    single(Shape::new(1, 1, tokens, 3 * heads * channels), |graph, x| {
+    single(Shape::new(batch, 1, tokens, 3 * heads * channels), |graph, x| {
         graph.push("y", Attention { heads, new_order: true }, &[x], &[])
     })
 }
 
-/// A square matrix product: a matrix is an image whose pixels are its rows, and a 1x1 convolution multiplies it.
-pub fn matmul(side: usize) -> Result<Graph> {
-    single(Shape::new(1, 1, side, side), |graph, x| convolution(graph, "y", Conv2d::linear(), x, side, &[]))
+/// A matrix product of `batch * side` rows: a matrix is an image whose pixels are its rows, and a 1x1 convolution multiplies it.
+pub fn matmul(side: usize, batch: usize) -> Result<Graph> {
+    single(Shape::new(batch, 1, side, side), |graph, x| convolution(graph, "y", Conv2d::linear(), x, side, &[]))
 }
 
 fn single(x: Shape, build: impl FnOnce(&mut Graph, TensorId) -> Result<TensorId>) -> Result<Graph> {
@@ -138,18 +138,18 @@ fn shapes(graph: &Graph, ids: &[TensorId]) -> Vec<Shape> {
     ids.iter().map(|id| graph.shape(*id)).collect()
 }
 
-/// Seconds of a graph of one node by its fastest variant, and that.
+/// Seconds of a graph of one node by each of its variants, the fastest first. The general one, which is slow, is left out
+/// where there is another.
 ///
 /// # Errors
 /// The device is too small for all of them; its other errors.
-pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: u32) -> Result<(f64, Variant)> {
-    let mut best: Option<(f64, Variant)> = None;
+pub async fn kernels(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: u32) -> Result<Vec<(f64, Variant)>> {
+    let mut times = Vec::new();
     let mut refused = None;
     for node in graph.nodes.iter().filter(|node| node.op != Op::Input) {
         let inputs = shapes(graph, &node.inputs);
         for variant in node.op.operator().variants(&inputs, node.shape, &gpu.caps().at(precision)) {
-            if variant == Variant::Naive && best.is_some() {
-                // The general kernel is slow, and only there for what no other takes.
+            if variant == Variant::Naive && !times.is_empty() {
                 continue;
             }
             let overrides = HashMap::from([(tuning::key(node, &inputs), variant)]);
@@ -162,15 +162,14 @@ pub async fn fastest(gpu: &Arc<Gpu>, graph: &Graph, precision: Precision, runs: 
                 plan => plan?,
             };
             let mut program = load(gpu, graph, plan).await?;
-            // One run excludes the hopeless ones.
-            let once = time(&mut program, 1).await?;
-            if best.is_none_or(|(fastest, _)| once < 2.0 * fastest) {
-                let seconds = time(&mut program, runs).await?;
-                best = best.filter(|(fastest, _)| *fastest <= seconds).or(Some((seconds, variant)));
-            }
+            times.push((time(&mut program, runs).await?, variant));
         }
     }
-    best.ok_or_else(|| refused.unwrap_or_else(|| Error::Options("there is nothing to time".into())))
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    match refused {
+        Some(refused) if times.is_empty() => Err(refused),
+        _ => Ok(times),
+    }
 }
 
 async fn load(gpu: &Arc<Gpu>, graph: &Graph, plan: Plan) -> Result<Program> {
@@ -186,12 +185,7 @@ async fn load(gpu: &Arc<Gpu>, graph: &Graph, plan: Plan) -> Result<Program> {
 ///
 /// # Errors
 /// The device's errors.
-pub async fn guidance(
-    gpu: &Arc<Gpu>,
-    name: &str,
-    config: &ModelConfig,
-    args: &super::other_args::BenchArgs,
-) -> Result<()> {
+pub async fn guidance(gpu: &Arc<Gpu>, name: &str, config: &ModelConfig, args: &BenchArgs) -> Result<()> {
     let batch = args.batch.unwrap_or(1) as usize;
     let size = config.unet.image_size;
     let mut seconds = [0.0; 2];
@@ -251,7 +245,7 @@ mod tests {
     #[test]
     fn operations_are_told_by_name() {
         let flops = |name: &str| {
-            let graph = parse(name).unwrap();
+            let graph = parse(name, 1).unwrap();
             let node = graph.nodes.last().unwrap();
             node.op.operator().flops(&shapes(&graph, &node.inputs), node.shape)
         };
@@ -260,7 +254,7 @@ mod tests {
         assert_eq!(flops("attention1024"), 4 * 6 * 64 * 1024 * 1024);
         for name in ["", "conv", "conv192", "conv0@64", "conv192@", "matmul", "matmul9999999999", "attention-1", "relu"]
         {
-            assert!(parse(name).is_err(), "{name}");
+            assert!(parse(name, 1).is_err(), "{name}");
         }
     }
 }

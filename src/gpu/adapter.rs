@@ -116,7 +116,9 @@ impl Gpu {
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
         let mut caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         caps.software &= !options.assume_gpu;
-        caps.transformed_weights = Caps::transformed_weights(memory::of(&adapter), caps.software);
+        let memory = memory::of(&adapter);
+        caps.transformed_weights = Caps::transformed_weights(memory, caps.software);
+        caps.workspace = Caps::workspace(memory.filter(|_| !caps.software));
         let pipelines = Pipelines::new(options.checked || cooperative.is_some());
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
         let buffers = AtomicUsize::new(0);
@@ -265,11 +267,15 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features
         max_binding_size: limits.max_storage_buffer_binding_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        most_work: Caps::MOST_WORK,
+        most_work: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Caps::MOST_WORK_DISCRETE,
+            _ => Caps::MOST_WORK,
+        },
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: fixed.then_some(info.subgroup_max_size as usize).filter(|size| SUBGROUPS.contains(size)),
         f16_products: false,
         cooperative: None,
+        workspace: 0,
         transformed_weights: 0,
         software: info.device_type == wgpu::DeviceType::Cpu,
         // AMD, Apple, NVIDIA.

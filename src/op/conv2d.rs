@@ -242,7 +242,7 @@ pub(super) struct Product {
 impl Product {
     /// Inner vec4s of a part, a multiple of what a workgroup reads at a time (the kernel's DEPTH4).
     fn share(&self, tile: GemmTile) -> usize {
-        self.k4.div_ceil(tile.parts).next_multiple_of(2)
+        self.k4.div_ceil(tile.parts).next_multiple_of(tile.depth4())
     }
 
     /// How many parts there are.
@@ -256,7 +256,7 @@ impl Product {
         match tile.sharing {
             Sharing::Workgroup => kernel
                 .with("SPLIT", tile.parts > 1)
-                .with("RAGGED", segments.iter().any(|length| !length.is_multiple_of(2))),
+                .with("RAGGED", segments.iter().any(|length| !length.is_multiple_of(tile.depth4()))),
             _ => kernel,
         }
     }

@@ -18,7 +18,7 @@ pub const GROUPS: usize = 32;
 /// PyTorch's default epsilon.
 pub const EPSILON: f32 = 1e-5;
 /// Invocations that merge one group's statistics.
-const WORKERS: usize = 32;
+const WORKERS: usize = 128;
 
 /// Inputs: x and, where adaptive, the embedding `[N, 1, 1, scale C | shift C]`. Parameters: weight `[C]`, bias `[C]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,7 +188,7 @@ pub(crate) fn statistics(
     let chunks = pixels.div_ceil(chunk);
     let stats = lowering.temporary("stats", first.n * chunks * 2 * channels);
     let statistics = Statistics { stats, chunks, chunk, first, channels };
-    let kernel = Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64);
+    let kernel = Kernel::new("group_norm_stats").with("SOURCES", 1 + two_sources as i64).with("SERIAL", serial);
     let mut operands = vec![("x", lowering.input(0), chunk * first.c), ("out", stats, 2 * channels)];
     operands.extend(two_sources.then(|| ("skip", lowering.input(1), chunk * (channels - first.c))));
     let all = chunks * first.n;
@@ -206,7 +206,11 @@ pub(crate) fn statistics(
             dispatch.word("chunks", *count).word("samples", 1).word("pixels", count * chunk);
         }
         statistics.size(&mut dispatch);
-        dispatch.tiles(channels / 4, *count);
+        if serial {
+            dispatch.tiles(channels / 4, *count);
+        } else {
+            dispatch.groups([channels.div_ceil(32), (*count).min(65_535), count.div_ceil(65_535)]);
+        }
         lowering.emit(dispatch)?;
     }
     Ok(statistics)
@@ -215,8 +219,9 @@ pub(crate) fn statistics(
 /// A dispatch of a kernel that folds chunks: one workgroup, or where serial one invocation, per group of every sample.
 /// Software drivers are slow at barriers.
 pub(crate) fn fold(kernel: Kernel, tasks: usize, serial: bool) -> DispatchBuilder {
-    let mut dispatch = DispatchBuilder::new(kernel.with("SERIAL", serial).with("WORKERS", WORKERS as i64));
-    dispatch.groups([if serial { tasks.div_ceil(WORKERS) } else { tasks }, 1, 1]);
+    let (workers, groups) = if serial { (32, tasks.div_ceil(32)) } else { (WORKERS, tasks) };
+    let mut dispatch = DispatchBuilder::new(kernel.with("SERIAL", serial).with("WORKERS", workers as i64));
+    dispatch.groups([groups, 1, 1]);
     dispatch
 }
 

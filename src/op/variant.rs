@@ -123,7 +123,8 @@ impl GemmTile {
     /// For few rows: linear layers of a batch of vectors.
     pub const FLAT: Self = Self { rows: 1, columns4: 1, x: 64, y: 1, sharing: Sharing::Nothing, parts: 1 };
     /// For GPUs: the larger the tile, the more arithmetic per value read, and the fewer workgroups.
-    pub const SHARED: [Self; 3] = [Self::shared(8, 2, 8), Self::shared(4, 2, 8), Self::shared(2, 2, 8)];
+    pub const SHARED: [Self; 4] =
+        [Self::shared(8, 2, 8), Self::shared(8, 2, 16), Self::shared(4, 2, 8), Self::shared(2, 2, 8)];
     /// For GPUs and few columns.
     pub(super) const NARROW: Self = Self { y: 32, ..Self::shared(2, 1, 2) };
 
@@ -164,7 +165,7 @@ impl GemmTile {
             .with("WX", self.x as i64)
             .with("WY", self.y as i64);
         match self.sharing {
-            Sharing::Workgroup => kernel,
+            Sharing::Workgroup => kernel.with("DEPTH4", self.depth4() as i64),
             Sharing::Cooperative(size) => kernel.with("SUBGROUP", true).with("COOPERATIVE", size as i64),
             sharing => kernel.with("SUBGROUP", sharing == Sharing::Subgroup).with("READS", self.reads() as i64),
         }
@@ -177,6 +178,12 @@ impl GemmTile {
             Sharing::Workgroup => "gemm_workgroup",
             Sharing::Cooperative(_) => "gemm_cooperative",
         }
+    }
+
+    /// vec4s of the inner dimension that pass through workgroup memory at a time: as many as leave two tiles of both factors
+    /// below WebGPU's limit of 16 KiB.
+    pub(super) fn depth4(&self) -> usize {
+        if self.rows > 4 { 2 } else { 4 }
     }
 
     /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.

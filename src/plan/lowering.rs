@@ -17,9 +17,6 @@ use crate::op::{Op, Variant};
 use crate::shader::{Access, Kernel, Shader};
 use crate::tensor::Shape;
 
-/// Bytes that one temporary of a chunked kernel should stay under.
-const WORKSPACE: usize = 32 << 20;
-
 /// The dispatches, activations and weights of a graph.
 ///
 /// # Errors
@@ -346,7 +343,7 @@ impl Lowering for Recorder<'_> {
     }
 
     fn workspace_rows(&self, row_bytes: usize) -> usize {
-        (WORKSPACE as u64).min(self.caps.max_binding_size) as usize / row_bytes.max(1)
+        self.caps.workspace.min(self.caps.max_binding_size) as usize / row_bytes.max(1)
     }
 
     fn largest_binding(&self) -> u64 {

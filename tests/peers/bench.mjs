@@ -80,7 +80,7 @@ async function native() {
     const theirs = stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
     for (const { op, gflops } of theirs) {
       note(op, 'burn', gflops);
-      note(op, 'ours', (await ours('bench', '--op', op, '--adapter', NATIVE)).gflops);
+      note(op, 'ours', (await ours('bench', '--op', op, '--adapter', NATIVE)).kernels[0].gflops);
     }
   }
   for (const [op, { burn, ours: mine }] of rates) {
