@@ -47,6 +47,7 @@ fn reflect(kernel: &Kernel, module: &Module) -> Result<(), String> {
                 workgroup += module.types[variable.ty].inner.size(module.to_ctx());
                 continue;
             }
+            AddressSpace::Private => continue,
             space => return Err(format!("a variable in {space:?}")),
         };
         let binding = variable.binding.as_ref().ok_or("a variable without a binding")?;

@@ -119,7 +119,7 @@ impl Gpu {
         let memory = memory::of(&adapter);
         caps.transformed_weights = Caps::transformed_weights(memory, caps.software);
         caps.workspace = Caps::workspace(memory.filter(|_| !caps.software));
-        let pipelines = Pipelines::new(options.checked || cooperative.is_some());
+        let pipelines = Pipelines::new(options.checked);
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
         let buffers = AtomicUsize::new(0);
         Ok(Arc::new(Self { device, queue, pipelines, self_test, staging, buffers, caps, summary, failure, waiting }))

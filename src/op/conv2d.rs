@@ -240,7 +240,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Inner vec4s of a part, a multiple of what a workgroup reads at a time (the kernel's DEPTH4).
+    /// Inner vec4s of a part, a multiple of what a workgroup reads at a time.
     fn share(&self, tile: GemmTile) -> usize {
         self.k4.div_ceil(tile.parts).next_multiple_of(tile.depth4())
     }
@@ -257,6 +257,7 @@ impl Product {
             Sharing::Workgroup => kernel
                 .with("SPLIT", tile.parts > 1)
                 .with("RAGGED", segments.iter().any(|length| !length.is_multiple_of(tile.depth4()))),
+            Sharing::Cooperative(_) => kernel.with("SPLIT", tile.parts > 1),
             _ => kernel,
         }
     }

@@ -75,7 +75,8 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     let (taps, kept) = (conv.kernel * conv.kernel, caps.transformed_weights);
     let size = Size { output, c4: channels / 4, n4: output.c.div_ceil(4), taps, kept };
     // Gradients multiply in float32.
-    let tensor_cores = caps.cooperative.filter(|_| !conv.transposed).map(GemmTile::cooperative);
+    let cooperative = caps.cooperative.filter(|_| !conv.transposed);
+    let tensor_cores = move || cooperative.into_iter().flat_map(GemmTile::cooperative);
     // In float16, sums on the way to float32 take registers too, and the next tile is as fast.
     let half = caps.f16_products && !conv.transposed;
     let fits = move |tile: &GemmTile, half: bool| caps.software || tile.fits(caps.wide_registers && !half);
@@ -93,19 +94,18 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
         variants.extend((three && caps.software).then_some(Variant::Block));
     }
     let narrow = (size.n4 <= 2).then_some(GemmTile::NARROW);
-    for tile in shared(half).chain(narrow) {
+    for tile in shared(half).chain(narrow).chain(tensor_cores()) {
         let split = tile.split(output.rows(), size.n4, size.taps * size.c4);
         variants.push(Variant::Gemm(tile));
         variants.extend((split != tile).then_some(Variant::Gemm(split)));
     }
-    variants.extend(tensor_cores.filter(|_| conv.kernel == 1 && conv.stride == 1).map(Variant::Gemm));
     if three {
         let sizes = [4, 2].into_iter().filter(|t| (t + 2) * (t + 2) * channels * output.c * 4 <= LARGEST_TRANSFORM);
         variants.extend(sizes.flat_map(|t| {
             many(half && t == 2).chain(shared(half && t == 2)).map(move |tile| Variant::Winograd(t, tile))
         }));
         // F(4x4) multiplies in float32 at every precision.
-        variants.extend(tensor_cores.map(|tile| Variant::Winograd(2, tile)));
+        variants.extend(tensor_cores().map(|tile| Variant::Winograd(2, tile)));
     }
     let cost = |variant: &Variant| if caps.software { size.software_cost(*variant) } else { size.gpu_cost(*variant) };
     variants.sort_by(|a, b| cost(a).total_cmp(&cost(b)));

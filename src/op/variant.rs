@@ -31,9 +31,7 @@ impl Variant {
     /// Whether both run the same kernels where each is legal: those of matrix products take any number of parts.
     fn is_like(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Gemm(a), Self::Gemm(b)) if a.sharing == Sharing::Workgroup => {
-                GemmTile { parts: 1, ..a } == GemmTile { parts: 1, ..b }
-            }
+            (Self::Gemm(a), Self::Gemm(b)) if a.splits() => GemmTile { parts: 1, ..a } == GemmTile { parts: 1, ..b },
             _ => self == other,
         }
     }
@@ -132,9 +130,18 @@ impl GemmTile {
         Self { rows, columns4, x, y: 8, sharing: Sharing::Workgroup, parts: 1 }
     }
 
-    /// For cooperative matrices of `size`.
-    pub fn cooperative(size: usize) -> Self {
-        Self { rows: 32, columns4: 8, x: 2, y: 2, sharing: Sharing::Cooperative(size), parts: 1 }
+    /// For cooperative matrices of `size`: tiles from large to small. The larger a subgroup's, the more products per value that
+    /// it loads; four subgroups share what the workgroup reads, or eight with half as large ones each.
+    pub fn cooperative(size: usize) -> impl Iterator<Item = Self> {
+        let tiles = [(64, 16, 2), (32, 16, 4), (64, 8, 2), (32, 8, 2), (16, 8, 2)];
+        tiles.into_iter().map(move |(rows, columns4, y)| Self {
+            rows,
+            columns4,
+            x: 2,
+            y,
+            sharing: Sharing::Cooperative(size),
+            parts: 1,
+        })
     }
 
     /// For subgroups of `size`: tiles from large to small.
@@ -189,6 +196,16 @@ impl GemmTile {
     /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
     pub(crate) fn needs_workgroup_memory(&self) -> bool {
         matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
+    }
+
+    /// Whether its kernel can do parts of the inner dimension.
+    pub(crate) fn splits(&self) -> bool {
+        self.needs_workgroup_memory()
+    }
+
+    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4).
+    pub(crate) fn depth4(&self) -> usize {
+        if matches!(self.sharing, Sharing::Cooperative(_)) { 8 } else { 2 }
     }
 
     /// Whether an invocation's sums fit a GPU's registers: with all else, 8 vec4s take 128 of them, 16 most of what `wide` ones
