@@ -80,7 +80,8 @@ fn reflect(kernel: &Kernel, module: &Module) -> Result<(), String> {
     let invocations: u32 = entry.workgroup_size.iter().product();
     let storage = found.values().filter(|(_, access)| *access != Access::Uniform).count();
     for (what, value, limit) in [
-        ("bytes of workgroup memory", workgroup, 16 << 10),
+        // Adapters without tensor cores need not offer more than WebGPU's default.
+        ("bytes of workgroup memory", workgroup, if kernel.uses_cooperative_matrices() { 32 << 10 } else { 16 << 10 }),
         ("invocations", invocations, 256),
         ("invocations in z", entry.workgroup_size[2], 64),
         ("storage buffers", storage as u32, 8),

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 /// Sizes of cooperative matrices that the kernel is written for.
 const SIZES: [usize; 2] = [8, 16];
 
+/// Bytes of workgroup memory that the largest tile takes, at most.
+const WORKGROUP_MEMORY: u32 = 32 << 10;
+
 /// An opt-in token: its owner accepts the risks of tensor cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TensorCores(());
@@ -43,9 +46,10 @@ pub(super) fn size(adapter: &wgpu::Adapter) -> Result<usize> {
     let apple = info.backend == wgpu::Backend::Metal && info.name.starts_with("Apple");
     let subgroups = apple || (info.subgroup_min_size == 32 && info.subgroup_max_size == 32);
     let found = adapter.cooperative_matrix_properties();
-    let size = largest_square(&found).filter(|_| features.contains(needed) && subgroups);
+    let memory = adapter.limits().max_compute_workgroup_storage_size >= WORKGROUP_MEMORY;
+    let size = largest_square(&found).filter(|_| features.contains(needed) && subgroups && memory);
     size.ok_or_else(|| Error::Feature {
-        what: "a matrix product on tensor cores (float16 factors, float32 sums, subgroups of 32)".into(),
+        what: "a matrix product on tensor cores (float16 factors, float32 sums, subgroups of 32, 32 KiB of workgroup memory)".into(),
         adapter: info.name,
         name: "wgpu-cooperative-matrix",
         advice: "without --tensor-cores other kernels are used".into(),
