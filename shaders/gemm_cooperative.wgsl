@@ -12,14 +12,13 @@
 #let WORKERS = 32 * WX * WY
 #let ROWS = TM * SIZE * WY
 #let COLUMNS4 = TN * SIZE * WX / 4
-#let DEPTH4 = 8
 #let A_READS = ROWS * DEPTH4 / WORKERS
 #let W_READS = 4 * DEPTH4 * COLUMNS4 / WORKERS
 // Rows in workgroup memory are 16 bytes apart from each other, so that they begin in different banks.
 #let A_STRIDE4 = DEPTH4 + 2
 #let W_STRIDE4 = COLUMNS4 + 2
-// A subgroup's sums pass BESIDE matrices of a row at a time.
-#let BESIDE = 1 + (TN % 2 == 0 && SIZE * WX * WY <= 64)
+// A subgroup's sums pass so many matrices of a row at a time.
+#let BESIDE = 2
 #let SUM4 = BESIDE * SIZE / 4
 #let SUM_STRIDE4 = SUM4 + 1
 #let SUMS4 = SIZE * SUM_STRIDE4

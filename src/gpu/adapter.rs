@@ -119,6 +119,7 @@ impl Gpu {
         let memory = memory::of(&adapter);
         caps.transformed_weights = Caps::transformed_weights(memory, caps.software);
         caps.workspace = Caps::workspace(memory.filter(|_| !caps.software));
+        // Unchecked with tensor cores too: addresses follow from the plan's parameters alone, not from values in workgroup memory.
         let pipelines = Pipelines::new(options.checked);
         let (self_test, staging) = (SelfTestResults::default(), Mutex::default());
         let buffers = AtomicUsize::new(0);

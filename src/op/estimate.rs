@@ -107,7 +107,13 @@ fn gpu_product(tile: GemmTile, m: usize, n4: usize, k4: usize, products: usize) 
     let (depth, busy, wait, fit, workers) = match tile.sharing {
         Sharing::Workgroup => {
             let read = 36.0 * (rows + 4.0 * columns4);
-            (2.0, read.max(68.0 * rows * columns4 + 20.0), LATENCY, 48.0 / (rows * columns4), tile.x * tile.y)
+            (
+                tile.depth4() as f64,
+                read.max(68.0 * rows * columns4 + 20.0),
+                LATENCY,
+                48.0 / (rows * columns4),
+                tile.x * tile.y,
+            )
         }
         // Tensor cores multiply about eight times as fast; factors come from workgroup memory for each product. What is read next
         // arrives meanwhile.

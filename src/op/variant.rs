@@ -130,18 +130,11 @@ impl GemmTile {
         Self { rows, columns4, x, y: 8, sharing: Sharing::Workgroup, parts: 1 }
     }
 
-    /// For cooperative matrices of `size`: tiles from large to small. The larger a subgroup's, the more products per value that
-    /// it loads; four subgroups share what the workgroup reads, or eight with half as large ones each.
+    /// For cooperative matrices of `size`: tiles from large to small, of four subgroups. The larger a subgroup's, the more
+    /// products per value that it loads; one of 64 x 64 was slower on an H200.
     pub fn cooperative(size: usize) -> impl Iterator<Item = Self> {
-        let tiles = [(64, 16, 2), (32, 16, 4), (64, 8, 2), (32, 8, 2), (16, 8, 2)];
-        tiles.into_iter().map(move |(rows, columns4, y)| Self {
-            rows,
-            columns4,
-            x: 2,
-            y,
-            sharing: Sharing::Cooperative(size),
-            parts: 1,
-        })
+        let tile = move |rows| Self { rows, columns4: 8, x: 2, y: 2, sharing: Sharing::Cooperative(size), parts: 1 };
+        [64, 32, 16].into_iter().map(tile)
     }
 
     /// For subgroups of `size`: tiles from large to small.
@@ -173,7 +166,9 @@ impl GemmTile {
             .with("WY", self.y as i64);
         match self.sharing {
             Sharing::Workgroup => kernel.with("DEPTH4", self.depth4() as i64),
-            Sharing::Cooperative(size) => kernel.with("SUBGROUP", true).with("COOPERATIVE", size as i64),
+            Sharing::Cooperative(size) => {
+                kernel.with("SUBGROUP", true).with("COOPERATIVE", size as i64).with("DEPTH4", self.depth4() as i64)
+            }
             sharing => kernel.with("SUBGROUP", sharing == Sharing::Subgroup).with("READS", self.reads() as i64),
         }
     }
@@ -187,12 +182,6 @@ impl GemmTile {
         }
     }
 
-    /// vec4s of the inner dimension that pass through workgroup memory at a time: as many as leave two tiles of both factors
-    /// below WebGPU's limit of 16 KiB.
-    pub(super) fn depth4(&self) -> usize {
-        if self.rows > 4 { 2 } else { 4 }
-    }
-
     /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
     pub(crate) fn needs_workgroup_memory(&self) -> bool {
         matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
@@ -203,9 +192,14 @@ impl GemmTile {
         self.needs_workgroup_memory()
     }
 
-    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4).
-    pub(crate) fn depth4(&self) -> usize {
-        if matches!(self.sharing, Sharing::Cooperative(_)) { 8 } else { 2 }
+    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4): of float32, as many as leave two
+    /// tiles of both factors below WebGPU's limit of 16 KiB.
+    pub(super) fn depth4(&self) -> usize {
+        match self.sharing {
+            Sharing::Cooperative(_) => 8,
+            _ if self.rows > 4 => 2,
+            _ => 4,
+        }
     }
 
     /// Whether an invocation's sums fit a GPU's registers: with all else, 8 vec4s take 128 of them, 16 most of what `wide` ones

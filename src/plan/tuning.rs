@@ -22,7 +22,7 @@ const MAX_KEYS: usize = 20_000;
 const MAX_NAME: usize = 2000;
 
 /// Variants of a key that are measured, at most.
-const MAX_MEASURED: usize = 12;
+const MAX_MEASURED: usize = 8;
 
 /// What the choice of a variant depends on: the op as printed, its operands' and its result's shapes.
 pub type TuningKey = String;
