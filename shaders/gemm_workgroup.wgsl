@@ -108,23 +108,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             }
             if (k > first) {
 #if F16 == 2
-#for e in 0..DEPTH4 / 2
-                {
-#for r in 0..8
+#for r in 0..4 * DEPTH4
 #for j in 0..TN
-                    let w${r}_${j} = w_tile[w_half + ${(8 * e + r) * COLUMNS + j * WX}u + local.x];
+                let w${r}_${j} = w_tile[w_half + ${r * COLUMNS + j * WX}u + local.x];
 #end
 #end
-                    // A row at a time: with the sums of all, registers would not do.
+                // A row at a time: with the sums of all, registers would not do.
 #for i in 0..TM
-                    {
-                        let a0 = a_tile[a_half + ${2 * e * A_STRIDE + i * WY}u + local.y];
-                        let a1 = a_tile[a_half + ${(2 * e + 1) * A_STRIDE + i * WY}u + local.y];
-#for j in 0..TN
-                        let sum${j} = add4(vec4<f16>(), a0, w0_${j}, w1_${j}, w2_${j}, w3_${j});
-                        acc${i}_${j} += vec4<f32>(add4(sum${j}, a1, w4_${j}, w5_${j}, w6_${j}, w7_${j}));
+                {
+#for d in 0..DEPTH4
+                    let a${d} = a_tile[a_half + ${d * A_STRIDE + i * WY}u + local.y];
 #end
-                    }
+#for j in 0..TN
+                    let sum${j} = add4(vec4<f16>(), a0, w0_${j}, w1_${j}, w2_${j}, w3_${j});
+                    acc${i}_${j} += vec4<f32>(add4(sum${j}, a1, w4_${j}, w5_${j}, w6_${j}, w7_${j}));
 #end
                 }
 #end

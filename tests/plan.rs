@@ -320,8 +320,7 @@ fn tensor_cores_are_used_where_they_are_and_for_float16_alone() {
 /// 1.8 times as much, is the default and is measured first.
 #[test]
 fn tensor_cores_come_before_winograd_in_larger_tiles() {
-    let on_tensor_cores =
-        |v: &Variant| matches!(v, Variant::Winograd(2, tile) if matches!(tile.sharing, Sharing::Cooperative(16)));
+    let on_tensor_cores = |v: &Variant| matches!(v, Variant::Gemm(tile) | Variant::Winograd(2, tile) if tile.sharing == Sharing::Cooperative(16));
     let models = presets::PRESETS.iter().map(|preset| (preset.name, preset.config()));
     let mut failures = Vec::new();
     for (name, config) in models.filter(|(_, config)| config.role != Role::Classifier) {

@@ -192,14 +192,10 @@ impl GemmTile {
         self.needs_workgroup_memory()
     }
 
-    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4): of float32, as many as leave two
-    /// tiles of both factors below WebGPU's limit of 16 KiB.
+    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4). Intel's compilers spill where the
+    /// factors of four float32 ones are under way.
     pub(super) fn depth4(&self) -> usize {
-        match self.sharing {
-            Sharing::Cooperative(_) => 8,
-            _ if self.rows > 4 => 2,
-            _ => 4,
-        }
+        if matches!(self.sharing, Sharing::Cooperative(_)) { 8 } else { 2 }
     }
 
     /// Whether an invocation's sums fit a GPU's registers: with all else, 8 vec4s take 128 of them, 16 most of what `wide` ones
