@@ -1,8 +1,8 @@
 // Matrix product as gemm.wgsl, for GPUs: a workgroup's rows and columns pass through workgroup memory, DEPTH4 vec4s of the
-// inner dimension at a time: the next ones are read while those before them are multiplied. Each invocation keeps a
-// TM x 4*TN tile in registers; its rows are WY apart and its columns WX, so that neighbours read neighbours. With SPLIT each
-// workgroup does a part of the inner dimension, for products of too few tiles to keep a GPU busy; gemm_sum.wgsl adds the
-// parts.
+// inner dimension at a time; with AHEAD they are read while those before them are multiplied, which takes registers. Each
+// invocation keeps a TM x 4*TN tile in registers; its rows are WY apart and its columns WX, so that neighbours read
+// neighbours. With SPLIT each workgroup does a part of the inner dimension, for products of too few tiles to keep a GPU
+// busy; gemm_sum.wgsl adds the parts.
 #import gemm_rows
 #import weights
 #import epilogue
@@ -90,7 +90,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let first = clamp(begin, offset, offset + depth) - offset;
         for (var k = first; ; k += ${DEPTH4}u) {
             let more = k < to;
+#for step in 0..2
+#if step == !AHEAD
+#if AHEAD
             if (more) {
+#else
+            if (!more) {
+                break;
+            }
+            {
+#end
 #for r in 0..A_READS
 #if RAGGED
                 a_next${r} = select(vec4<f32>(0.0), read${s}(start${r}, min(k + deep${r}, to - 1u)), k + deep${r} < to);
@@ -106,6 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
 #end
             }
+#else
             if (k > first) {
 #if F16 == 2
 #for r in 0..4 * DEPTH4
@@ -143,9 +153,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #end
 #end
             }
+#end
+#end
+#if AHEAD
             if (!more) {
                 break;
             }
+#end
             a_half = ${A_STRIDE * DEPTH4}u - a_half;
             w_half = ${W_TILE}u - w_half;
 #for r in 0..A_READS

@@ -36,6 +36,9 @@ pub struct Caps {
     /// A GPU whose invocations may have 128 registers and more, so that larger tiles of matrix products fit; Intel's have
     /// fewer, and of a browser's GPU it is not known.
     pub wide_registers: bool,
+    /// An NVIDIA GPU, or a driver on the CPU: matrix products read ahead. The compilers of AMD and Intel spill registers where they
+    /// do.
+    pub reads_ahead: bool,
 }
 
 impl Caps {
@@ -61,6 +64,7 @@ impl Caps {
             workspace: Self::workspace(None),
             transformed_weights: Self::transformed_weights(None, false),
             wide_registers: false,
+            reads_ahead: false,
         }
     }
 

@@ -42,7 +42,7 @@ pub struct DeviceArgs {
     /// How weights are stored and multiplied [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
-    /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, never run on a device, and on Vulkan
+    /// Multiply matrices on tensor cores too, with --precision f16; experimental in wgpu, and on Vulkan
     /// without its guarantee of right results (docs/performance.md)
     #[arg(long)]
     pub tensor_cores: bool,

@@ -116,6 +116,7 @@ impl Gpu {
         features.set(wgpu::Features::SUBGROUP, options.subgroups || features.contains(wgpu::Features::SUBGROUP));
         let mut caps = Caps { cooperative, ..caps(&summary.name, &adapter.get_info(), &device.limits(), features) };
         caps.software &= !options.assume_gpu;
+        caps.reads_ahead &= !options.assume_gpu || summary.kind != "software";
         let memory = memory::of(&adapter);
         caps.transformed_weights = Caps::transformed_weights(memory, caps.software);
         caps.workspace = Caps::workspace(memory.filter(|_| !caps.software));
@@ -281,5 +282,6 @@ fn caps(adapter: &str, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features
         software: info.device_type == wgpu::DeviceType::Cpu,
         // AMD, Apple, NVIDIA.
         wide_registers: [0x1002, 0x106b, 0x10de].contains(&info.vendor),
+        reads_ahead: info.vendor == 0x10de || info.device_type == wgpu::DeviceType::Cpu,
     }
 }

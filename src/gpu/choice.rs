@@ -110,7 +110,8 @@ pub(super) fn choose(adapters: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> Re
 const MISSING: &str = "this browser offers no WebGPU adapter; update it, or enable WebGPU in its settings";
 #[cfg(not(target_arch = "wasm32"))]
 const MISSING: &str = "install a Vulkan driver (on Debian and Ubuntu: `apt install mesa-vulkan-drivers` for Intel, AMD \
-    and software rendering, or NVIDIA's driver package), or check that the GPU's driver is loaded";
+    and software rendering, or NVIDIA's driver package, which in a container needs `libegl1` beside it), or check that the GPU's \
+    driver is loaded";
 
 #[cfg(not(target_arch = "wasm32"))]
 fn rank(kind: wgpu::DeviceType) -> u8 {

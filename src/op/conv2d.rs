@@ -254,7 +254,7 @@ impl Product {
     pub fn kernel(&self, tile: GemmTile, segments: &[usize]) -> Kernel {
         let kernel = tile.define(Kernel::new(tile.stem()));
         match tile.sharing {
-            Sharing::Workgroup => kernel
+            Sharing::Workgroup { .. } => kernel
                 .with("SPLIT", tile.parts > 1)
                 .with("RAGGED", segments.iter().any(|length| !length.is_multiple_of(tile.depth4()))),
             Sharing::Cooperative(_) => kernel.with("SPLIT", tile.parts > 1),

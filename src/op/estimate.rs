@@ -105,7 +105,7 @@ fn gpu_product(tile: GemmTile, m: usize, n4: usize, k4: usize, products: usize) 
     // Per iteration of one wave: vec4s of the inner dimension, busy cycles (of arithmetic or of what is read, whichever is
     // more), cycles that it waits; then how many waves fit a SIMD.
     let (depth, busy, wait, fit, workers) = match tile.sharing {
-        Sharing::Workgroup => {
+        Sharing::Workgroup { .. } => {
             let read = 36.0 * (rows + 4.0 * columns4);
             (
                 tile.depth4() as f64,

@@ -80,7 +80,11 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     // In float16, sums on the way to float32 take registers too, and the next tile is as fast.
     let half = caps.f16_products && !conv.transposed;
     let fits = move |tile: &GemmTile, half: bool| caps.software || tile.fits(caps.wide_registers && !half);
-    let shared = move |half| GemmTile::SHARED.into_iter().filter(move |tile| fits(tile, half));
+    let sharing = Sharing::Workgroup { ahead: caps.reads_ahead };
+    let shared = move |half| {
+        let tiles = GemmTile::SHARED.into_iter().filter(move |tile| fits(tile, half));
+        tiles.map(move |tile| GemmTile { sharing, ..tile })
+    };
     let many = move |half| {
         let tiles = [GemmTile::WIDE].into_iter().chain(caps.subgroup.into_iter().flat_map(GemmTile::subgroup));
         tiles.filter(move |tile| fits(tile, half))
@@ -93,7 +97,7 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
         // A block takes more registers than many GPUs have, which want many invocations.
         variants.extend((three && caps.software).then_some(Variant::Block));
     }
-    let narrow = (size.n4 <= 2).then_some(GemmTile::NARROW);
+    let narrow = (size.n4 <= 2).then_some(GemmTile { sharing, ..GemmTile::NARROW });
     for tile in shared(half).chain(narrow).chain(tensor_cores()) {
         let split = tile.split(output.rows(), size.n4, size.taps * size.c4);
         variants.push(Variant::Gemm(tile));

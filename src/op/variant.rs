@@ -110,7 +110,10 @@ pub enum Sharing {
     /// By broadcasts: the workgroup is one subgroup, and its invocations have the same rows.
     Subgroup,
     /// By workgroup memory.
-    Workgroup,
+    Workgroup {
+        /// What comes next is read before what is there is multiplied, into registers.
+        ahead: bool,
+    },
     /// By workgroup memory, and what has the tile is a subgroup, in cooperative matrices of that size.
     Cooperative(usize),
 }
@@ -127,7 +130,7 @@ impl GemmTile {
     pub(super) const NARROW: Self = Self { y: 32, ..Self::shared(2, 1, 2) };
 
     const fn shared(rows: usize, columns4: usize, x: usize) -> Self {
-        Self { rows, columns4, x, y: 8, sharing: Sharing::Workgroup, parts: 1 }
+        Self { rows, columns4, x, y: 8, sharing: Sharing::Workgroup { ahead: false }, parts: 1 }
     }
 
     /// For cooperative matrices of `size`: tiles from large to small, of four subgroups. The larger a subgroup's, the more
@@ -165,7 +168,7 @@ impl GemmTile {
             .with("WX", self.x as i64)
             .with("WY", self.y as i64);
         match self.sharing {
-            Sharing::Workgroup => kernel.with("DEPTH4", self.depth4() as i64),
+            Sharing::Workgroup { ahead } => kernel.with("DEPTH4", self.depth4() as i64).with("AHEAD", ahead),
             Sharing::Cooperative(size) => {
                 kernel.with("SUBGROUP", true).with("COOPERATIVE", size as i64).with("DEPTH4", self.depth4() as i64)
             }
@@ -177,14 +180,14 @@ impl GemmTile {
     pub(crate) fn stem(&self) -> &'static str {
         match self.sharing {
             Sharing::Nothing | Sharing::Subgroup => "gemm",
-            Sharing::Workgroup => "gemm_workgroup",
+            Sharing::Workgroup { .. } => "gemm_workgroup",
             Sharing::Cooperative(_) => "gemm_cooperative",
         }
     }
 
     /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
     pub(crate) fn needs_workgroup_memory(&self) -> bool {
-        matches!(self.sharing, Sharing::Workgroup | Sharing::Cooperative(_))
+        matches!(self.sharing, Sharing::Workgroup { .. } | Sharing::Cooperative(_))
     }
 
     /// Whether its kernel can do parts of the inner dimension.
@@ -192,8 +195,8 @@ impl GemmTile {
         self.needs_workgroup_memory()
     }
 
-    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4). Intel's compilers spill where the
-    /// factors of four float32 ones are under way.
+    /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4). Of four float32 ones Intel's compilers
+    /// spill.
     pub(super) fn depth4(&self) -> usize {
         if matches!(self.sharing, Sharing::Cooperative(_)) { 8 } else { 2 }
     }
