@@ -1,4 +1,4 @@
-"""The Gaussian diffusion process: schedule, training loss and the DDIM sampler.
+"""The Gaussian diffusion process: schedule, training loss and two samplers, DDIM and DPM-Solver++.
 
 Notation as in the papers: x_0 is an image, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e with
 standard normal e; the code says `abar` for the cumulative product of alphas.  The tables are
@@ -104,6 +104,18 @@ class Diffusion:
             if watched is not None and (i == 0 or self.timesteps[i - 1] in watched):
                 seen.append(x)
         return x if watched is None else seen
+
+    @torch.no_grad()
+    def dpm_2m(self, model, x):
+        """DPM-Solver++ of order 2 (Lu et al. 2022, algorithm 2) from noise x; the last evaluation's x_0 is the image."""
+        snr = np.log(self.signal / self.noise)
+        before, last = None, None
+        for i in reversed(range(1, len(self.timesteps))):
+            x0, h = self.predicted(model, x, i), snr[i - 1] - snr[i]
+            d = x0 if before is None else x0 + (x0 - before) * h / (2 * last)
+            x = self.noise[i - 1] / self.noise[i] * x - self.signal[i - 1] * math.expm1(-h) * d
+            before, last = x0, h
+        return self.predicted(model, x, 0)
 
 
 def guided(net, y, null, scale):

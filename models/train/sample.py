@@ -56,18 +56,20 @@ def lowered(model):
 
 
 def draw(net, meta, labels, steps=None, seed=0, scale=1.0, timesteps=None, exact=True, batch=48):
-    """Images of the classes asked for by DDIM: with `steps`, at `timesteps`, or as a few-step model says itself.
+    """Images of the classes asked for: by DDIM with `steps` or at `timesteps`, or as a few-step model says itself.
 
     The network is evaluated where it is; the noise comes from the CPU's generator, so that a seed means the same everywhere.
     """
-    few = timesteps or (meta.get("few_step", {}).get("timesteps") if not steps else None)
+    own = {} if steps or timesteps else meta.get("few_step", {})
+    few = timesteps or own.get("timesteps")
     process = checkpoint.process(meta, sorted(few) if few else ddim_timesteps(meta["diffusion_steps"], steps or 25))
     random = torch.Generator().manual_seed(seed)
     shape = (len(labels), net.config.out_channels // (2 if meta["learn_sigma"] else 1), meta["image_size"], meta["image_size"])
     images, device = [], next(net.parameters()).device
     for x, y in zip(torch.randn(shape, generator=random).split(batch), labels.split(batch)):
         model = guided(net, y.to(device), meta.get("null_class"), scale)
-        images.append(process.ddim(model if exact else lowered(model), x.to(device)).cpu())
+        sampler = process.dpm_2m if own.get("sampler") == "dpm++2m" else process.ddim
+        images.append(sampler(model if exact else lowered(model), x.to(device)).cpu())
     return torch.cat(images)
 
 

@@ -17,7 +17,7 @@ describe('the page to play with', () => {
   let [site, page, messages] = [];
   before(async () => {
     site = await start();
-    ({ page, messages } = await site.open({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' }));
+    ({ page, messages } = await site.open({ hash: '#model=fashion&label=9&count=1&steps=4&guidance=2&seed=5' }));
   });
   after(() => site?.close());
 
@@ -282,7 +282,7 @@ describe('the page to play with', () => {
     await fill(page, { flags: '' });
     await page.check('[value=emoji]');
     await status(page, 'Ready');
-    assert.deepEqual([await page.inputValue('#steps'), await page.inputValue('#guidance')], ['4', '1'], 'the four evaluations that it was made for');
+    assert.deepEqual([await page.inputValue('#steps'), await page.inputValue('#guidance')], ['8', '1'], 'the eight evaluations that suit it');
     await page.click('#class');
     assert.equal(await page.locator('#class-list li').count(), 13, 'all, and twelve classes: the one for none is none to draw');
     await page.keyboard.press('Escape');
