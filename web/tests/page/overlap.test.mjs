@@ -468,4 +468,26 @@ describe('what overlaps', () => {
     assert.deepEqual((await fake((f) => f.made)).map(({ index, label }) => [index, label]), [[0, 0], [1, 1], [2, 2]]);
     assert.match(await page.textContent('#detail'), /^2 images/);
   });
+
+  test('in a window of 1280 x 800 no setting lies under Generate, nor does the focus, with everything open', async () => {
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await open();
+    await title('Ready');
+    /** Where things end, and where Generate's bar begins. */
+    const edges = (selector) =>
+      page.evaluate((one) => [one, '.panel .action'].map((s) => document.querySelector(s).getBoundingClientRect()).map(({ top, bottom }) => [top, bottom]), selector);
+    for (const selector of ['#guidance', '#more']) {
+      const [[, bottom], [top, end]] = await edges(selector);
+      assert.ok(bottom <= top && end <= 800, `${selector} ends at ${bottom}, the bar is from ${top} to ${end}`);
+    }
+    await page.click('#more summary');
+    assert.match(await page.textContent('#sampler-hint'), /^DDIM: along the predicted noise/);
+    for (const selector of ['#eta', '#first']) {
+      await page.keyboard.press('Tab');
+      if (selector === '#eta') await page.keyboard.press('Tab');
+      assert.equal(await page.evaluate(() => document.activeElement.id), selector.slice(1));
+      const [[, bottom], [top]] = await edges(selector);
+      assert.ok(bottom <= top, `${selector} ends at ${bottom}, the bar begins at ${top}`);
+    }
+  });
 });
