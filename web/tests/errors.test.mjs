@@ -20,6 +20,8 @@ async function misuse() {
   const calls = {
     address: () => engine.load('http://['),
     source: () => engine.load(5),
+    nothing: () => engine.load(''),
+    hash: () => engine.load('/models/base.safetensors', { sha256: '00' }),
     classifier: () => engine.load('/models/base.safetensors', { classifier: 'http://[' }),
     headers: () => engine.load('/models/base.safetensors', { headers: { 'a b': 'c' } }),
     clone: () => model.sample({ noise: () => 1 }).result,

@@ -10,6 +10,8 @@ import { type Forming, type Picture, bytesOf, pictureOf } from './picture.js';
 import { zip } from './zip.js';
 
 const COPY = 'Copy link';
+/** Milliseconds for which “Clear” waits for its second press. */
+const SURE = 5000;
 
 /** Images kept, and their bytes; the oldest sheets go first. */
 const KEPT = 500;
@@ -194,11 +196,13 @@ export class Gallery {
   private readonly empty = byId('gallery-empty', HTMLElement);
   private readonly kept = byId('gallery-kept', HTMLElement);
   private earlier: Sheet[] = [];
+  /** The next press of “Clear” deletes. */
+  private sure = false;
   private present: Sheet | undefined;
 
   constructor(private readonly history: History) {
     const say = (error: unknown) => this.say(`The browser refused: ${error instanceof Error ? error.message : error}`);
-    this.clearButton.addEventListener('click', () => void this.clear().catch(say));
+    this.clearButton.addEventListener('click', () => (this.sure ? void this.clear().catch(say) : this.ask()));
     this.saveButton.addEventListener('click', () => void this.saveAll().catch(say));
   }
 
@@ -273,8 +277,23 @@ export class Gallery {
     return (this.present?.pictures.size ?? 0) > 0 && this.present?.job.kind !== 'live';
   }
 
+  /** What is deleted does not come back: a second press within some seconds does it. */
+  private ask(): void {
+    const images = this.earlier.reduce((all, { pictures }) => all + pictures.size, 0);
+    this.sure = true;
+    this.clearButton.textContent = `Delete ${images === 1 ? 'the image' : `all ${images} images`}? Press again`;
+    announce(this.clearButton.textContent);
+    setTimeout(() => this.calm(), SURE);
+  }
+
+  private calm(): void {
+    this.sure = false;
+    this.clearButton.textContent = 'Clear';
+  }
+
   /** Earlier sheets leave the page once the browser has forgotten them. */
   private async clear(): Promise<void> {
+    this.calm();
     const gone = this.earlier;
     await this.history.remove(gone.map(({ id }) => id));
     this.earlier = this.earlier.filter((sheet) => !gone.includes(sheet));

@@ -274,6 +274,22 @@ describe('what overlaps', () => {
     await page.click('#viewer [data-close]');
   });
 
+  test('“Clear” deletes at its second press only', async () => {
+    await open();
+    await title('Ready');
+    for (let k = 0; k < 2; k++) {
+      await page.click('#generate');
+      await page.waitForFunction((n) => document.querySelectorAll('button.frame:enabled').length === n, 3 * (k + 1));
+      await title('Done');
+    }
+    await page.click('#clear');
+    assert.equal(await page.textContent('#clear'), 'Delete all 3 images? Press again');
+    assert.equal(await page.locator('#sheets button.frame:enabled').count(), 3);
+    await page.click('#clear');
+    await page.waitForFunction(() => !document.querySelector('#sheets button.frame'));
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 3, 'what lies on the stage stays');
+  });
+
   test('what is stored is listed where no GPU opens', async () => {
     await page.addInitScript(() => {
       Object.defineProperty(window, 'fake', {

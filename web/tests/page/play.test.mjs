@@ -416,6 +416,9 @@ describe('the page to play with', () => {
     assert.equal(Number(listed), frames);
     await page.focus('#clear');
     await page.keyboard.press('Enter');
+    assert.match(await page.textContent('#clear'), /Delete all \d+ images\? Press again/);
+    assert.equal(await enabled(page, '#sheets'), frames, 'one press deletes nothing');
+    await page.keyboard.press('Enter');
     await page.waitForFunction(() => !document.querySelector('#sheets button.frame'));
     assert.equal(await focused(page), 'gallery-title', 'the focus is not lost');
     await page.reload();
