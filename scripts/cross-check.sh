@@ -4,6 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for target in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu; do
-    scripts/cargo-for.sh "$target" check --release
-done
+# At once, so that both cores have something to do to the end.
+scripts/cargo-for.sh x86_64-pc-windows-msvc,aarch64-apple-darwin,aarch64-unknown-linux-gnu check --release
