@@ -27,19 +27,8 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-# Two files at a time, for a browser compiles kernels on one core; but the one that looks for long tasks alone. What hangs ends;
-# Node 18 has no timeout of its own.
-together=() alone=()
-for file; do
-    if [[ $file == *web/tests/page/use.test.mjs ]]; then alone+=("$file"); else together+=("$file"); fi
-done
-status=0
-run() {
-    [ $# -gt 1 ] || return 0
-    local ended=0
-    timeout --foreground 3600 node --test --test-concurrency="$1" --test-reporter=spec "${@:2}" || ended=$? status=1
-    [ $ended != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
-}
-run 2 "${together[@]}"
-run 1 "${alone[@]}"
-exit $status
+# Two files at a time, for a browser compiles kernels on one core. What hangs ends; Node 18 has no timeout of its own.
+ended=0
+timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@" || ended=$?
+[ $ended != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
+exit $ended
