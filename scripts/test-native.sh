@@ -12,6 +12,7 @@ drivers=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
 # The loader's variable has a new name; old loaders know the old one. Mesa's device selection layer looks for a
 # display server, and complains where there is none.
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
-cargo test --release "$@"
+# Lavapipe without LLVM's optimisations: nearly every kernel here takes longer to compile than to run.
+GALLIVM_PERF=nopt cargo test --release "$@"
 # What GPUs would run, on a software driver, which is slow at it: networks, guided samples and the built-in model.
 TEST_ADAPTERS=llvmpipe TEST_ASSUME_GPU=1 cargo test --release --test device -- golden:: guided:: builtin::
