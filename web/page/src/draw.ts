@@ -3,8 +3,9 @@
  * mask brush marks is made anew, and the rest stays as it is.
  */
 import type { ModelInfo } from 'guided-diffusion';
-import { announce, byId } from './dom.js';
+import { byId } from './dom.js';
 import type { Given } from './jobs.js';
+import { usualSteps } from './settings.js';
 
 /** Pixels of the board's side: more than small models have, so that strokes are round. */
 const SIDE = 256;
@@ -33,7 +34,14 @@ export class DrawingBoard {
   private brush: Point = [SIDE / 2, SIDE / 2];
   private last: Point | null = null;
 
-  constructor(onMake: () => void) {
+  /** Steps that mending takes at least; null where the model's own sampler does it. */
+  private least: number | null = null;
+
+  constructor(
+    onMake: () => void,
+    /** Something is drawn, or nothing any more, or the board is closed. */
+    private readonly onChange: () => void,
+  ) {
     [this.board.width, this.board.height] = [SIDE, SIDE];
     this.toggle.addEventListener('click', () => this.open(this.root.hidden !== false));
     this.form.addEventListener('submit', (event) => {
@@ -57,6 +65,7 @@ export class DrawingBoard {
       if (this.board.hasPointerCapture(event.pointerId)) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.place(one));
     });
     this.board.addEventListener('keydown', (event) => this.key(event));
+    this.board.addEventListener('pointerup', () => this.sayMark());
     this.board.addEventListener('blur', () => this.show());
     addEventListener('paste', (event) => {
       const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
@@ -67,11 +76,13 @@ export class DrawingBoard {
   /** The model that pictures are made by. */
   offer({ channels, width, height, process }: ModelInfo): void {
     this.pixels = [width, height];
+    this.least = process === 'consistency' ? null : usualSteps('ddim');
     // No sampler edits by a model of EDM's process.
     const marks = process !== 'edm';
     this.marker.disabled = !marks;
     if (!marks && this.marker.checked) byId('brush-paint', HTMLInputElement).checked = true;
     if (!marks) this.mask.clearRect(0, 0, SIDE, SIDE);
+    this.sayMark();
     this.show();
     const grey = channels === 1;
     if (grey === this.grey && !this.empty) return;
@@ -88,6 +99,7 @@ export class DrawingBoard {
 
   open(open: boolean): void {
     this.root.hidden = !open;
+    this.onChange();
     this.toggle.ariaExpanded = String(open);
     if (open) this.board.focus();
     else this.toggle.focus();
@@ -103,6 +115,7 @@ export class DrawingBoard {
     this.empty = false;
     this.open(true);
     this.show();
+    this.changed();
   }
 
   /** The same of a file. */
@@ -112,7 +125,8 @@ export class DrawingBoard {
       this.put(bitmap);
       bitmap.close();
     } catch {
-      announce('This picture cannot be read');
+      this.open(true);
+      this.say('This file cannot be read as a picture: choose a PNG, JPEG or WebP.');
     }
   }
 
@@ -125,10 +139,41 @@ export class DrawingBoard {
       if (this.grey) init.data.fill(Math.round(0.299 * red + 0.587 * green + 0.114 * blue), at, at + 3);
       init.data[at + 3] = 255;
     }
-    const marked = this.small(this.mask);
-    const data = Uint8Array.from({ length: init.width * init.height }, (_, at) => ((marked.data[at * 4 + 3] ?? 0) > 127 ? 0 : 255));
-    const mask = data.includes(0) ? { width: init.width, height: init.height, data } : null;
-    return { init, mask, strength: Number(this.strength.value) };
+    return { init, mask: this.marked(), strength: Number(this.strength.value) };
+  }
+
+  /** Whether Generate is meant for it. */
+  get drawn(): boolean {
+    return !this.root.hidden && !this.empty;
+  }
+
+  /** A line beneath the buttons. */
+  say(text: string): void {
+    byId('draw-said', HTMLElement).textContent = text;
+  }
+
+  /** What is marked, of the model's size; null where nothing is. */
+  private marked(): Given['mask'] {
+    const { width, height, data: levels } = this.small(this.mask);
+    const data = Uint8Array.from({ length: width * height }, (_, at) => ((levels[at * 4 + 3] ?? 0) > 127 ? 0 : 255));
+    return data.includes(0) ? { width, height, data } : null;
+  }
+
+  /** Says what a mark does to the other settings. */
+  private sayMark(): void {
+    const marked = this.marked() !== null;
+    this.strength.disabled = marked;
+    const steps = this.least === null ? '' : `, in at least ${this.least} steps of DDNM`;
+    byId('strength-hint', HTMLElement).textContent = marked
+      ? `Only what is marked is made anew${steps}; strength does not matter then.`
+      : 'Higher: truer to the class, farther from the drawing.';
+  }
+
+  /** The board has changed. */
+  private changed(): void {
+    this.say('');
+    this.sayMark();
+    this.onChange();
   }
 
   private get tool(): 'paint' | 'mask' | 'rub' {
@@ -145,6 +190,7 @@ export class DrawingBoard {
     this.mask.clearRect(0, 0, SIDE, SIDE);
     this.empty = true;
     this.show();
+    this.changed();
   }
 
   private place({ clientX, clientY }: PointerEvent): Point {
@@ -167,9 +213,11 @@ export class DrawingBoard {
       one.stroke();
       one.globalCompositeOperation = 'source-over';
     }
+    const first = this.empty;
     this.empty = false;
     [this.last, this.brush] = [to, to];
     this.show();
+    if (first) this.changed();
   }
 
   /** Arrow keys move the brush, the space bar draws from where it was last used. */
@@ -183,6 +231,7 @@ export class DrawingBoard {
     } else if (event.key === ' ') this.stroke(this.brush);
     else return;
     event.preventDefault();
+    this.sayMark();
     this.show(true);
   }
 

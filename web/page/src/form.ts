@@ -78,6 +78,9 @@ export class SettingsForm {
    */
   offer(model: Facts, keep: ReadonlySet<string> | null): void {
     const { usual, process } = model;
+    // A class and an image of another model mean something else here.
+    if (keep && !keep.has('label')) this.classes.value = null;
+    if (keep && !keep.has('first')) this.setNumber('first', 0);
     this.classes.offer(model.classes, model.classNames);
     this.all = model.diffusionSteps;
     const before = this.sampler.value;
@@ -141,6 +144,8 @@ export class SettingsForm {
     this.seed.value = String(settings.seed);
     this.classes.value = settings.label;
     this.before = settings.sampler;
+    // It would be in force unseen.
+    if (settings.first > 0) byId('more', HTMLDetailsElement).open = true;
     this.fitSampler();
     this.fitSteps();
   }
@@ -172,6 +177,9 @@ export class SettingsForm {
     const steps = parseNumber(this.fields.steps.value, bounds.steps);
     if (steps === null || steps > this.all) return;
     const fitted = stepsOf(steps, this.sampler.value as Sampler, this.all);
+    const hint = byId('steps-hint', HTMLElement);
+    hint.hidden = fitted === steps;
+    hint.textContent = `DDIM’s equal strides through ${this.all} timesteps give ${fitted} steps, not ${steps}.`;
     if (slide) this.setNumber('steps', fitted);
     else this.fields.steps.value = String(fitted);
   }

@@ -41,8 +41,8 @@ export class Sheet {
   constructor(
     readonly job: Job,
     actions: SheetActions,
-    /** `draft`: no run yet, but frames that show what Generate will fill. */
-    { draft = false, id = `${Date.now()}-${randomSeed()}` } = {},
+    /** `draft`: no run yet, but frames that show what Generate will fill, and words that say so. */
+    { draft = '', id = `${Date.now()}-${randomSeed()}` } = {},
   ) {
     this.id = id;
     const count = job.cells.length;
@@ -56,8 +56,8 @@ export class Sheet {
     link.hidden = job.kind !== 'images' && job.kind !== 'live';
     const head = element('div', { className: 'sheet-head' }, this.edge, element('div', { className: 'buttons' }, again, link));
     this.root.append(head, list);
-    this.root.classList.toggle('draft', draft);
-    this.edge.textContent = caption(job);
+    this.root.classList.toggle('draft', draft !== '');
+    this.edge.textContent = draft ? `${draft}: ${caption(job)}` : caption(job);
   }
 
   /** Images of it that were not enlarged. */
@@ -114,17 +114,25 @@ export class Sheet {
     });
   }
 
-  /** The run ended before its end: what did not come to an image is not shown. */
+  /** The run ended before its end: previews stay as far as they came, and frames that had none are not shown. */
   stop(): void {
     const { length } = this.frames;
     const finished = this.pictures.size - this.small;
     if (finished === length) return;
     this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${length} ${this.small ? 'enlarged' : 'finished'}`;
-    for (const { item } of this.frames) item.classList.remove('forming');
-    if (this.pictures.size > 0) return this.trim();
+    const begun = this.frames.filter(({ trail }) => trail.frames.length > 0);
+    const some = begun.length + this.pictures.size > 0;
+    this.frames.forEach(({ item, open, trail }, at) => {
+      item.classList.remove('forming');
+      if (this.pictures.has(at)) return;
+      const unfinished = trail.frames.length > 0;
+      item.classList.toggle('unfinished', unfinished);
+      if (unfinished) open.ariaLabel = `${this.nameOf(at)}, unfinished`;
+      item.hidden = some && !unfinished;
+      forget(trail);
+    });
     // Empty frames keep their place, so that nothing moves; the next run takes it.
-    this.root.classList.add('stopped');
-    for (const { trail } of this.frames) forget(trail);
+    if (!some) this.root.classList.add('stopped');
   }
 
   nameOf(at: number): string {

@@ -28,10 +28,13 @@ export type OnStep = (step: number, preview: GeneratedImage) => void;
 export class HowItWorks {
   private readonly root = byId('how', HTMLDetailsElement);
   private readonly button = byId('how-show', HTMLButtonElement);
+  private readonly stop = byId('how-stop', HTMLButtonElement);
   private readonly said = byId('how-said', HTMLElement);
   private moments: Moment[] = [];
   private shown: { sheet: Sheet; at: number } | undefined;
   private control = new AbortController();
+  /** Steps of the image at hand. */
+  private steps = 0;
 
   constructor(
     /** Makes an image. */
@@ -42,6 +45,10 @@ export class HowItWorks {
     private readonly toStep: (step: number) => void,
   ) {
     this.button.addEventListener('click', () => void this.run());
+    this.stop.addEventListener('click', () => {
+      this.control.abort('cancelled');
+      keepFocus(() => this.offer(), this.button, this.root);
+    });
   }
 
   /** Another image is at hand, or none. */
@@ -50,7 +57,12 @@ export class HowItWorks {
     this.moments = [];
     this.shown = sheet && { sheet, at };
     this.root.classList.remove('shown');
-    this.button.hidden = false;
+    this.offer();
+  }
+
+  /** It can be made. */
+  private offer(): void {
+    [this.button.hidden, this.stop.hidden] = [false, true];
     this.follow();
   }
 
@@ -73,7 +85,7 @@ export class HowItWorks {
       canvas.classList.toggle('none', pixels === null);
       if (pixels) paint(canvas, pixels);
     }
-    this.said.textContent = `Step ${moment.step}`;
+    this.said.textContent = `Step ${moment.step} of ${this.steps}`;
   }
 
   private async run(): Promise<void> {
@@ -81,7 +93,10 @@ export class HowItWorks {
     const { sheet, at } = this.shown;
     const settings = sheet.job.cells[at]?.settings ?? sheet.job.settings;
     const { signal } = (this.control = new AbortController());
-    keepFocus(() => (this.button.hidden = true), byId('scrub', HTMLInputElement), this.root);
+    this.steps = settings.steps;
+    this.moments = [];
+    this.stop.hidden = false;
+    keepFocus(() => (this.button.hidden = true), this.stop, this.root);
     this.said.textContent = 'One moment …';
     let x: Float32Array | null = null;
     let last = 0;
@@ -106,9 +121,10 @@ export class HowItWorks {
         this.toStep(step);
         this.at(step);
       });
+      keepFocus(() => (this.stop.hidden = true), byId('scrub', HTMLInputElement), this.root);
     } catch (error) {
       if (signal.aborted) return;
-      this.button.hidden = false;
+      [this.button.hidden, this.stop.hidden] = [false, true];
       this.said.textContent = `That did not work: ${error instanceof Error ? error.message : error}`;
     }
   }

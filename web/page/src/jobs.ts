@@ -110,6 +110,9 @@ function suited(settings: Settings, { mask }: Given, { process }: Facts): Settin
   return takesStrength(settings.sampler) ? settings : { ...settings, sampler: 'euler', steps: usualSteps('euler', process) };
 }
 
+/** Whether a marked picture is mended by a sampler of its own, DDNM; a consistency model does it by its usual one. */
+const mendsBy = (given: Given | undefined, { process }: Facts) => Boolean(given?.mask) && process !== 'consistency';
+
 /** Settings that make one image of a run again. */
 function single(settings: Settings, index: number, label: number | null): Settings {
   return { ...settings, count: 1, first: index, label };
@@ -119,15 +122,17 @@ function single(settings: Settings, index: number, label: number | null): Settin
 export function caption({ kind, given, settings, facts, cells }: Job): string {
   const { label, steps, sampler, eta, guidance, seed, first } = settings;
   const compared = kind === 'guidance' || kind === 'steps';
+  const mends = mendsBy(given, facts);
   const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
   const parts = [
     ...(facts.classes > 0 ? [what] : []),
-    ...(kind === 'steps' ? [] : [inSteps(steps, `${titleOf(sampler)} `)]),
-    ...(takesEta(sampler) && eta > 0 ? [`eta ${eta}`] : []),
+    ...(kind === 'steps' ? [] : [inSteps(steps, `${mends ? 'DDNM' : titleOf(sampler)} `)]),
+    ...(!mends && takesEta(sampler) && eta > 0 ? [`eta ${eta}`] : []),
     ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
     `seed ${seed}`,
     ...(first > 0 ? [`image ${first + 1}`] : []),
-    ...(given ? [given.mask ? 'mended' : `drawn, strength ${given.strength}`] : []),
+    ...(kind === 'morph' ? ['a walk'] : compared ? [`${kind} compared`] : []),
+    ...(given ? [given.mask ? 'mended where marked' : `drawn, strength ${given.strength}`] : []),
   ];
   return parts.join(', ');
 }
@@ -143,7 +148,7 @@ export function factsOf(job: Job, at: number): Record<string, string> {
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
     Steps: String(steps),
-    Sampler: job.given?.mask && job.facts.process !== 'consistency' ? 'ddnm' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
+    Sampler: mendsBy(job.given, job.facts) ? 'DDNM' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
     ...(job.facts.guided && { Guidance: String(guidance) }),
     ...(job.given && !job.given.mask && { Strength: String(job.given.strength) }),
   };

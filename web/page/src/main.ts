@@ -1,7 +1,7 @@
 /** The page: connects the fields, the GPU and the images. One thing happens at a time, and what was asked for last wins. */
 import { GuidedDiffusionError } from 'guided-diffusion';
 import { Address } from './address.js';
-import { announce, byId, keepFocus, megabytes } from './dom.js';
+import { byId, keepFocus, megabytes } from './dom.js';
 import { DrawingBoard } from './draw.js';
 import { Notice, type Remedy } from './errors.js';
 import { SettingsForm } from './form.js';
@@ -41,7 +41,10 @@ class Page {
     (choice) => this.load(choice),
     (file) => void this.board.take(file),
   );
-  private readonly board = new DrawingBoard(() => this.generate('draw'));
+  private readonly board = new DrawingBoard(
+    () => this.generate('draw'),
+    () => this.sayMeant(),
+  );
   private readonly machine = new Machine((state) => this.render(state));
   private readonly work = new Work(this.machine, {
     begun: () => this.notice.hide(),
@@ -52,11 +55,13 @@ class Page {
     sheet: (job) => this.sheetOf(job),
     prepare: (choice, count, signal) => this.fetchModel(choice, count, signal),
   });
-  private readonly toys = new Toys(this.maker.pause, (kind) => this.generate(kind));
+  private readonly toys = new Toys(this.maker.pause, this.progress, (kind) => this.generate(kind));
   private readonly form: SettingsForm;
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
   private soon = 0;
+  /** The page was opened by a link to an image, which nothing was made in place of yet. */
+  private shared = false;
 
   constructor() {
     const linked = parseLink(location.hash);
@@ -87,6 +92,7 @@ class Page {
       if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.work.stop();
     });
     this.render(this.machine.state);
+    this.shared = linked.named.has('seed');
     this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
     document.querySelector('main')?.removeAttribute('inert');
     void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
@@ -95,7 +101,9 @@ class Page {
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
   private onLink(): void {
     const linked = parseLink(location.hash);
-    if (linked.model || linked.named.size) this.take(linked);
+    if (!linked.model && !linked.named.size) return;
+    this.shared = linked.named.has('seed');
+    this.take(linked);
   }
 
   /** The model in use, or the one on its way to take its place. */
@@ -135,7 +143,7 @@ class Page {
 
   private sayReady(): void {
     if (this.machine.aim?.kind === 'offered') this.sayOffered();
-    else this.progress.rest('Ready', 'Press Generate and watch the images form.');
+    else this.progress.rest('Ready', this.shared ? 'This link is to a picture: press Generate to make it here.' : 'Press Generate and watch the images form.');
   }
 
   /**
@@ -195,7 +203,16 @@ class Page {
     this.tuning.say(info.tuned);
   }
 
-  private generate(kind: Job['kind'] = 'images'): void {
+  /** What Generate makes: pictures of the drawing, where one lies on an open board that the model can use. */
+  private get meant(): Job['kind'] {
+    return this.board.drawn && this.runner.stages === 1 ? 'draw' : 'images';
+  }
+
+  private sayMeant(): void {
+    this.generateButton.textContent = this.meant === 'draw' ? 'Generate from the drawing' : 'Generate';
+  }
+
+  private generate(kind = this.meant): void {
     const { state, aim } = this.machine;
     if (aim?.kind === 'offered') return byId('load', HTMLButtonElement).focus();
     if (state.kind === 'loading') return this.machine.enter({ ...state, next: 'generate' });
@@ -205,7 +222,7 @@ class Page {
       return wanted ? this.load(wanted, undefined, { next: 'generate' }) : undefined;
     }
     const given = (kind === 'draw' && this.board.read()) || undefined;
-    if (kind === 'draw' && !given) return announce('Nothing is drawn yet');
+    if (kind === 'draw' && !given) return this.board.say('Nothing is drawn yet: draw something, or open a picture.');
     const settings = this.form.spend();
     if (settings) this.run(jobOf(kind, settings, this.runner.facts, choice, given));
   }
@@ -213,6 +230,7 @@ class Page {
   private run(job: Job): void {
     const { aim } = this.machine;
     if (job.choice && !(aim?.kind === 'model' && alike(job.choice, aim.choice))) this.aimAt(job.choice, null);
+    this.shared = false;
     this.work.start({ kind: 'running', job }, (signal) => {
       this.address.show(job);
       return this.maker.make(job, signal);
@@ -221,8 +239,11 @@ class Page {
 
   private cancelled(): void {
     const { model } = this.runner;
+    const { state } = this.machine;
+    const walked = state.kind === 'running' && state.job?.kind === 'morph' && this.gallery.occupied;
     this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
     this.stay();
+    if (walked) return this.progress.rest('The walk has ended', 'Open its image to go through the walk and to save it.');
     this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
   }
 
@@ -230,7 +251,7 @@ class Page {
     this.machine.enter({ kind: 'failed', error, retry });
     this.stay();
     this.notice.show(error);
-    this.progress.rest(this.runner.model ? 'Ready' : 'Not ready', '');
+    this.progress.rest(retry?.kind === 'load' ? 'Not loaded' : 'Not done');
     this.picker.say(this.runner.model ? `${this.runner.choice?.name} stays in use.` : 'No model is loaded.');
   }
 
@@ -268,11 +289,11 @@ class Page {
     if (choice) this.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });
   }
 
-  /** A load that failed for want of a network is done when that is back. */
+  /** What failed for want of a network is done when that is back. */
   private onOnline(): void {
     const { state } = this.machine;
-    if (state.kind !== 'failed' || state.retry?.kind !== 'load') return;
-    if (state.error instanceof GuidedDiffusionError && state.error.code === 'network') this.load(state.retry.choice, undefined, { again: true });
+    if (state.kind !== 'failed' || !state.retry) return;
+    if (state.error instanceof GuidedDiffusionError && state.error.code === 'network') this.remedy('retry');
   }
 
   private onSettings(): void {
@@ -308,10 +329,10 @@ class Page {
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: true }));
+    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.shared ? 'The link’s picture' : `To be made (${choice.makes})` }));
   }
 
-  private sheetOf(job: Job, options: { draft?: boolean; id?: string } = {}): Sheet {
+  private sheetOf(job: Job, options: { draft?: string; id?: string } = {}): Sheet {
     const actions = {
       open: (sheet: Sheet, at: number) => this.viewer.open(sheet, at),
       reuse: (old: Job) => this.reuse(old, old.settings),
@@ -322,7 +343,7 @@ class Page {
 
   /** Puts a job's settings, and its model, back. */
   private reuse({ model, choice }: Job, settings: Settings): void {
-    const named = new Set(['seed', 'sampler', 'steps', 'guidance']);
+    const named = new Set(['label', 'first', 'seed', 'sampler', 'steps', 'guidance']);
     this.take({ settings, named, model }, choice);
     if (model || choice) return this.generateButton.focus();
     // Which file it was only the visitor knows.
@@ -338,7 +359,7 @@ class Page {
     if (!job.model && !job.choice) return;
     const { state, aim } = this.machine;
     const choice = job.choice ?? this.coming;
-    if (!job.given || !choice || aim?.kind === 'offered') return this.generate();
+    if (!job.given || !choice || aim?.kind === 'offered') return this.generate('images');
     const next = jobOf('draw', cell.settings, job.facts, choice, job.given);
     if (state.kind === 'loading') this.machine.enter({ ...state, next });
     else this.run(next);
@@ -378,8 +399,9 @@ class Page {
         this.cancelButton.hidden = !cancel;
         document.body.classList.toggle('working', cancel);
         this.tuning?.enable(idle);
-        this.toys.follow(state, idle, this.runner.facts.guided, this.runner.stages);
+        this.toys.follow(state, idle, this.runner.model ? this.runner.facts.guided : true, this.runner.stages);
         this.board.enable(idle && this.runner.stages === 1);
+        this.sayMeant();
         this.viewer?.update();
       },
       this.cancelButton,

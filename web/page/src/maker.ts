@@ -66,6 +66,11 @@ export class Maker {
 
   /** Makes one image; each step's preview carries what the step worked with. */
   async explain(job: Job, settings: Settings, signal: AbortSignal, onStep: OnStep): Promise<void> {
+    // A batch for many images would compute as many for the one.
+    if (job.choice && !this.runner.fits(1)) {
+      this.progress.begin(`Preparing for ${atOnce(1)}`);
+      await this.page.prepare(job.choice, 1, signal);
+    }
     this.progress.begin('Once more');
     const every = this.runner.imageSize <= SMALL ? 1 : Math.ceil(settings.steps / FEW);
     const run = this.runner.sample(settings, signal, { ...givenOf(job), previewEvery: every, inside: true });
@@ -74,7 +79,7 @@ export class Maker {
       for (const preview of step.previews ?? []) onStep(step.step, preview);
     }
     await run.result;
-    this.progress.rest('Ready', '');
+    this.progress.rest('Done', 'What each step worked with is shown beside the image.');
   }
 
   private async makePart(sheet: Sheet, k: number, part: Job['parts'][number], signal: AbortSignal): Promise<void> {

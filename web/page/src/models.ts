@@ -9,6 +9,8 @@ export interface ModelChoice {
   /** Enlarges the model's images. */
   upsampler: ModelSource | null;
   name: string;
+  /** What its images show, in a word. */
+  makes: string;
   /** Images at once; 0 to choose by the run. */
   batch: number;
   /** How a link names it. */
@@ -101,14 +103,14 @@ export class ModelPicker {
     const batch = Number(this.batch.value);
     if (this.kind === 'fashion') {
       options.classifier = builtIn('fashion32-classifier');
-      return { source: builtIn('fashion32'), options, upsampler: null, name: 'Fashion', batch, linked: { kind: 'fashion' } };
+      return { source: builtIn('fashion32'), options, upsampler: null, name: 'Fashion', makes: 'clothes and shoes', batch, linked: { kind: 'fashion' } };
     }
     if (this.kind === 'emoji') {
-      return { source: builtIn('emoji32'), options, upsampler: null, name: 'Emoji', batch, linked: { kind: 'emoji' } };
+      return { source: builtIn('emoji32'), options, upsampler: null, name: 'Emoji', makes: 'emoji', batch, linked: { kind: 'emoji' } };
     }
     if (this.kind === 'stack') {
       const upsampler = builtIn('fashion16-to-32');
-      return { source: builtIn('fashion16'), options, upsampler, name: 'Fashion in two stages', batch, linked: { kind: 'stack' } };
+      return { source: builtIn('fashion16'), options, upsampler, name: 'Fashion in two stages', makes: 'clothes and shoes', batch, linked: { kind: 'stack' } };
     }
     if (this.flags.value.trim()) options.flags = this.flags.value.trim();
     if (this.kind === 'file') {
@@ -117,7 +119,7 @@ export class ModelPicker {
       const classifier = this.classifierFile.files?.[0];
       if (classifier) options.classifier = classifier;
       const upsampler = this.upsamplerFile.files?.[0] ?? null;
-      return { source: file, options, upsampler, name: file.name, batch, linked: null };
+      return { source: file, options, upsampler, name: file.name, makes: 'its images', batch, linked: null };
     }
     const wrong = 'Please enter an address that begins with https://';
     const model = parseUrl(this.url.value);
@@ -128,7 +130,7 @@ export class ModelPicker {
     if (!valid(this.upsamplerUrl, upsampler || !this.upsamplerUrl.value ? '' : wrong)) return null;
     if (classifier) options.classifier = classifier;
     const linked = { kind: 'url' as const, model, classifier: classifier ?? '', upsampler: upsampler ?? '' };
-    return { source: model, options, upsampler, name: fileName(model), batch, linked };
+    return { source: model, options, upsampler, name: fileName(model), makes: 'its images', batch, linked };
   }
 
   /** A line about the model in use. */

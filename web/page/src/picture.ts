@@ -68,6 +68,19 @@ export async function strip(frames: ImageData[], columns: number): Promise<Blob>
   return canvas.convertToBlob({ type: 'image/png' });
 }
 
+/** A file of these pixels, each as a square of as many as make the shorter side at least `least`. */
+export async function enlarged(pixels: ImageData, least: number): Promise<Blob> {
+  const scale = Math.max(1, Math.ceil(least / Math.min(pixels.width, pixels.height)));
+  const canvas = new OffscreenCanvas(pixels.width * scale, pixels.height * scale);
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  if (!context) throw new Error('this browser gives no canvas');
+  context.imageSmoothingEnabled = false;
+  const bitmap = await createImageBitmap(pixels);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return canvas.convertToBlob({ type: 'image/png' });
+}
+
 /** The frames of such a canvas. */
 export async function unstrip(blob: Blob, count: number, columns = 1): Promise<ImageData[]> {
   const whole = await pixelsOf(blob);

@@ -35,14 +35,15 @@ export class Progress {
   }
 
   load(progress: LoadProgress): void {
-    const { loaded, total, from, kernels } = progress;
+    const { loaded, total, from, files, kernels } = progress;
     if (from === 'device') {
       const { done = 0, total: all = 0 } = kernels ?? {};
-      return this.show('Preparing the GPU', all ? `${done} of ${all} kernels compiled` : 'Compiling its kernels', all ? done / all : 0);
+      return this.show('Preparing the GPU', all ? `${done} of ${all} GPU programs (kernels) compiled` : 'Compiling programs for it', all ? done / all : 0);
     }
     const of = total === null ? megabytes(loaded) : `${megabytes(loaded)} of ${megabytes(total)}`;
     const where = { network: 'from the network', cache: 'kept from before', file: 'from your disk' }[from];
-    this.show('Loading the model', `${of}, ${where}`, total ? loaded / total : 0);
+    const now = files.find((file) => file.total === null || file.loaded < file.total)?.role ?? 'model';
+    this.show(`Loading the ${now}`, `${of}, ${where}`, total ? loaded / total : 0);
   }
 
   tune({ done, total }: TuneProgress): void {
@@ -70,6 +71,12 @@ export class Progress {
   /** A walk, which has no end. */
   walk(images: number): void {
     this.show('Walking', `${images} images so far. Cancel stops, and keeps the walk.`, 1);
+  }
+
+  /** A walk is held up, or continues. */
+  hold(held: boolean): void {
+    this.title.textContent = held ? 'Paused' : 'Walking';
+    announce(this.title.textContent);
   }
 
   private show(title: string, detail: string, share: number): void {

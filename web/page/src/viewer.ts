@@ -4,12 +4,15 @@ import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
 import { type Job, factsOf } from './jobs.js';
-import { type Picture, framesOf, strip } from './picture.js';
+import { type Picture, enlarged, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
 import type { Settings } from './settings.js';
 
 /** Milliseconds that the last frame of an animation is shown. */
 const LAST = 1500;
+
+/** Pixels of an enlarged file's shorter side, at least. */
+const LARGE = 512;
 
 interface ViewerActions {
   useSeed: (seed: bigint) => void;
@@ -70,7 +73,16 @@ export class Viewer {
     on('viewer-previous', () => this.turn(-1));
     on('viewer-next', () => this.turn(1));
     on('scrub-play', () => this.play());
-    on('viewer-download', (sheet, at, { blob }) => saved(blob, `${sheet.fileName(at)}.png`));
+    on('viewer-download', async (sheet, at, { blob, trail }) => {
+      // What is shown is saved: a step's prediction, where the slider stands there.
+      const k = Number(this.scrub.value);
+      const frame = this.frames[k];
+      return frame ? saved(await strip([frame], 1), `${sheet.fileName(at)}-step-${trail.at[k]}.png`) : saved(blob, `${sheet.fileName(at)}.png`);
+    });
+    on('viewer-large', async (sheet, at, { pixels }) => {
+      const blob = await enlarged(this.frames[Number(this.scrub.value)] ?? pixels, LARGE);
+      return saved(blob, `${sheet.fileName(at)}-large.png`);
+    });
     on('viewer-strip', async (sheet, at, { trail }) => saved(await strip(await framesOf(trail), trail.at.length), `${sheet.fileName(at)}-steps.png`));
     on('viewer-animation', async (sheet, at, { trail }) => {
       const frames = await Promise.all((await framesOf(trail)).map((frame) => strip([frame], 1)));
@@ -85,7 +97,8 @@ export class Viewer {
       return saved(blob, `${sheet.fileName(at)}.webm`);
     });
     on('viewer-copy', async (_sheet, _at, { parameters }) => {
-      const lines = Object.entries(parameters).map(([name, value]) => `${name}: ${value}`);
+      // A drawing has no file that could be named.
+      const lines = Object.entries(parameters).map(([name, value]) => `${name}: ${value === name ? 'drawn on the page' : value}`);
       await navigator.clipboard.writeText(lines.join('\n'));
       return 'Settings copied';
     });
@@ -144,7 +157,10 @@ export class Viewer {
     );
     const walk = sheet.job.kind === 'morph' ? 'An image of a walk has no seed of its own' : '';
     for (const id of ['viewer-again', 'viewer-seed']) refuse(id, walk);
-    refuse('viewer-link', walk || (sheet.job.given ? 'A link cannot hold a drawing' : ''));
+    const unlinked = walk || (sheet.job.given ? 'A link cannot hold a drawing' : '');
+    refuse('viewer-link', unlinked);
+    if (unlinked) this.said.textContent = `${unlinked}.`;
+    byId('viewer-large', HTMLButtonElement).hidden = Math.min(picture.pixels.width, picture.pixels.height) >= LARGE;
     // Not disabled: that would take the focus, and with it the arrow keys.
     const place = sheet.places.indexOf(at);
     this.turns[0].ariaDisabled = String(place === 0);
@@ -193,7 +209,7 @@ export class Viewer {
     const walk = this.shown?.sheet.job.kind === 'morph';
     const [at, noise] = [trail.at[k], trail.noise[k] ?? null];
     const level = noise === null ? '' : `, noise level ${noise < 99.5 ? Math.round(noise) : Math.floor(noise * 10) / 10} %`;
-    const text = at === undefined ? 'The image' : walk ? `Image ${at} of the walk` : `After step ${at} of ${steps}${level}`;
+    const text = at === undefined ? 'The image' : walk ? `Image ${at} of the walk` : `After step ${at} of ${steps}${level}: the image as predicted there`;
     this.scrubbed.textContent = text;
     this.scrub.ariaValueText = text;
   }

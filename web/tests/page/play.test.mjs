@@ -37,6 +37,7 @@ describe('the page to play with', () => {
       slider.dispatchEvent(new Event('change', { bubbles: true }));
     });
     assert.equal(await page.inputValue('#steps'), '59', 'a stride of 17 through 1000 timesteps gives 59');
+    assert.match(await page.textContent('#steps-hint'), /give 59 steps, not 60/);
     await fill(page, { steps: 30 });
     await page.click('#generate');
     await status(page, 'Step');
@@ -80,10 +81,12 @@ describe('the page to play with', () => {
     assert.equal(await page.textContent('#scrub-state'), 'The image');
     await page.focus('#scrub');
     await page.keyboard.press('Home');
-    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25, noise level 99.8 %');
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 25, noise level 99.8 %: the image as predicted there');
     // Its trail is read meanwhile.
     await page.waitForFunction((whole) => document.querySelector('#viewer-canvas').toDataURL() !== whole, last);
     for (const [button, name, check] of [
+      ['#viewer-download', '-step-1', (file) => file.readUInt32BE(16) === 32],
+      ['#viewer-large', '-large', (file) => file.readUInt32BE(16) === 512],
       ['#viewer-strip', 'steps', (file) => file.readUInt32BE(16) === 32 * 25],
       ['#viewer-animation', 'animated', (file) => file.includes('acTL') && file.toString('latin1').split('fcTL').length === 26],
     ]) {
@@ -108,7 +111,7 @@ describe('the page to play with', () => {
   test('shows what happens in a step, and follows the slider', async () => {
     await page.click('#how summary');
     await page.click('#how-show');
-    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 8', null, { timeout: 180_000 });
+    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 8 of 8', null, { timeout: 180_000 });
     assert.equal(await page.locator('#how canvas:visible').count(), 5, 'x_t, the noise, the guess, the gradient, x_t-1');
     const drawn = (part) =>
       page.evaluate((id) => [...document.getElementById(id).getContext('2d').getImageData(0, 0, 32, 32).data], `how-${part}`);
@@ -116,7 +119,7 @@ describe('the page to play with', () => {
     assert.ok(after.every((level, at) => Math.abs(level - guess[at]) <= 1), 'the last step ends at the guess, but for rounding');
     await page.focus('#scrub');
     await page.keyboard.press('Home');
-    assert.equal(await page.textContent('#how-said'), 'Step 1');
+    assert.equal(await page.textContent('#how-said'), 'Step 1 of 8');
     const [before, next] = [await drawn('before'), await drawn('after')];
     await page.keyboard.press('ArrowRight');
     assert.deepEqual(await drawn('before'), next, 'where one step ends the next one begins');
@@ -168,7 +171,8 @@ describe('the page to play with', () => {
     await status(page, 'Cancelled');
     assert.equal(await enabled(page), 1);
     assert.match(await edge(page), /Stopped: 1 of 3 finished/);
-    assert.equal(await page.locator('#current canvas:visible').count(), 1, 'what was not finished leaves no noise');
+    const [seen, unfinished] = await Promise.all(['canvas:visible', '.unfinished'].map((one) => page.locator(`#current ${one}`).count()));
+    assert.equal(seen, 1 + unfinished, 'what was not finished is marked, or leaves no noise');
     await page.selectOption('#sampler', 'ddim');
     await fill(page, { count: 1, steps: 4 });
     await page.press('#steps', 'Tab');
@@ -178,9 +182,14 @@ describe('the page to play with', () => {
     await page.selectOption('#batch', '0');
     await status(page, 'Ready');
     await page.click('#draw-toggle');
+    await page.click('#draw-make');
+    assert.match(await page.textContent('#draw-said'), /^Nothing is drawn yet/);
+    await page.setInputFiles('#draw-file', { name: 'a.txt', mimeType: 'text/plain', buffer: Buffer.from('text') });
+    await page.waitForFunction(() => /cannot be read as a picture/.test(document.querySelector('#draw-said').textContent));
     await page.focus('#board');
     for (const key of [' ', 'Shift+ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowUp', 'Shift+ArrowUp', 'Shift+ArrowUp']) await page.keyboard.press(key);
-    await generate(page, '#draw-make');
+    assert.equal(await page.textContent('#generate'), 'Generate from the drawing');
+    await generate(page);
     assert.match(await edge(page), /drawn, strength 0.7/);
     const [weak, board] = [await pixels(page), await page.evaluate(() => document.querySelector('#board').toDataURL())];
     await page.locator('#strength').fill('0.3');
@@ -192,7 +201,8 @@ describe('the page to play with', () => {
     await page.mouse.click(box.x + 20, box.y + 20);
     assert.notEqual(await page.evaluate(() => document.querySelector('#board').toDataURL()), board);
     await generate(page, '#draw-make');
-    assert.match(await edge(page), /mended/);
+    assert.match(await edge(page), /^Ankle boot, 25 DDNM steps.*mended/);
+    assert.ok(await page.isDisabled('#strength'));
     const levels = (await pixels(page)).split(',').map(Number);
     assert.deepEqual(levels.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'black stays black');
     await page.click('#draw-close');
@@ -333,7 +343,7 @@ describe('the page to play with', () => {
     await page.locator('#current button.frame').first().click();
     await page.focus('#scrub');
     await page.keyboard.press('Home');
-    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 4, noise level 99.9 %');
+    assert.equal(await page.textContent('#scrub-state'), 'After step 1 of 4, noise level 99.9 %: the image as predicted there');
     await page.click('#viewer [data-close]');
   });
 
@@ -388,6 +398,7 @@ describe('the page to play with', () => {
     await page.waitForFunction(walked, null, { timeout: 300_000 });
     await page.click('#morph');
     assert.equal(await page.textContent('#morph'), 'Continue');
+    assert.equal(await page.textContent('#stage-title'), 'Paused');
     assert.deepEqual(await violations(page), []);
     await page.waitForTimeout(300); // what was being shown
     const held = await page.textContent('#detail');
@@ -396,7 +407,7 @@ describe('the page to play with', () => {
     await page.click('#morph');
     await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
     await page.click('#cancel');
-    await status(page, 'Cancelled');
+    await status(page, 'The walk has ended');
     assert.match(await page.textContent('#count-hint'), /Compiled first for one image at a time/, 'fewer images than were compiled for');
     await page.click('#current button.frame');
     const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), page.click('#viewer-clip')]);
