@@ -127,7 +127,7 @@ describe('the page in Firefox', () => {
     await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
     // Not page.click, which waits for two frames of the screen: a software driver that is busy shows none.
     await page.evaluate(() => document.querySelector('#cancel').click());
-    await status(page, 'Cancelled');
+    await status(page, 'The walk has ended');
     await page.evaluate(() => document.querySelector('#current button.frame').click());
     const frames = await page.evaluate(() => Number(document.querySelector('#scrub').max));
     assert.ok(frames >= 9, `${frames} images of the walk`);
@@ -149,7 +149,7 @@ describe('the page in Firefox', () => {
   test('makes images in two stages', async () => {
     await page.evaluate(() => document.querySelector('#viewer').close());
     await page.evaluate(() => document.querySelector('[value=stack]').click());
-    await page.waitForFunction(() => document.querySelector('#stage-title').textContent !== 'Cancelled');
+    await page.waitForFunction(() => document.querySelector('#stage-title').textContent !== 'The walk has ended');
     await status(page, 'Ready');
     await page.click('#generate');
     await page.waitForFunction(() => document.querySelectorAll('#current button.frame:enabled').length === 1, null, { timeout: 300_000 });
