@@ -143,7 +143,7 @@ class Page {
 
   private sayReady(): void {
     if (this.machine.aim?.kind === 'offered') this.sayOffered();
-    else this.progress.rest('Ready', this.shared ? 'This link is to a picture: press Generate to make it here.' : 'Press Generate and watch the images form.');
+    else this.progress.rest('Ready', this.shared ? 'Press Generate to make this link’s picture.' : 'Press Generate and watch the images form.');
   }
 
   /**
@@ -199,7 +199,7 @@ class Page {
     this.board.offer(info);
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
-    this.picker.say(`${what}. ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
+    this.picker.say(`${what}. It takes ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
     this.tuning.say(info.tuned);
   }
 
@@ -209,7 +209,7 @@ class Page {
   }
 
   private sayMeant(): void {
-    this.generateButton.textContent = this.meant === 'draw' ? 'Generate from the drawing' : 'Generate';
+    this.generateButton.textContent = this.meant === 'draw' ? 'Generate from drawing' : 'Generate';
   }
 
   private generate(kind = this.meant): void {

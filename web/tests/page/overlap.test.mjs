@@ -56,6 +56,8 @@ describe('what overlaps', () => {
   test('the run under way is not ended by a look into an earlier image; Cancel says that it stopped', async () => {
     await open();
     await title('Ready');
+    assert.match(await page.textContent('#detail'), /the link’s picture/);
+    assert.match((await stage()).edge, /^The link’s picture: All classes, 10 DDIM steps/);
     await page.click('#generate');
     await title('Done');
     await hold('image');
@@ -86,6 +88,8 @@ describe('what overlaps', () => {
     await page.check('[value=emoji]', { force: true });
     await title('Ready');
     assert.deepEqual(await stage().then(({ forming, edge }) => [forming, /Stopped: 1 of 3 finished/.test(edge)]), [0, true]);
+    assert.equal(await page.locator('#current .unfinished:visible').count(), 1, 'what was begun stays, marked as unfinished');
+    assert.equal(await page.locator('#current li:visible').count(), 2, 'what was not begun does not');
   });
 
   test('a device that is lost leaves none either, and its model is loaded again', async () => {
@@ -191,6 +195,7 @@ describe('what overlaps', () => {
     await page.evaluate((name) => (fake.fail[name] = 'too-large'), EMOJI);
     await page.click('[value=emoji]', { force: true });
     await page.waitForSelector('#notice h3');
+    assert.equal(await page.textContent('#stage-title'), 'Not loaded');
     await page.evaluate(() => (document.querySelector('[value=url]').checked = true));
     await page.getByRole('button', { name: 'One image at a time' }).click();
     await title('Ready');
@@ -198,11 +203,12 @@ describe('what overlaps', () => {
   });
 
   test('a link’s settings are for its own model only', async () => {
-    await open('#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=heun&steps=30&count=1&seed=2');
+    await open('#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=heun&steps=30&count=1&seed=2&label=3&first=8');
     await title('Another model');
     await page.check('[value=emoji]', { force: true });
     await title('Ready');
     assert.deepEqual([await page.inputValue('#sampler'), await page.inputValue('#steps')], ['ddim', '4'], 'what emoji are good with');
+    assert.deepEqual([await page.inputValue('#class'), await page.inputValue('#first')], ['All classes', '0'], 'its class is another one there');
     await page.evaluate(() => (location.hash = '#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&sampler=euler&steps=30&seed=3'));
     await title('Another model');
     await page.click('#load');
@@ -449,6 +455,7 @@ describe('what overlaps', () => {
   test('of a stack that is stopped in its second stage, the small images stay', async () => {
     await open(`${HASH}&model=stack`);
     await title('Ready');
+    assert.match(await page.textContent('#morph + p'), /^Not with two stages/);
     await hold('large');
     await page.click('#generate');
     await waiting('large');
