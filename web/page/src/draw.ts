@@ -3,12 +3,14 @@
  * mask brush marks is made anew, and the rest stays as it is.
  */
 import type { ModelInfo } from 'guided-diffusion';
-import { byId } from './dom.js';
+import { byId, element } from './dom.js';
 import type { Given } from './jobs.js';
 import { usualSteps } from './settings.js';
 
 /** Pixels of the board's side: more than small models have, so that strokes are round. */
 const SIDE = 256;
+/** Names a drawing in the tab's storage, where it outlasts a reload. */
+const KEPT = 'drawing';
 /** Pixels by which a key moves the brush. */
 const STRIDE = 8;
 
@@ -67,6 +69,8 @@ export class DrawingBoard {
     this.board.addEventListener('keydown', (event) => this.key(event));
     this.board.addEventListener('pointerup', () => this.sayMark());
     this.board.addEventListener('blur', () => this.show());
+    addEventListener('pagehide', () => this.keep());
+    void this.recall().catch(() => undefined); // the board is empty then
     addEventListener('paste', (event) => {
       const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
       if (picture) void this.take(picture);
@@ -169,6 +173,27 @@ export class DrawingBoard {
       : 'Higher: truer to the class, farther from the drawing.';
   }
 
+  private keep(): void {
+    try {
+      if (this.empty) sessionStorage.removeItem(KEPT);
+      else sessionStorage.setItem(KEPT, JSON.stringify([this.paint, this.mask].map(({ canvas }) => textOf(canvas))));
+    } catch {
+      // A browser that keeps nothing.
+    }
+  }
+
+  private async recall(): Promise<void> {
+    const kept: unknown = JSON.parse(sessionStorage.getItem(KEPT) ?? '[]');
+    if (!Array.isArray(kept) || kept.length !== 2) return;
+    const [paint, mask] = await Promise.all(kept.map((text) => createImageBitmap(fileOf(String(text)))));
+    if (!this.empty || !paint || !mask) return;
+    this.paint.drawImage(paint, 0, 0);
+    this.mask.drawImage(mask, 0, 0);
+    this.empty = false;
+    this.show();
+    this.changed();
+  }
+
   /** The board has changed. */
   private changed(): void {
     this.say('');
@@ -257,6 +282,16 @@ export class DrawingBoard {
     return to.getImageData(0, 0, ...this.pixels);
   }
 }
+
+/** A canvas as a data URL. */
+function textOf(from: OffscreenCanvas): string {
+  const canvas = element('canvas', { width: from.width, height: from.height });
+  canvas.getContext('2d')?.drawImage(from, 0, 0);
+  return canvas.toDataURL();
+}
+
+/** The file in a data URL, which the page's policy does not let it fetch. */
+const fileOf = (text: string) => new Blob([Uint8Array.from(atob(text.split(',')[1] ?? ''), (letter) => letter.charCodeAt(0))]);
 
 function layer(width = SIDE, height = SIDE): Layer {
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });

@@ -56,7 +56,7 @@ describe('what overlaps', () => {
   test('the run under way is not ended by a look into an earlier image; Cancel says that it stopped', async () => {
     await open();
     await title('Ready');
-    assert.match(await page.textContent('#detail'), /the link’s picture/);
+    assert.match(await page.textContent('#detail'), /this link’s picture/);
     assert.match((await stage()).edge, /^The link’s picture: All classes, 10 DDIM steps/);
     await page.click('#generate');
     await title('Done');
@@ -450,6 +450,11 @@ describe('what overlaps', () => {
     await page.click('#load');
     await title('Ready');
     assert.deepEqual([await page.isDisabled('#brush-mark'), await page.isChecked('#brush-paint')], [true, true]);
+    await page.reload();
+    await title('Another model');
+    await page.click('#draw-toggle');
+    // A reload keeps the drawing.
+    await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(25, 25, 1, 1).data[0] > 100);
   });
 
   test('of a stack that is stopped in its second stage, the small images stay', async () => {
