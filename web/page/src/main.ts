@@ -209,7 +209,7 @@ class Page {
   }
 
   private sayMeant(): void {
-    this.generateButton.textContent = this.meant === 'draw' ? 'Generate from drawing' : 'Generate';
+    this.generateButton.textContent = this.meant === 'draw' ? 'Make pictures of it' : 'Generate';
   }
 
   private generate(kind = this.meant): void {

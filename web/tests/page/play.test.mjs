@@ -188,7 +188,7 @@ describe('the page to play with', () => {
     await page.waitForFunction(() => /cannot be read as a picture/.test(document.querySelector('#draw-said').textContent));
     await page.focus('#board');
     for (const key of [' ', 'Shift+ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowUp', 'Shift+ArrowUp', 'Shift+ArrowUp']) await page.keyboard.press(key);
-    assert.equal(await page.textContent('#generate'), 'Generate from drawing');
+    assert.equal(await page.textContent('#generate'), 'Make pictures of it');
     await generate(page);
     assert.match(await edge(page), /drawn, strength 0.7/);
     const [weak, board] = [await pixels(page), await page.evaluate(() => document.querySelector('#board').toDataURL())];
