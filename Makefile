@@ -21,7 +21,7 @@ help:
 	@echo 'make test-web     the tests in Chromium and Firefox'
 	@echo 'make test-cluster split a run over a Slurm of this machine alone, as root'
 	@echo 'make drill        lost devices, full disks, kills and other faults on purpose, as root'
-	@echo 'make bench        time the built-in model on this machine'
+	@echo 'make bench        time fashion32, the small reference model, on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
 	@echo 'make gpu-report   compile the kernels of GPUs by AMD'"'"'s and Intel'"'"'s compilers, into docs/gpu-report.md'
 	@echo 'make gpu-check    the same, for two files: no spills, no idle GPU, no slower than docs/gpu-report.md'
@@ -58,7 +58,7 @@ drill:
 
 bench:
 	scripts/setup.sh rust gpu
-	cargo run --release --locked -- bench
+	cargo run --release --locked -- bench --model models/fashion32.safetensors
 
 bench-peers:
 	scripts/bench-peers.sh

@@ -1,4 +1,4 @@
-//! Generates one image a class with the built-in model and writes them as PNM files: the library without its program.
+//! Generates one image a class with fashion32 and writes them as PNM files: the library without its program.
 //!
 //!     cargo run --release --example generate -- models/fashion32.safetensors
 

@@ -14,5 +14,5 @@ drivers=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
 export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 # Lavapipe without LLVM's optimisations: nearly every kernel here takes longer to compile than to run.
 GALLIVM_PERF=nopt cargo test --release "$@"
-# What GPUs would run, on a software driver, which is slow at it: networks, guided samples and the built-in model.
+# What GPUs would run, on a software driver, which is slow at it: networks, guided samples and fashion32.
 TEST_ADAPTERS=llvmpipe TEST_ASSUME_GPU=1 cargo test --release --test device -- golden:: guided:: builtin::

@@ -1,4 +1,4 @@
-//! The built-in model: its images from given noise equal the reference's, and show what was asked for.
+//! The small reference model, fashion32: its images from given noise equal the reference's, and show what was asked for.
 
 mod common;
 

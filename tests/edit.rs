@@ -1,5 +1,5 @@
 //! Pictures that are varied, edited, inverted and measured by the program: what stays, what comes back from a recipe, and what
-//! hostile or impossible input gets. On tiny synthetic models, and on the built-in one where images must mean something.
+//! hostile or impossible input gets. On tiny synthetic models, and on fashion32 where images must mean something.
 #![cfg(feature = "cli")]
 
 mod common;
@@ -125,10 +125,12 @@ fn known_pixels_stay_exactly_from_every_form_of_file() {
 
 #[test]
 fn an_inversion_gives_the_picture_back() {
-    let folder = Folder::new("invert");
-    folder.ok(&words("sample --class bag --count 1 --seed 3 --steps ddim10 --out bag.png"));
+    let folder = Folder::new("invert").with_fashion();
+    folder
+        .ok(&words("sample --model fashion32.safetensors --class bag --count 1 --seed 3 --steps ddim10 --out bag.png"));
     let report = |steps: &str| -> Value {
-        let line = format!("invert --input bag.png --steps {steps} --out {steps}.npy --json");
+        let line =
+            format!("invert --model fashion32.safetensors --input bag.png --steps {steps} --out {steps}.npy --json");
         serde_json::from_str(&folder.ok(&words(&line))).expect("JSON")
     };
     let (few, many) = (report("ddim10"), report("ddim50"));
@@ -138,8 +140,9 @@ fn an_inversion_gives_the_picture_back() {
     assert_eq!(many["evaluations"], 100, "50 there and 50 back");
     let command = many["sample_command"].as_str().expect("a command");
     folder.ok(&[&words(command)[1..], &["--out", "back.png"]].concat());
-    let text = folder.ok(&words("invert --input bag.png --steps ddim2 --class boot --out two.npy"));
-    assert!(text.contains("sample --sampler ddim --steps ddim2 --seed 0 --noise two.npy --class 9"), "{text}");
+    let text = folder
+        .ok(&words("invert --model fashion32.safetensors --input bag.png --steps ddim2 --class boot --out two.npy"));
+    assert!(text.contains("--sampler ddim --steps ddim2 --seed 0 --noise two.npy --class 9"), "{text}");
     let apart = |a: &Pixels, b: &Pixels| {
         a.bytes.iter().zip(&b.bytes).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.bytes.len() as f64
     };

@@ -22,7 +22,7 @@ fn ample() -> Caps {
     Caps { max_buffer_size: 1 << 40, max_binding_size: 1 << 40, ..Caps::webgpu_defaults() }
 }
 
-fn builtin() -> ModelConfig {
+fn fashion() -> ModelConfig {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion32.safetensors");
     Checkpoint::open(path).unwrap().config(&Flags::default()).unwrap().config
 }
@@ -66,12 +66,12 @@ fn memory_stays_within_what_was_promised() {
     for (batch, most) in [(1, 6), (16, 64)] {
         let plan = Session::plan(
             &Caps::webgpu_defaults(),
-            &builtin(),
+            &fashion(),
             None,
             &SessionOptions { batch, ..SessionOptions::default() },
         );
         let plan = plan.unwrap();
-        println!("built-in, batch {batch}: {}", mebibytes(plan.activation_bytes()));
+        println!("fashion32, batch {batch}: {}", mebibytes(plan.activation_bytes()));
         assert!(plan.activation_bytes() <= most << 20, "{}", mebibytes(plan.activation_bytes()));
     }
 }
@@ -112,7 +112,7 @@ fn graphs_declare_exactly_the_configured_parameters() {
         let low_size = case.get("low_res").map(|low| sizes(low)[2]);
         check(case["name"].as_str().unwrap(), &model_config(&case["config"]), low_size);
     }
-    check("built-in", &builtin(), None);
+    check("fashion32", &fashion(), None);
 }
 
 /// Both graphs' outputs by the plain reference.
@@ -274,7 +274,7 @@ fn float16_arithmetic_needs_the_feature() {
     };
     let plan = |shader_f16, precision| {
         let caps = Caps { shader_f16, wide_registers: true, ..Caps::webgpu_defaults() };
-        Session::plan(&caps, &builtin(), None, &options(precision))
+        Session::plan(&caps, &fashion(), None, &options(precision))
     };
     let error = plan(false, Precision::F16).unwrap_err();
     assert!(matches!(error, Error::Feature { name: "shader-f16", .. }), "{error:?}");
@@ -351,7 +351,7 @@ fn tensor_cores_come_before_winograd_in_larger_tiles() {
 
 #[test]
 fn the_plan_prints_as_a_table() {
-    let plan = Session::plan(&Caps::webgpu_defaults(), &builtin(), None, &SessionOptions::default()).unwrap();
+    let plan = Session::plan(&Caps::webgpu_defaults(), &fashion(), None, &SessionOptions::default()).unwrap();
     let text = plan.to_string();
     println!("{text}");
     let lines: Vec<&str> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! The built-in model's figure: the share of 200 samples that an independent classifier labels as asked. Minutes on a
+//! fashion32's figure: the share of 200 samples that an independent classifier labels as asked. Minutes on a
 //! software adapter, so this target runs only on request:
 //!
 //!     scripts/test-native.sh --test quality -- --nocapture

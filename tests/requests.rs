@@ -1,4 +1,4 @@
-//! What a sampling command line means for the built-in model, settled without a device.
+//! What a sampling command line means, settled without a device: for fashion32, where no other model is named.
 #![cfg(feature = "cli")]
 
 use clap::Parser;
@@ -13,7 +13,14 @@ use guided_diffusion::sampler::{Degradation, Facts, Respacing, Sampler, Settings
 use guided_diffusion::{Error, Result};
 use serde_json::{Value, json};
 
+const FASHION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion32.safetensors");
+
+/// Of fashion32, whatever the line names.
 fn request(line: &str) -> Result<Request> {
+    settled(&format!("{line} --model {FASHION}"))
+}
+
+fn settled(line: &str) -> Result<Request> {
     let words = ["guided-diffusion", "sample"].into_iter().chain(line.split_whitespace());
     let Command::Sample(args) = Cli::try_parse_from(words).expect(line).command else { panic!("{line}") };
     Request::sample(&args, &Models::of_sample(&args)?, None)
@@ -28,16 +35,18 @@ fn message(line: &str) -> String {
 
 #[test]
 fn the_built_in_defaults() {
-    let r = request("").expect("the defaults");
-    let stage = &r.stages[0];
-    assert_eq!(
-        (r.count, r.batch(stage), stage.evaluations, stage.recipe.settings.sampler),
-        (80, 16, 4, Some("dpm++2m".parse().expect("a sampler")))
-    );
-    assert_eq!(stage.recipe.settings.grid.as_ref().map(Vec::len), Some(4));
+    let r = settled("").expect("the defaults");
+    assert_eq!((r.count, r.batch(&r.stages[0]), &*r.stages[0].recipe.model), (96, 16, "emoji32"));
+    assert_eq!(r.grid(), Grid { rows: 12, columns: 8, by_column: true, gap: 2 });
+    // The null class is not among the classes in turn.
+    assert_eq!((r.label(0), r.label(11), r.label(12)), (Some(0), Some(11), Some(0)));
+    let dpm = Some("dpm++2m".parse().expect("a sampler"));
+    for (r, evaluations) in [(r, 8), (request("").expect("the defaults"), 4)] {
+        let stage = &r.stages[0];
+        assert_eq!((stage.evaluations, stage.recipe.settings.sampler), (evaluations, dpm));
+        assert_eq!(stage.recipe.settings.grid.as_ref().map(Vec::len), Some(evaluations));
+    }
     assert_eq!(request("--sampler ddim").expect("possible").stages[0].recipe.settings.eta, Some(0.0));
-    assert_eq!(r.grid(), Grid { rows: 10, columns: 8, by_column: true, gap: 2 });
-    assert_eq!((r.label(0), r.label(9), r.label(10)), (Some(0), Some(9), Some(0)));
 }
 
 #[test]
@@ -84,7 +93,7 @@ fn guided_models_of_every_length_have_a_default() {
 /// Neither repaint's repetitions nor the steps that a strength leaves out count.
 #[test]
 fn few_steps_of_the_process_are_cautioned_against() {
-    let models = Models::open([None; 3], &Flags::default()).expect("the built-in model");
+    let models = Models::open([Some(FASHION.as_ref()), None, None], &Flags::default()).expect("fashion32");
     let edit = Some(Degradation { mask: true, ..Degradation::default() });
     for (sampler, steps, edit, strength, cautioned) in [
         ("repaint", 25, edit, None, true),

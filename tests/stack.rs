@@ -142,7 +142,7 @@ fn an_unconditional_model_is_guided_by_the_classifiers_labels() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_any_work() {
-    let folder = models("stack-refused");
+    let folder = models("stack-refused").with_fashion();
     let mut other = tiny(Role::Classifier);
     other.unet.image_size = 16;
     other.unet.attention_resolutions = vec![8];
@@ -152,7 +152,7 @@ fn what_does_not_fit_is_refused_before_any_work() {
     write(&folder, "few_judge.safetensors", &few, 0);
     let quick = "--steps ddim2 --count 1";
     folder.ok(&words("sample --model base.safetensors --steps ddim2 --count 2 --out small.npz"));
-    folder.ok(&words("sample --steps ddim2 --count 1 --out gray.png"));
+    folder.ok(&words("sample --model fashion32.safetensors --steps ddim2 --count 1 --out gray.png"));
     folder.ok(&words("upsample --model up.safetensors --input small.npz --steps ddim2 --out large.npz"));
     std::fs::write(folder.join("text.png"), "no picture").unwrap();
     std::fs::create_dir(folder.join("empty")).unwrap();
@@ -169,7 +169,7 @@ fn what_does_not_fit_is_refused_before_any_work() {
         (2, "sample --model up.safetensors", "`upsample`"),
         (2, "sample --model judge.safetensors", "--classifier"),
         (2, "sample --model base.safetensors --upsampler base.safetensors", "does not enlarge"),
-        (2, "sample --upsampler up.safetensors", "1 channels"),
+        (2, "sample --model fashion32.safetensors --upsampler up.safetensors", "1 channels"),
         (2, "sample --model base.safetensors --upsampler-steps 5", "--upsampler"),
         (2, "sample --model base.safetensors --upsampler up.safetensors --upsampler-steps 0", "zero"),
         (2, "sample --model base.safetensors --upsampler up.safetensors --small_size 4", "enlarges 4x4"),

@@ -1,4 +1,4 @@
-//! Quality per evaluation of the network: for each sampler and number of evaluations the share of the built-in model's
+//! Quality per evaluation of the network: for each sampler and number of evaluations the share of fashion32's
 //! images that the judge labels as asked, and the Frechet distance in its features to the real test images.
 //!
 //! ```text

@@ -31,13 +31,13 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   guided-diffusion sample                                   a grid of the built-in model's images, samples.png
-  guided-diffusion sample --class boot,bag --count 8 --seed 7 --out clothes.png
+  guided-diffusion sample --class face,heart --count 8 --seed 7 --out faces.png
   guided-diffusion sample --model 64x64_diffusion.pt --classifier 64x64_classifier.pt --upsampler 64_256_upsampler.pt
   guided-diffusion upsample --model 64_256_upsampler.pt --input samples.npz --out large.png
-  guided-diffusion sample --init boot.png --strength 0.5 --class boot --count 8
-  guided-diffusion edit --input boot.png --mask mask.png --count 8
+  guided-diffusion sample --init heart.png --strength 0.5 --class heart --count 8
+  guided-diffusion edit --input heart.png --mask mask.png --class heart --count 8
   guided-diffusion edit --model 256x256_diffusion_uncond.pt --input small.png --upscale 4 --colourise
-  guided-diffusion invert --input boot.png --class boot --out noise.npy
+  guided-diffusion invert --input heart.png --class heart --out noise.npy
   guided-diffusion merge part*.npz --out all.npz
   guided-diffusion convert 64x64_diffusion.pt --dtype f16
   guided-diffusion grid 64x64_diffusion.safetensors --steps 6

@@ -95,7 +95,7 @@ impl Opened {
 pub fn open_file(path: Option<&Path>) -> Result<Checkpoint> {
     match path {
         Some(path) => Checkpoint::open(path),
-        None => Checkpoint::from_bytes("fashion32", include_bytes!("../../models/fashion32.safetensors").to_vec()),
+        None => Checkpoint::from_bytes("emoji32", include_bytes!("../../models/emoji32.safetensors").to_vec()),
     }
 }
 

@@ -62,7 +62,7 @@ stages! {
         seed: (0, "[default: 0]"),
         usual: [
             "[default: dpm++2m, or ddim where a classifier guides; ancestral from 50 steps on, ddim for ddim steps]",
-            "[default: the file's searched grid (4 for the built-in model), else the sampler's own number, dpm++2m 20, ddim 25]",
+            "[default: the file's own steps (8 for the built-in model) or searched grid, else the sampler's own number, dpm++2m 20, ddim 25]",
         ],
     };
     /// Of `upsample`. Seed 1: then `sample` and `upsample` make what `sample --upsampler` makes.

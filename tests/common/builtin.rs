@@ -1,4 +1,4 @@
-//! The built-in model on a device.
+//! The small reference model, fashion32, on a device.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use pollster::block_on;
 
 use super::judge::Judge;
 
-/// The built-in model, loaded for `batch` images.
+/// fashion32, loaded for `batch` images.
 pub fn session(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fashion32.safetensors");
     let checkpoint = Checkpoint::open(path).unwrap();
@@ -24,7 +24,7 @@ pub fn session(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session {
     block_on(Session::load(gpu, &checkpoint, &config, &options)).unwrap()
 }
 
-/// 25 steps of DDIM, as all figures of the built-in model.
+/// 25 steps of DDIM, as all figures of fashion32.
 pub fn ddim25() -> SampleOptions {
     SampleOptions {
         settings: Settings { steps: Some("ddim25".parse().unwrap()), ..Settings::default() },

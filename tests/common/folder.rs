@@ -1,6 +1,6 @@
 //! A temporary folder of a test, and the program run in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A fresh folder that is removed at the end.
@@ -13,6 +13,13 @@ impl Folder {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Self(path)
+    }
+
+    /// The same with the small grey reference model in it, `fashion32.safetensors`.
+    pub fn with_fashion(self) -> Self {
+        let name = "fashion32.safetensors";
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name), self.join(name)).unwrap();
+        self
     }
 
     pub fn join(&self, name: &str) -> PathBuf {

@@ -196,7 +196,7 @@ fn plant(kernel: &Kernel, text: String) -> String {
     altered
 }
 
-/// The built-in model on a device of which nothing is known.
+/// fashion32 on a device of which nothing is known.
 fn load(gpu: &std::sync::Arc<Gpu>) -> Result<Session, Error> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fashion32.safetensors");
     let checkpoint = Checkpoint::open(path)?;
