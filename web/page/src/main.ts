@@ -38,7 +38,11 @@ class Page {
   );
   private readonly runner = new Runner((error) => this.onLost(error));
   private readonly picker = new ModelPicker(
-    (choice) => this.load(choice),
+    (choice) => {
+      // Another model makes another picture.
+      this.shared &&= this.machine.keepFor(choice)?.size !== 0;
+      this.load(choice);
+    },
     (file) => void this.board.take(file),
   );
   private readonly board = new DrawingBoard(
@@ -60,14 +64,17 @@ class Page {
   private readonly viewer: Viewer;
   private readonly tuning: Tuning;
   private soon = 0;
-  /** The page was opened by a link to an image, which nothing was made in place of yet. */
+  /** The fields are still as a link to a picture put them. */
   private shared = false;
 
   constructor() {
     const linked = parseLink(location.hash);
     this.form = new SettingsForm(
       linked.settings,
-      () => this.onSettings(),
+      () => {
+        this.shared = false;
+        this.onSettings();
+      },
       () => this.onInput(),
       () => this.generate(),
     );
@@ -329,7 +336,7 @@ class Page {
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.shared ? 'The link’s picture' : `To be made (${choice.makes})` }));
+    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}` }));
   }
 
   private sheetOf(job: Job, options: { draft?: string; id?: string } = {}): Sheet {

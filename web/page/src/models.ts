@@ -9,7 +9,7 @@ export interface ModelChoice {
   /** Enlarges the model's images. */
   upsampler: ModelSource | null;
   name: string;
-  /** What its images show, in a word. */
+  /** What its images show, in a word; '' where that is not known. */
   makes: string;
   /** Images at once; 0 to choose by the run. */
   batch: number;
@@ -119,7 +119,7 @@ export class ModelPicker {
       const classifier = this.classifierFile.files?.[0];
       if (classifier) options.classifier = classifier;
       const upsampler = this.upsamplerFile.files?.[0] ?? null;
-      return { source: file, options, upsampler, name: file.name, makes: 'its images', batch, linked: null };
+      return { source: file, options, upsampler, name: file.name, makes: '', batch, linked: null };
     }
     const wrong = 'Please enter an address that begins with https://';
     const model = parseUrl(this.url.value);
@@ -130,7 +130,7 @@ export class ModelPicker {
     if (!valid(this.upsamplerUrl, upsampler || !this.upsamplerUrl.value ? '' : wrong)) return null;
     if (classifier) options.classifier = classifier;
     const linked = { kind: 'url' as const, model, classifier: classifier ?? '', upsampler: upsampler ?? '' };
-    return { source: model, options, upsampler, name: fileName(model), makes: 'its images', batch, linked };
+    return { source: model, options, upsampler, name: fileName(model), makes: '', batch, linked };
   }
 
   /** A line about the model in use. */

@@ -58,6 +58,11 @@ describe('what overlaps', () => {
     await title('Ready');
     assert.match(await page.textContent('#detail'), /this link’s picture/);
     assert.match((await stage()).edge, /^The link’s picture: All classes, 10 DDIM steps/);
+    for (const steps of ['9', '10']) {
+      await page.fill('#steps', steps);
+      await page.press('#steps', 'Tab');
+      assert.match((await stage()).edge, /^To be made \(clothes and shoes\)/);
+    }
     await page.click('#generate');
     await title('Done');
     await hold('image');
