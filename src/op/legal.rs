@@ -82,7 +82,9 @@ pub fn convolution(conv: &Convolution, caps: &Caps) -> Vec<Variant> {
     let fits = move |tile: &GemmTile, half: bool| caps.software || tile.fits(caps.wide_registers && !half);
     let sharing = Sharing::Workgroup { ahead: caps.reads_ahead };
     let shared = move |half| {
-        let tiles = GemmTile::SHARED.into_iter().filter(move |tile| fits(tile, half));
+        // Wide workgroups are for GPUs; on a CPU they are only one more kernel to compile.
+        let tiles = GemmTile::SHARED.into_iter().filter(move |tile| !caps.software || tile.x <= 8);
+        let tiles = tiles.filter(move |tile| fits(tile, half));
         tiles.map(move |tile| GemmTile { sharing, ..tile })
     };
     let many = move |half| {
