@@ -11,5 +11,8 @@ cp LICENSE CHANGELOG.md web/package/
 node web/notices.mjs web/package/THIRD-PARTY-NOTICES.txt
 scripts/npm-install.sh
 # The worker has other globals than a page.
-web/node_modules/.bin/tsc --project web/package
-web/node_modules/.bin/tsc --project web/package/src/worker
+# Declarations keep the comments, which editors show; the code goes without, as it is downloaded.
+for project in web/package web/package/src/worker; do
+    web/node_modules/.bin/tsc --project "$project" --emitDeclarationOnly
+    web/node_modules/.bin/tsc --project "$project" --declaration false --removeComments
+done
