@@ -31,7 +31,9 @@ impl Variant {
     /// Whether both run the same kernels where each is legal: those of matrix products take any number of parts.
     fn is_like(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Gemm(a), Self::Gemm(b)) if a.splits() => GemmTile { parts: 1, ..a } == GemmTile { parts: 1, ..b },
+            (Self::Gemm(a), Self::Gemm(b)) if a.needs_workgroup_memory() => {
+                GemmTile { parts: 1, ..a } == GemmTile { parts: 1, ..b }
+            }
             _ => self == other,
         }
     }
@@ -185,14 +187,10 @@ impl GemmTile {
         }
     }
 
-    /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU.
+    /// Whether it needs workgroup memory, which is slow on drivers that compute on the CPU. Its kernel then can do parts of the
+    /// inner dimension.
     pub(crate) fn needs_workgroup_memory(&self) -> bool {
         matches!(self.sharing, Sharing::Workgroup { .. } | Sharing::Cooperative(_))
-    }
-
-    /// Whether its kernel can do parts of the inner dimension.
-    pub(crate) fn splits(&self) -> bool {
-        self.needs_workgroup_memory()
     }
 
     /// vec4s of the inner dimension that a workgroup reads at a time (the kernel's DEPTH4). Of four float32 ones Intel's compilers

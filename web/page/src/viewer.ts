@@ -176,7 +176,7 @@ export class Viewer {
     void this.read(picture);
   }
 
-  /** Reads an image's trail; a film that cannot be read is none. */
+  /** Reads an image's trail: none where its film cannot be read. */
   private async read(picture: Picture): Promise<void> {
     const frames = await framesOf(picture.trail).catch(() => []);
     if (this.shown?.sheet.pictures.get(this.shown.at) !== picture) return;
