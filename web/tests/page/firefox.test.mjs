@@ -1,7 +1,7 @@
 /** The page in the other engine: it makes images, compares them, shows how they formed, follows the settings live, draws and walks. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { fill, pixels, start, status } from './harness.mjs';
+import { dropWhite, fill, pixels, start, status } from './harness.mjs';
 
 /** Runs in the page: presses a button that saves a file, and gives the first bytes of that. */
 async function saved(button) {
@@ -97,16 +97,7 @@ describe('the page in Firefox', () => {
     await draw(' ');
     const mended = await made('mended');
     assert.deepEqual(mended.slice(-4 * 32 * 4), Array.from({ length: 4 * 32 }, () => [0, 0, 0, 255]).flat(), 'what is not marked stays black');
-    await page.evaluate(async () => {
-      const canvas = new OffscreenCanvas(40, 30);
-      const context = canvas.getContext('2d');
-      context.fillStyle = '#fff';
-      context.fillRect(0, 0, 40, 30);
-      const dataTransfer = new DataTransfer();
-      dataTransfer.items.add(new File([await canvas.convertToBlob()], 'white.png', { type: 'image/png' }));
-      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
-    });
-    await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(128, 128, 1, 1).data[0] === 255);
+    await dropWhite(page);
     await page.evaluate(() => document.querySelector('#draw-close').click());
   });
 

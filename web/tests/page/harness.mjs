@@ -195,3 +195,17 @@ export async function generate(page, button = '#generate') {
 export async function fill(page, values) {
   for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, String(value));
 }
+
+/** Drops a white picture of 40x30 pixels on the page, and waits until the drawing board shows it. */
+export async function dropWhite(page) {
+  await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(40, 30);
+    const context = canvas.getContext('2d');
+    context.fillStyle = '#fff';
+    context.fillRect(0, 0, 40, 30);
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([await canvas.convertToBlob()], 'white.png', { type: 'image/png' }));
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(128, 128, 1, 1).data[0] === 255);
+}

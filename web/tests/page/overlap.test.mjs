@@ -49,6 +49,21 @@ describe('what overlaps', () => {
   const hold = (...names) => page.evaluate((all) => all.forEach((name) => fake.hold.add(name)), names);
   const release = (name) => page.evaluate((one) => fake.release(one), name);
   const waiting = (name) => page.waitForFunction((one) => fake.waiting.some((waits) => waits.name === one), name);
+  /** A run under way, whose first image waits. */
+  async function generating() {
+    await open();
+    await title('Ready');
+    await hold('image');
+    await page.click('#generate');
+    await waiting('image');
+  }
+  /** Lets the image that waits be done, until the next one waits. */
+  async function nextImage() {
+    await page.evaluate(() => {
+      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
+    });
+    await waiting('image');
+  }
   const fake = (read) => page.evaluate(`(${read})(window.fake)`);
   const picked = () => page.evaluate(() => new FormData(document.querySelector('#model-form')).get('source'));
   const stage = () => page.evaluate(() => ({ forming: document.querySelectorAll('.forming').length, edge: document.querySelector('#current .edge').textContent }));
@@ -80,16 +95,9 @@ describe('what overlaps', () => {
   });
 
   test('another model in the middle of a run leaves no half-formed image', async () => {
-    await open();
-    await title('Ready');
-    await hold('image');
-    await page.click('#generate');
-    await waiting('image');
+    await generating();
     // The first image is done, the second one is forming.
-    await page.evaluate(() => {
-      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
-    });
-    await waiting('image');
+    await nextImage();
     await page.check('[value=emoji]', { force: true });
     await title('Ready');
     assert.deepEqual(await stage().then(({ forming, edge }) => [forming, /Stopped: 1 of 3 finished/.test(edge)]), [0, true]);
@@ -98,11 +106,7 @@ describe('what overlaps', () => {
   });
 
   test('a device that is lost leaves none either, and its model is loaded again', async () => {
-    await open();
-    await title('Ready');
-    await hold('image');
-    await page.click('#generate');
-    await waiting('image');
+    await generating();
     await page.evaluate(() => fake.lose());
     await page.waitForSelector('#notice h3');
     assert.deepEqual(await stage().then(({ forming, edge }) => [forming, /Stopped: 0 of 3/.test(edge)]), [0, true]);
@@ -363,15 +367,8 @@ describe('what overlaps', () => {
   });
 
   test('each image is kept when it is made, with its trail, also where the page is left in the middle', async () => {
-    await open();
-    await title('Ready');
-    await hold('image');
-    await page.click('#generate');
-    await waiting('image');
-    await page.evaluate(() => {
-      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
-    });
-    await waiting('image');
+    await generating();
+    await nextImage();
     const kept = () =>
       page.evaluate(async () => {
         const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
@@ -484,15 +481,8 @@ describe('what overlaps', () => {
   });
 
   test('“Try again” makes what is left', async () => {
-    await open();
-    await title('Ready');
-    await hold('image');
-    await page.click('#generate');
-    await waiting('image');
-    await page.evaluate(() => {
-      fake.waiting.splice(0).forEach(({ resolve }) => resolve());
-    });
-    await waiting('image');
+    await generating();
+    await nextImage();
     await page.evaluate(() => (fake.fail.image = 'out-of-memory'));
     await release('image');
     await page.waitForSelector('#notice h3');

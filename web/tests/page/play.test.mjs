@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { folder } from '../lib/folder.mjs';
 import { violations } from './axe.mjs';
-import { TINY, fill, generate, noticed, pixels, start, status } from './harness.mjs';
+import { TINY, dropWhite, fill, generate, noticed, pixels, start, status } from './harness.mjs';
 
 const BASE = folder('target/tiny-models/base.safetensors');
 
@@ -223,17 +223,8 @@ describe('the page to play with', () => {
   });
 
   test('a picture that is dropped anywhere lies on the board, and becomes one of the class', async () => {
-    await page.evaluate(async () => {
-      const canvas = new OffscreenCanvas(40, 30);
-      const context = canvas.getContext('2d');
-      context.fillStyle = '#fff';
-      context.fillRect(0, 0, 40, 30);
-      const dataTransfer = new DataTransfer();
-      dataTransfer.items.add(new File([await canvas.convertToBlob()], 'white.png', { type: 'image/png' }));
-      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
-    });
+    await dropWhite(page);
     await page.waitForSelector('#board:visible');
-    await page.waitForFunction(() => document.querySelector('#board').getContext('2d').getImageData(128, 128, 1, 1).data[0] === 255);
     await generate(page, '#draw-make');
     assert.match(await edge(page), /drawn, strength 0.3/);
     await page.click('#draw-close');
