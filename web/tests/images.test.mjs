@@ -1,5 +1,5 @@
 /**
- * Images end to end, in both engines: the package as it is shipped loads the built-in model from a URL and samples, and
+ * Images end to end, in both engines: the package as it is shipped loads fashion32 from a URL and samples, and
  * what the program makes natively from the same seed on the same driver is at most one level of 255 apart.
  */
 import assert from 'node:assert/strict';

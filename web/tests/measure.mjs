@@ -21,7 +21,7 @@ const site = await start();
 try {
   const began = performance.now();
   const since = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;
-  const { page } = await site.open({ hash: '#label=9&count=1&steps=25&guidance=2&seed=7' });
+  const { page } = await site.open({ hash: '#model=fashion&label=9&count=1&steps=25&guidance=2&seed=7' });
   await status(page, 'Ready');
   row('page load to a model that is ready', since());
   await page.click('#generate');

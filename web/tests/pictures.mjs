@@ -15,7 +15,7 @@ const LAST = 3000;
 
 const site = await start();
 try {
-  const { page } = await site.open({ hash: `#count=${IMAGES}&steps=${STEPS}&guidance=2&seed=7` });
+  const { page } = await site.open({ hash: `#model=fashion&count=${IMAGES}&steps=${STEPS}&guidance=2&seed=7` });
   await status(page, 'Ready');
   // What is painted is written down, so that the run can be shown again at any size, a step at a time.
   await page.evaluate(() => {

@@ -3,7 +3,7 @@ import { browsers, type ErrorCode, GuidedDiffusionError } from 'guided-diffusion
 import { button, byId, element, keepFocus } from './dom.js';
 import { showRecorded } from './recorded.js';
 
-export type Remedy = 'retry' | 'restart' | 'fashion' | 'smaller' | 'dismiss';
+export type Remedy = 'retry' | 'restart' | 'emoji' | 'smaller' | 'dismiss';
 
 interface Explanation {
   title: string;
@@ -16,7 +16,7 @@ interface Explanation {
 const remedyNames: Record<Remedy, string> = {
   retry: 'Try again',
   restart: 'Restart the GPU',
-  fashion: 'Use the fashion model',
+  emoji: 'Use the emoji model',
   smaller: 'One image at a time, 16-bit weights',
   dismiss: 'Dismiss',
 };
@@ -79,13 +79,13 @@ function explain(error: unknown): Explanation {
       return {
         title: 'This model is too large for this GPU',
         advice: [paragraph(message)],
-        remedies: ['smaller', 'fashion'],
+        remedies: ['smaller', 'emoji'],
       };
     case 'bad-file':
-      return { title: 'This file cannot be used', advice: [paragraph(message)], remedies: ['fashion', 'dismiss'] };
+      return { title: 'This file cannot be used', advice: [paragraph(message)], remedies: ['emoji', 'dismiss'] };
     case 'network':
       return navigator.onLine
-        ? { title: 'The model could not be fetched', advice: [paragraph(message)], remedies: ['retry', 'fashion'] }
+        ? { title: 'The model could not be fetched', advice: [paragraph(message)], remedies: ['retry', 'emoji'] }
         : {
             title: 'You are offline',
             advice: [paragraph('This model is not stored in this browser yet. Loading continues when the network is back.')],

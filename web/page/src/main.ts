@@ -40,7 +40,8 @@ class Page {
   private readonly picker = new ModelPicker(
     (choice) => {
       // Another model makes another picture.
-      this.shared &&= this.machine.keepFor(choice)?.size !== 0;
+      const { aim } = this.machine;
+      this.shared &&= same(choice.linked, aim?.kind === 'model' ? aim.choice.linked : aim?.linked);
       this.load(choice);
     },
     (file) => void this.board.take(file),
@@ -100,7 +101,7 @@ class Page {
     });
     this.render(this.machine.state);
     this.shared = linked.named.has('seed');
-    this.take({ ...linked, model: linked.model ?? { kind: 'fashion' } });
+    this.take({ ...linked, model: linked.model ?? { kind: 'emoji' } });
     document.querySelector('main')?.removeAttribute('inert');
     void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
   }
@@ -290,7 +291,7 @@ class Page {
     const { state } = this.machine;
     const retry = state.kind === 'failed' ? state.retry : null;
     const choice = this.failed(retry) ?? this.picker.read();
-    if (remedy === 'fashion') return this.picker.chooseBuiltIn('fashion');
+    if (remedy === 'emoji') return this.picker.chooseBuiltIn('emoji');
     if (remedy === 'retry' && retry?.kind === 'run') return this.run(this.gallery.rest(retry.job));
     if (remedy === 'restart') this.runner.close();
     if (choice) this.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });
@@ -418,7 +419,7 @@ class Page {
   }
 }
 
-function same(a: LinkedModel, b: LinkedModel | null | undefined): boolean {
+function same(a: LinkedModel | null, b: LinkedModel | null | undefined): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 

@@ -17,7 +17,7 @@ export interface ModelChoice {
   linked: LinkedModel | null;
 }
 
-const kinds = ['fashion', 'emoji', 'stack', 'url', 'file'] as const;
+const kinds = ['emoji', 'fashion', 'stack', 'url', 'file'] as const;
 type Kind = (typeof kinds)[number];
 
 const builtIn = (name: string) => new URL(`models/${name}.safetensors`, document.baseURI).href;
@@ -30,6 +30,7 @@ export class ModelPicker {
   private readonly file = byId('model-file', HTMLInputElement);
   private readonly classifierFile = byId('classifier-file', HTMLInputElement);
   private readonly upsamplerFile = byId('upsampler-file', HTMLInputElement);
+  private readonly guided = byId('guided', HTMLInputElement);
   private readonly batch = byId('batch', HTMLSelectElement);
   private readonly precision = byId('precision', HTMLSelectElement);
   private readonly flags = byId('flags', HTMLInputElement);
@@ -44,7 +45,7 @@ export class ModelPicker {
       const { name } = event.target as HTMLInputElement;
       if (name !== 'source') {
         // These make another model of the same file; files and URLs wait for the button.
-        if (this.builtIn && (event.target as Element).matches('select')) this.request();
+        if (this.builtIn && (event.target as Element).matches('select, #guided')) this.request();
         return;
       }
       this.reveal();
@@ -106,11 +107,13 @@ export class ModelPicker {
       return { source: builtIn('fashion32'), options, upsampler: null, name: 'Fashion', makes: 'clothes and shoes', batch, linked: { kind: 'fashion' } };
     }
     if (this.kind === 'emoji') {
-      return { source: builtIn('emoji32'), options, upsampler: null, name: 'Emoji', makes: 'emoji', batch, linked: { kind: 'emoji' } };
+      const guided = this.guided.checked;
+      if (guided) options.classifier = builtIn('emoji32-classifier');
+      return { source: builtIn('emoji32'), options, upsampler: null, name: guided ? 'Emoji, guided' : 'Emoji', makes: 'emoji', batch, linked: { kind: guided ? 'emoji-guided' : 'emoji' } };
     }
     if (this.kind === 'stack') {
-      const upsampler = builtIn('fashion16-to-32');
-      return { source: builtIn('fashion16'), options, upsampler, name: 'Fashion in two stages', makes: 'clothes and shoes', batch, linked: { kind: 'stack' } };
+      const upsampler = builtIn('emoji32-to-64');
+      return { source: builtIn('emoji32'), options, upsampler, name: 'Emoji in two stages', makes: 'emoji', batch, linked: { kind: 'stack' } };
     }
     if (this.flags.value.trim()) options.flags = this.flags.value.trim();
     if (this.kind === 'file') {
@@ -148,11 +151,13 @@ export class ModelPicker {
   }
 
   private get kind(): Kind {
-    return kinds.find((kind) => kind === new FormData(this.form).get('source')) ?? 'fashion';
+    return kinds.find((kind) => kind === new FormData(this.form).get('source')) ?? 'emoji';
   }
 
-  private choose(kind: Kind): void {
-    const radio = this.form.querySelector<HTMLInputElement>(`input[name=source][value=${kind}]`);
+  private choose(kind: Kind | BuiltIn): void {
+    const guided = kind === 'emoji-guided';
+    if (guided || kind === 'emoji') this.guided.checked = guided;
+    const radio = this.form.querySelector<HTMLInputElement>(`input[name=source][value=${guided ? 'emoji' : kind}]`);
     if (radio) radio.checked = true;
     this.reveal();
   }

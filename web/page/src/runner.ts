@@ -56,8 +56,7 @@ export class Runner {
   async load(choice: ModelChoice, count: number, signal: AbortSignal, onProgress: (p: LoadProgress) => void): Promise<Model> {
     const engine = await unless(signal, this.open());
     // A new file's image size is not known before it is loaded.
-    const ours = choice.linked !== null && choice.linked.kind !== 'url';
-    const small = ours || (this.choice?.source === choice.source && this.isSmall());
+    const small = isOurs(choice) || (this.choice?.source === choice.source && this.isSmall());
     const batch = choice.batch || (small ? this.batchFor(count) : 1);
     const how = { ...choice.options, batch, signal, onProgress };
     const load = async () => {
@@ -128,8 +127,9 @@ export class Runner {
       options.steps = steps;
     }
     if (!upsampler) return model.sample(options);
-    // The upsampler may be of another process than the model, and lack its sampler.
-    const has = offered(upsampler.info.process).some(({ name }) => name === sampler);
+    // Where the model makes the steps that it is good with, so does the upsampler, which may be of another process and lack the sampler.
+    const asked = options.sampler !== undefined || (eta && settings.eta > 0);
+    const has = asked && offered(upsampler.info.process).some(({ name }) => name === sampler);
     return sampleStack(model, upsampler, { ...options, upsampler: has ? { sampler, steps, ...eta } : {} });
   }
 
@@ -191,7 +191,7 @@ export class Runner {
   }
 
   private isSmall(): boolean {
-    return this.imageSize <= SMALL;
+    return this.imageSize <= SMALL || (this.choice !== undefined && isOurs(this.choice));
   }
 
   /** The engine where one is open, or opens; what is stored needs none. */
@@ -225,6 +225,9 @@ function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
     work.then(resolve, reject);
   });
 }
+
+/** Whether it comes with the page, whose networks are small. */
+const isOurs = ({ linked }: ModelChoice) => linked !== null && linked.kind !== 'url';
 
 /** The batch that takes the fewest passes, with the least padding. */
 function evenBatch(count: number): number {

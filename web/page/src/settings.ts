@@ -35,7 +35,7 @@ export interface Settings {
   first: number;
 }
 
-const BUILT_IN = ['fashion', 'emoji', 'stack'] as const;
+const BUILT_IN = ['emoji', 'emoji-guided', 'fashion', 'stack'] as const;
 
 /** The models that come with the page. */
 export type BuiltIn = (typeof BUILT_IN)[number];
@@ -92,14 +92,15 @@ export function stepOptions({ sampler, steps }: Pick<Settings, 'sampler' | 'step
   return { sampler, steps: LEVELS, at: Array.from({ length: steps + 1 }, (_, k) => Math.round((k * (LEVELS - 1)) / steps)) };
 }
 
+/** What the page opens with: one image of each class of emoji, as that model is good with them. */
 function defaults(): Settings {
   return {
     label: null,
-    count: 10,
-    steps: usualSteps('ddim'),
-    sampler: 'ddim',
+    count: 12,
+    steps: 8,
+    sampler: 'dpm++2m',
     eta: 0,
-    guidance: 2,
+    guidance: 1,
     seed: randomSeed(),
     first: 0,
   };
@@ -148,7 +149,7 @@ export function parseLink(fragment: string): { settings: Settings; named: Readon
   settings.label = number('label');
   settings.sampler = note('sampler', samplers.find(({ name }) => name === values.get('sampler'))?.name) ?? settings.sampler;
   settings.count = number('count') ?? settings.count;
-  settings.steps = number('steps') ?? usualSteps(settings.sampler);
+  settings.steps = number('steps') ?? (named.has('sampler') ? usualSteps(settings.sampler) : settings.steps);
   settings.eta = number('eta') ?? settings.eta;
   settings.guidance = number('guidance') ?? settings.guidance;
   settings.first = number('first') ?? settings.first;

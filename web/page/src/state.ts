@@ -56,11 +56,14 @@ export class Machine {
   }
 
   /** What stays of the settings where `choice` is loaded: all (null) where it is another form of the model that they suit. */
-  keepFor({ source, linked }: Pick<ModelChoice, 'source' | 'linked'>): ReadonlySet<string> | null {
+  keepFor({ source, options, linked }: Pick<ModelChoice, 'source' | 'options' | 'linked'>): ReadonlySet<string> | null {
     const { aim } = this;
     const meant = aim?.kind === 'model' ? aim.choice.source === source : aim !== null && JSON.stringify(aim.linked) === JSON.stringify(linked);
     // Another model has settings of its own.
-    return aim && meant ? aim.keep : new Set();
+    if (!aim || !meant) return new Set();
+    // A classifier has a scale of its own.
+    const other = aim.kind === 'model' && aim.keep === null && aim.choice.options.classifier !== options.classifier;
+    return other ? new Set(['label', 'first', 'sampler', 'steps']) : aim.keep;
   }
 }
 

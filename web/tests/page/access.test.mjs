@@ -87,7 +87,7 @@ describe('access', () => {
   let [site, page] = [];
   before(async () => {
     site = await start();
-    ({ page } = await site.open({ hash: '#count=1&steps=2&seed=3' }));
+    ({ page } = await site.open({ hash: '#model=fashion&count=1&steps=2&seed=3' }));
   });
   after(() => site?.close());
 

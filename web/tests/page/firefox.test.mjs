@@ -27,7 +27,7 @@ describe('the page in Firefox', () => {
   let [site, page] = [];
   before(async () => {
     site = await start();
-    page = await site.openFirefox({ hash: '#label=9&count=1&steps=4&guidance=2&seed=5' });
+    page = await site.openFirefox({ hash: '#model=fashion&label=9&count=1&steps=4&guidance=2&seed=5' });
   });
   after(() => site?.close());
 
@@ -146,6 +146,6 @@ describe('the page in Firefox', () => {
     await page.waitForFunction(() => document.querySelectorAll('#current button.frame:enabled').length === 1, null, { timeout: 300_000 });
     await status(page, 'Done');
     const side = await page.evaluate(() => document.querySelector('#current canvas').width);
-    assert.equal(side, 32, 'the upsampler made it');
+    assert.equal(side, 64, 'the upsampler made it');
   });
 });

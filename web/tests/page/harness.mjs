@@ -33,7 +33,7 @@ const MODELS = fileURLToPath(new URL('../../../target/tiny-models', import.meta.
 const PATIENCE = 180_000;
 
 /** One image in few steps: software drivers are slow. */
-export const QUICK = '#label=9&count=1&steps=4&guidance=2&seed=7';
+export const QUICK = '#model=fashion&label=9&count=1&steps=4&guidance=2&seed=7';
 
 /** Puts worker-hook.js before the worker in a copy of the page. `fail`: see there. */
 function hook(folder, fail) {

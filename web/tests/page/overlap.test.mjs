@@ -11,7 +11,7 @@ import { launchChromium } from '../lib/chromium.mjs';
 import { folder as path } from '../lib/folder.mjs';
 import { serve } from '../../server.mjs';
 
-const HASH = '#count=3&steps=10&guidance=3&seed=5';
+const HASH = '#model=fashion&count=3&steps=10&guidance=3&seed=5';
 const EMOJI = 'emoji32.safetensors';
 const FASHION = 'fashion32.safetensors';
 
@@ -168,24 +168,24 @@ describe('what overlaps', () => {
   });
 
   test('a load that ends although it was stopped changes nothing', async () => {
-    await open();
+    await open('#model=emoji&count=3');
     await title('Ready');
     await page.evaluate(() => {
       // As a worker whose answer is on its way already.
       AbortSignal.prototype.throwIfAborted = () => undefined;
-      fake.hold.add('fashion16.safetensors').add('emoji32.safetensors');
+      fake.hold.add('emoji32-to-64.safetensors').add('fashion32.safetensors');
       AbortSignal.prototype.addEventListener = () => undefined;
     });
     await page.check('[value=stack]', { force: true });
-    await waiting('fashion16.safetensors');
-    await page.check('[value=emoji]', { force: true });
-    await release('fashion16.safetensors');
-    await waiting(EMOJI);
+    await waiting('emoji32-to-64.safetensors');
+    await page.check('[value=fashion]', { force: true });
+    await release('emoji32-to-64.safetensors');
+    await waiting(FASHION);
     assert.ok(await page.isVisible('#cancel'), 'the newer load is still under way');
-    await release(EMOJI);
+    await release(FASHION);
     await title('Ready');
     assert.ok(await page.isHidden('#notice'));
-    assert.equal(await picked(), 'emoji');
+    assert.equal(await picked(), 'fashion');
   });
 
   test('settings that are used again leave a link’s offer; “smaller” loads what failed', async () => {
@@ -473,7 +473,7 @@ describe('what overlaps', () => {
   });
 
   test('a link may name any number within the bounds', async () => {
-    await open('#count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
+    await open('#model=fashion&count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
     await title('Ready');
     await page.click('#generate');
     await title('Done');

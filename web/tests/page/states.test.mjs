@@ -191,7 +191,7 @@ describe('states of other browsers', () => {
     const site = await start();
     try {
       const model = `${site.address}models/fashion32.safetensors`;
-      const { page } = await site.open({ hash: `${QUICK}&model=${encodeURIComponent(model)}` });
+      const { page } = await site.open({ hash: `#count=1&steps=4&model=${encodeURIComponent(model)}` });
       await status(page, 'Another model');
       await page.click('#generate');
       assert.equal(await page.evaluate(() => document.activeElement.id), 'load');

@@ -22,7 +22,7 @@ describe('the page in use', () => {
   let [site, context, page, messages, longTasks] = [];
   before(async () => {
     site = await start();
-    ({ context, page, messages, longTasks } = await site.open({ hash: '#label=9&count=1&steps=8&guidance=3&seed=5' }));
+    ({ context, page, messages, longTasks } = await site.open({ hash: '#model=fashion&label=9&count=1&steps=8&guidance=3&seed=5' }));
     await status(page, 'Ready');
   });
   after(() => site?.close());
