@@ -460,7 +460,7 @@ describe('what overlaps', () => {
   });
 
   test('of a stack that is stopped in its second stage, the small images stay', async () => {
-    await open(`${HASH}&model=stack`);
+    await open(HASH.replace('fashion', 'stack'));
     await title('Ready');
     assert.match(await page.textContent('#morph + p'), /^Not with two stages/);
     await hold('large');
