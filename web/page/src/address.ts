@@ -21,4 +21,9 @@ export class Address {
     if (kind === 'live') this.resting = setTimeout(write, REST);
     else write();
   }
+
+  /** Puts a link to a job, or to an image of it by its settings, on the clipboard. */
+  async copy({ settings, model }: Job, own = settings): Promise<void> {
+    await navigator.clipboard.writeText(new URL(toLink(own, model), location.href).href);
+  }
 }

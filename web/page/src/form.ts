@@ -25,7 +25,6 @@ export class SettingsForm {
 
   /** `onChange` follows a finished change, `onInput` each one, `onSubmit` the Generate button or Enter. */
   constructor(
-    initial: Settings,
     private readonly onChange: () => void,
     onInput: () => void,
     onSubmit: () => void,
@@ -43,7 +42,6 @@ export class SettingsForm {
       onInput();
     });
     this.list('discrete');
-    this.write(initial);
 
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();

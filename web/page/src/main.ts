@@ -1,7 +1,7 @@
-/** The page: connects the fields, the GPU and the images. One thing happens at a time, and what was asked for last wins. */
+/** The page: connects the fields, the model, and the images that are made. One thing happens at a time, and what was asked for last wins. */
 import { GuidedDiffusionError } from 'guided-diffusion';
 import { Address } from './address.js';
-import { byId, keepFocus, megabytes } from './dom.js';
+import { byId, keepFocus } from './dom.js';
 import { DrawingBoard } from './draw.js';
 import { Notice, type Remedy } from './errors.js';
 import { SettingsForm } from './form.js';
@@ -9,11 +9,12 @@ import { Gallery, Sheet } from './gallery.js';
 import { History } from './history.js';
 import { HowItWorks, type OnStep, problemOf } from './how.js';
 import { type Job, jobOf } from './jobs.js';
+import { Loader } from './loader.js';
 import { Maker, atOnce } from './maker.js';
-import { type ModelChoice, ModelPicker, alike, smaller } from './models.js';
+import { ModelPicker, alike, smaller } from './models.js';
 import { Progress } from './progress.js';
 import { Runner } from './runner.js';
-import { type LinkedModel, type Settings, parseLink, toLink } from './settings.js';
+import { type Settings, parseLink } from './settings.js';
 import { type Retry, type State, Machine, buttonsOf } from './state.js';
 import { StoredDialog } from './stored.js';
 import { Toys } from './toys.js';
@@ -38,12 +39,7 @@ class Page {
   );
   private readonly runner = new Runner((error) => this.onLost(error));
   private readonly picker = new ModelPicker(
-    (choice) => {
-      // Another model makes another picture.
-      const { aim } = this.machine;
-      this.shared &&= same(choice.linked, aim?.kind === 'model' ? aim.choice.linked : aim?.linked);
-      this.load(choice);
-    },
+    (choice) => this.loader.pick(choice),
     (file) => void this.board.take(file),
   );
   private readonly board = new DrawingBoard(
@@ -58,41 +54,42 @@ class Page {
   });
   private readonly maker = new Maker(this.runner, this.gallery, this.progress, {
     sheet: (job) => this.sheetOf(job),
-    prepare: (choice, count, signal) => this.fetchModel(choice, count, signal),
+    prepare: (...how) => this.loader.fetch(...how),
   });
   private readonly toys = new Toys(this.maker.pause, this.progress, (kind) => this.generate(kind));
-  private readonly form: SettingsForm;
-  private readonly viewer: Viewer;
-  private readonly tuning: Tuning;
+  private readonly form = new SettingsForm(
+    () => {
+      this.loader.shared = false;
+      this.follow(this.form.read());
+    },
+    () => this.onInput(),
+    () => this.generate(),
+  );
+  private readonly loader = new Loader(this.machine, this.work, this.runner, this.picker, this.form, this.progress, {
+    written: () => this.follow(this.form.read(false)),
+    loaded: (info) => {
+      this.board.offer(info);
+      this.tuning.say(info.tuned);
+    },
+    begin: (next) => (next === 'generate' ? this.generate() : this.run(next)),
+  });
+  private readonly tuning = new Tuning(this.runner, this.machine, this.work, this.progress, (...how) => this.loader.fetch(...how));
+  private readonly viewer = new Viewer({
+    useSeed: (seed) => this.form.useSeed(seed),
+    again: (job, at) => this.again(job, at),
+    link: (settings, job) => this.address.copy(job, settings),
+    draw: (bitmap) => this.board.put(bitmap),
+    how: (follow) =>
+      new HowItWorks(
+        (...what) => this.explain(...what),
+        ({ job }) => problemOf(this.runner, job, job.choice !== null && alike(job.choice, this.runner.choice), this.machine.busy),
+        follow,
+      ),
+  });
   private soon = 0;
-  /** The fields are still as a link to a picture put them. */
-  private shared = false;
 
   constructor() {
-    const linked = parseLink(location.hash);
-    this.form = new SettingsForm(
-      linked.settings,
-      () => {
-        this.shared = false;
-        this.onSettings();
-      },
-      () => this.onInput(),
-      () => this.generate(),
-    );
-    this.viewer = new Viewer({
-      useSeed: (seed) => this.form.useSeed(seed),
-      again: (job, at) => this.again(job, at),
-      link: (settings, job) => this.copyLink(job, settings),
-      draw: (bitmap) => this.board.put(bitmap),
-      how: (follow) =>
-        new HowItWorks(
-          (...what) => this.explain(...what),
-          ({ job }) => problemOf(this.runner, job, job.choice !== null && alike(job.choice, this.runner.choice), this.machine.busy),
-          follow,
-        ),
-    });
     new StoredDialog(this.runner);
-    this.tuning = new Tuning(this.runner, this.machine, this.work, this.progress, (...how) => this.fetchModel(...how));
     this.cancelButton.addEventListener('click', () => this.work.stop());
     addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
@@ -100,8 +97,8 @@ class Page {
       if (event.key === 'Escape' && this.machine.busy && !document.querySelector('dialog[open]')) this.work.stop();
     });
     this.render(this.machine.state);
-    this.shared = linked.named.has('seed');
-    this.take({ ...linked, model: linked.model ?? { kind: 'emoji' } });
+    const linked = parseLink(location.hash);
+    this.loader.link({ ...linked, model: linked.model ?? { kind: 'emoji' } });
     document.querySelector('main')?.removeAttribute('inert');
     void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
   }
@@ -109,106 +106,7 @@ class Page {
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
   private onLink(): void {
     const linked = parseLink(location.hash);
-    if (!linked.model && !linked.named.size) return;
-    this.shared = linked.named.has('seed');
-    this.take(linked);
-  }
-
-  /** The model in use, or the one on its way to take its place. */
-  private get coming(): ModelChoice | undefined {
-    const { state } = this.machine;
-    return state.kind === 'loading' ? state.choice : this.runner.choice;
-  }
-
-  /** Takes settings, and the model they were for: from a link, or from an earlier run, whose model is known. */
-  private take({ settings, named, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
-    this.form.write(settings);
-    this.form.roll(!named.has('seed'));
-    this.onSettings();
-    const { coming } = this;
-    const known = choice ?? (!model || same(model, coming?.linked) ? coming : null);
-    if (known) this.load(known, named);
-    else if (model) {
-      this.picker.write(model);
-      const builtIn = model.kind === 'url' ? null : this.picker.read();
-      if (builtIn) this.load(builtIn, named);
-      // An address that the visitor did not type is fetched only when the visitor says so.
-      else this.offer(model, named);
-    } else if (this.machine.aim) this.machine.aim.keep = named;
-  }
-
-  /** The fields are for a model that the visitor must load. */
-  private offer(linked: LinkedModel | null, keep: ReadonlySet<string>): void {
-    this.machine.aim = { kind: 'offered', linked, keep };
-    this.sayOffered();
-  }
-
-  private sayOffered(): void {
-    const { aim } = this.machine;
-    const file = aim?.kind === 'offered' && !aim.linked;
-    this.progress.rest('Another model', file ? 'Choose its file, and press “Load this model”.' : 'Press “Load this model” if you trust where it comes from.');
-  }
-
-  private sayReady(): void {
-    if (this.machine.aim?.kind === 'offered') this.sayOffered();
-    else this.progress.rest('Ready', this.shared ? 'Press Generate to make this link’s picture.' : 'Press Generate and watch the images form.');
-  }
-
-  /**
-   * Makes `choice` the model that the fields are for. Where it is in use already, they are fitted to it at once, else when it is loaded.
-   * `keep`: see Aim.
-   */
-  private aimAt(choice: ModelChoice, keep: ReadonlySet<string> | null): void {
-    this.machine.aim = { kind: 'model', choice, keep };
-    this.picker.show(choice);
-    if (this.machine.state.kind !== 'loading' && alike(choice, this.runner.choice)) this.fit(choice);
-  }
-
-  /** Fits the fields to the model in use, `choice`, as far as they are for it. */
-  private fit(choice: ModelChoice): void {
-    const { aim } = this.machine;
-    if (aim?.kind === 'offered') return;
-    const meant = aim !== null && alike(choice, aim.choice);
-    this.form.offer(this.runner.facts, meant ? aim.keep : null);
-    if (meant) aim.keep = null;
-    this.follow(this.form.read(false));
-  }
-
-  /** `again`: even if it is in use. `next`: what is done when it is there. */
-  private load(choice: ModelChoice, keep = this.machine.keepFor(choice), { next = null, again = false }: { next?: 'generate' | null; again?: boolean } = {}): void {
-    const wasOffered = this.machine.aim?.kind === 'offered';
-    const there = !again && this.coming !== undefined && alike(choice, this.coming);
-    this.aimAt(choice, keep);
-    if (there) {
-      if (wasOffered && !this.machine.busy) this.sayReady();
-      return;
-    }
-    this.work.start(
-      { kind: 'loading', choice, next },
-      async (signal) => {
-        this.progress.begin('Opening the GPU');
-        // It may be in use all the while that another one was on its way.
-        if (!again && alike(choice, this.runner.choice)) this.fit(choice);
-        else await this.fetchModel(choice, this.form.read(false)?.count ?? 1, signal);
-      },
-      (before) => {
-        this.sayReady();
-        const then = before.kind === 'loading' ? before.next : null;
-        if (then === 'generate') return this.generate();
-        if (then) return this.run(then);
-        if (!this.gallery.occupied) this.placeholder(this.form.read(false));
-      },
-    );
-  }
-
-  private async fetchModel(choice: ModelChoice, count: number, signal: AbortSignal): Promise<void> {
-    const { info } = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
-    this.fit(choice);
-    this.board.offer(info);
-    const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
-    const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
-    this.picker.say(`${what}. It takes ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);
-    this.tuning.say(info.tuned);
+    if (linked.model || linked.named.size) this.loader.link(linked);
   }
 
   /** What Generate makes: pictures of the drawing, where one lies on an open board that the model can use. */
@@ -227,7 +125,7 @@ class Page {
     const { choice } = this.runner;
     if (!choice) {
       const wanted = aim?.choice ?? this.picker.read();
-      return wanted ? this.load(wanted, undefined, { next: 'generate' }) : undefined;
+      return wanted ? this.loader.load(wanted, undefined, { next: 'generate' }) : undefined;
     }
     const given = (kind === 'draw' && this.board.read()) || undefined;
     if (kind === 'draw' && !given) return this.board.say('Nothing is drawn yet: draw something, or open a picture.');
@@ -236,9 +134,7 @@ class Page {
   }
 
   private run(job: Job): void {
-    const { aim } = this.machine;
-    if (job.choice && !(aim?.kind === 'model' && alike(job.choice, aim.choice))) this.aimAt(job.choice, null);
-    this.shared = false;
+    this.loader.adopt(job.choice);
     this.work.start({ kind: 'running', job }, (signal) => {
       this.address.show(job);
       return this.maker.make(job, signal);
@@ -250,51 +146,34 @@ class Page {
     const { state } = this.machine;
     const walked = state.kind === 'running' && state.job?.kind === 'morph' && this.gallery.occupied;
     this.machine.enter(model ? { kind: 'ready' } : { kind: 'idle' });
-    this.stay();
+    this.loader.stay();
     if (walked) return this.progress.rest('The walk has ended', 'Open its image to go through the walk and to save it.');
     this.progress.rest('Cancelled', model ? 'Ready for the next run.' : 'Generate loads the model again.');
   }
 
   private fail(error: unknown, retry: Retry | null): void {
     this.machine.enter({ kind: 'failed', error, retry });
-    this.stay();
+    this.loader.stay();
     this.notice.show(error);
     this.progress.rest(retry?.kind === 'load' ? 'Not loaded' : 'Not done');
     this.picker.say(this.runner.model ? `${this.runner.choice?.name} stays in use.` : 'No model is loaded.');
   }
 
-  /** The model in use stays in use. A model from elsewhere that did not come stays in its field, to be corrected. */
-  private stay(): void {
-    const { aim } = this.machine;
-    const { choice } = this.runner;
-    // A choice that the visitor has begun in the picker stays where nothing else was loading.
-    if (!choice || aim?.kind !== 'model' || alike(choice, aim.choice)) return;
-    if (aim.choice.linked && aim.choice.linked.kind !== 'url') this.aimAt(choice, null);
-    else this.fit(choice);
-  }
-
   private onLost(error: unknown): void {
-    const choice = this.failed(null);
+    const choice = this.loader.failed(null);
     this.work.stop(error);
     this.runner.close();
     this.fail(error, choice ? { kind: 'load', choice } : null);
   }
 
-  /** The model that something failed with, or else the one that the fields are for. */
-  private failed(retry: Retry | null): ModelChoice | undefined {
-    const { aim } = this.machine;
-    const own = retry?.kind === 'load' ? retry.choice : retry?.job.choice;
-    return own ?? this.coming ?? (aim?.kind === 'model' ? aim.choice : undefined);
-  }
-
   private remedy(remedy: Remedy): void {
     const { state } = this.machine;
     const retry = state.kind === 'failed' ? state.retry : null;
-    const choice = this.failed(retry) ?? this.picker.read();
+    const choice = this.loader.failed(retry) ?? this.picker.read();
     if (remedy === 'emoji') return this.picker.chooseBuiltIn('emoji');
     if (remedy === 'retry' && retry?.kind === 'run') return this.run(this.gallery.rest(retry.job));
     if (remedy === 'restart') this.runner.close();
-    if (choice) this.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });
+    if (choice) this.loader.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });
   }
 
   /** What failed for want of a network is done when that is back. */
@@ -302,10 +181,6 @@ class Page {
     const { state } = this.machine;
     if (state.kind !== 'failed' || !state.retry) return;
     if (state.error instanceof GuidedDiffusionError && state.error.code === 'network') this.remedy('retry');
-  }
-
-  private onSettings(): void {
-    this.follow(this.form.read());
   }
 
   /** What is shown of the settings beside their fields. */
@@ -337,14 +212,14 @@ class Page {
   /** Empty frames in the number that Generate will fill. */
   private placeholder(settings: Settings | null): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}` }));
+    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.loader.shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}` }));
   }
 
   private sheetOf(job: Job, options: { draft?: string; id?: string } = {}): Sheet {
     const actions = {
       open: (sheet: Sheet, at: number) => this.viewer.open(sheet, at),
       reuse: (old: Job) => this.reuse(old, old.settings),
-      link: (old: Job) => this.copyLink(old),
+      link: (old: Job) => this.address.copy(old),
     };
     return new Sheet(job, actions, options);
   }
@@ -352,10 +227,10 @@ class Page {
   /** Puts a job's settings, and its model, back. */
   private reuse({ model, choice }: Job, settings: Settings): void {
     const named = new Set(['label', 'first', 'seed', 'sampler', 'steps', 'guidance']);
-    this.take({ settings, named, model }, choice);
+    this.loader.take({ settings, named, model }, choice);
     if (model || choice) return this.generateButton.focus();
     // Which file it was only the visitor knows.
-    this.offer(null, named);
+    this.loader.offer(null, named);
     this.picker.askForFile();
   }
 
@@ -366,7 +241,7 @@ class Page {
     this.reuse(job, cell.settings);
     if (!job.model && !job.choice) return;
     const { state, aim } = this.machine;
-    const choice = job.choice ?? this.coming;
+    const choice = job.choice ?? this.loader.coming;
     if (!job.given || !choice || aim?.kind === 'offered') return this.generate('images');
     const next = jobOf('draw', cell.settings, job.facts, choice, job.given);
     if (state.kind === 'loading') this.machine.enter({ ...state, next });
@@ -392,35 +267,26 @@ class Page {
     });
   }
 
-  private async copyLink(job: Job, settings = job.settings): Promise<void> {
-    const link = new URL(toLink(settings, job.model), location.href).href;
-    await navigator.clipboard.writeText(link);
-  }
-
   private render(state: State): void {
     const { generate, cancel } = buttonsOf(state);
-    const idle = !cancel && this.runner?.model !== undefined;
+    const idle = !cancel && this.runner.model !== undefined;
     const wasGenerate = document.activeElement === this.generateButton;
     keepFocus(
       () => {
         this.generateButton.hidden = !generate;
         this.cancelButton.hidden = !cancel;
         document.body.classList.toggle('working', cancel);
-        this.tuning?.enable(idle);
+        this.tuning.enable(idle);
         this.toys.follow(state, idle, this.runner.model ? this.runner.facts.guided : true, this.runner.stages);
         this.board.enable(idle && this.runner.stages === 1);
         this.sayMeant();
-        this.viewer?.update();
+        this.viewer.update();
       },
       this.cancelButton,
       this.generateButton,
     );
     if (wasGenerate && !generate) this.cancelButton.focus();
   }
-}
-
-function same(a: LinkedModel | null, b: LinkedModel | null | undefined): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 new Page();

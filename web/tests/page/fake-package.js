@@ -5,17 +5,17 @@ export * from './real.js';
 
 const SIDE = 8;
 
-/** What the test looks into and steers. */
+/** What the test looks into and steers; `fakeStart` has what holds from the beginning. */
 const fake = (globalThis.fake = {
   /** Model files that were asked for, in order; the images that were made. */
   loads: [],
   made: [],
   disposed: 0,
   /** What waits for `release`: a file name of a model, `image`, `large` (an enlarged one), `engine` or `tuning`. */
-  hold: new Set(),
+  hold: new Set(globalThis.fakeStart?.hold),
   waiting: [],
   /** The next load of this name, or image, fails with this code. */
-  fail: {},
+  fail: { ...globalThis.fakeStart?.fail },
   /** Releases what waits under this name. */
   release(name) {
     fake.hold.delete(name);

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { folder } from '../lib/folder.mjs';
 import { violations } from './axe.mjs';
-import { TINY, dropWhite, fill, generate, noticed, pixels, start, status } from './harness.mjs';
+import { TINY, dropWhite, fill, generate, pixels, start, status } from './harness.mjs';
 
 const BASE = folder('target/tiny-models/base.safetensors');
 
@@ -45,15 +45,6 @@ describe('the page to play with', () => {
     assert.match(await page.textContent('#stage-title'), /of 30$/);
     await page.click('#cancel');
     await status(page, 'Cancelled');
-  });
-
-  test('a number of images that needs other kernels is announced', async () => {
-    assert.equal((await page.textContent('#count-hint')).trim(), '');
-    await fill(page, { count: 10 });
-    await page.press('#count', 'Tab');
-    assert.match(await page.textContent('#count-hint'), /Compiled first for 10 images at once/);
-    await fill(page, { count: 1 });
-    await page.press('#count', 'Tab');
   });
 
   test('compares guidance and steps of one seed', async () => {
@@ -144,20 +135,6 @@ describe('the page to play with', () => {
     assert.equal(await page.inputValue('#steps'), '8');
   });
 
-  test('what waits for its turn can be given up, and the page goes on', async () => {
-    // In one task, so that nothing has begun by then.
-    await page.evaluate(() => ['#generate', '#cancel'].forEach((button) => document.querySelector(button).click()));
-    await page.waitForSelector('#generate');
-    await page.click('#current button.frame');
-    await page.evaluate(() => {
-      document.querySelector('#how-show').click();
-      document.querySelector('#viewer').dispatchEvent(new Event('close'));
-    });
-    await page.waitForSelector('#generate');
-    await page.click('#viewer [data-close]');
-    await generate(page);
-  });
-
   test('what a cancelled run has finished is kept', async () => {
     await page.evaluate(() => (document.querySelector('#model-more').open = document.querySelector('#more').open = true));
     await page.selectOption('#batch', '1');
@@ -230,33 +207,13 @@ describe('the page to play with', () => {
     await page.click('#draw-close');
   });
 
-  test('a full memory in a run: “Try again” makes the images', async () => {
-    await fill(page, { count: 2 });
-    await page.press('#count', 'Tab');
-    await page.workers()[0].evaluate(() => (self.hook.fail = 'out-of-memory'));
-    await page.click('#generate');
-    assert.match(await noticed(page), /Not enough memory on the GPU/);
-    await page.workers()[0].evaluate(() => (self.hook.fail = null));
-    await page.getByRole('button', { name: 'Try again' }).click();
-    assert.notEqual(await focused(page), 'BODY', 'the focus is not lost');
-    await status(page, 'Done');
-    assert.equal(await enabled(page), 2);
-  });
-
-  test('a pasted link with another model waits for its button, and is not rewritten', async () => {
-    const link = `#model=${encodeURIComponent(`${site.address}models/fashion16.safetensors`)}&count=1&steps=4&seed=9`;
-    await page.evaluate((hash) => (location.hash = hash), link);
-    await status(page, 'Another model');
-    await page.click('#generate');
-    assert.equal(await focused(page), 'load');
-    assert.equal(await page.evaluate(() => location.hash), link);
-  });
-
   test('captions say nothing of guidance for a model that has none; its settings bring it back', async () => {
     await page.check('[value=file]');
     await page.setInputFiles('#model-file', BASE);
     await page.click('#load');
     await status(page, 'Ready');
+    await fill(page, { seed: 9 });
+    await page.press('#seed', 'Tab');
     await generate(page);
     const caption = await edge(page);
     assert.ok(!/guidance/i.test(caption) && /seed 9/.test(caption), caption);
