@@ -1,5 +1,5 @@
-//! What a model's file says of few steps: searched time grids, by the library and by the program; the steps that a distilled
-//! model was trained with; and the class that guides where no classifier does.
+//! What a model's file says of few steps: searched time grids, by the library and by the program; the few steps
+//! that suit a file; and the class that guides where no classifier does.
 
 mod common;
 
@@ -112,7 +112,7 @@ fn the_program_keeps_grids_in_the_file() {
 }
 
 #[test]
-fn a_distilled_model_steps_as_it_was_trained() {
+fn the_few_steps_that_a_file_names_are_its_default() {
     let few =
         |sampler: &str, timesteps: &[u32]| Some(FewStep { sampler: sampler.into(), timesteps: timesteps.to_vec() });
     let config = ModelConfig { few_step: few("ddim", &[960, 640, 320]), ..tiny(Role::Diffusion) };

@@ -165,10 +165,7 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
     }
     if let Some(few) = &config.few_step {
         let times: Vec<String> = few.timesteps.iter().map(u32::to_string).collect();
-        lines.push((
-            "few steps",
-            format!("trained for {} of {} at {}, the default", times.len(), few.sampler, times.join(", ")),
-        ));
+        lines.push(("few steps", format!("{} of {} at {}, the default", times.len(), few.sampler, times.join(", "))));
     }
     if !config.grids.is_empty() {
         let steps: Vec<String> = config.grids.keys().map(usize::to_string).collect();

@@ -117,7 +117,7 @@ impl Settings {
         Ok(resolved)
     }
 
-    /// The settings with the sampler and the timesteps of a model that was distilled for them, where nothing else is asked for.
+    /// The settings with the sampler and the timesteps that the file names as those that suit it, where nothing else is asked for.
     fn few_step(&self, config: &ModelConfig) -> Result<Option<Self>> {
         let Some(few) = &config.few_step else { return Ok(None) };
         if self.steps.is_some() || self.grid.is_some() || self.edit.is_some() {
