@@ -33,7 +33,7 @@ pub fn fixture(name: &str) -> PathBuf {
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut session = pollster::block_on(load(&folder.join("models")))?;
-    let judge = Judge::open();
+    let judge = Judge::open("judge.safetensors");
     println!("| scale | labelled as asked | diversity |\n|---|---|---|");
     let (mut points, mut blocks) = (Vec::new(), Vec::new());
     for scale in SCALES {
@@ -84,11 +84,11 @@ async fn sample(session: &mut Session, scale: f32) -> Result<Images, Box<dyn Err
 /// The share that the judge labels as asked; the mean distance of two samples of a class in the judge's features.
 fn measure(judge: &Judge, images: &Images) -> (f64, f64) {
     let read: Vec<_> = (0..images.count()).map(|i| judge.read(images.image(i))).collect();
-    let right = read.iter().enumerate().filter(|(i, (label, _))| i % CLASSES == *label).count();
+    let right = read.iter().enumerate().filter(|(i, seen)| i % CLASSES == seen.label()).count();
     let (mut sum, mut pairs) = (0.0, 0.0);
-    for (i, (_, a)) in read.iter().enumerate() {
-        for (_, b) in read[i + 1..].iter().skip(CLASSES - 1).step_by(CLASSES) {
-            sum += a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    for (i, a) in read.iter().enumerate() {
+        for b in read[i + 1..].iter().skip(CLASSES - 1).step_by(CLASSES) {
+            sum += a.features.iter().zip(&b.features).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
             pairs += 1.0;
         }
     }

@@ -273,12 +273,9 @@ impl Session {
         self.classifier.is_some()
     }
 
-    /// Classes that a run's labels choose from: the model's or, where it has none, the classifier's; 0 without either.
+    /// Classes that a run's labels choose from: those that guide, the classifier's; else the model's; 0 without either.
     pub fn classes(&self) -> usize {
-        match self.config.classes() {
-            0 => self.classifier.as_ref().map_or(0, ModelConfig::classes),
-            classes => classes,
-        }
+        self.classifier.as_ref().unwrap_or(&self.config).classes()
     }
 
     /// Kinds of kernel that [`SessionOptions::tuning`] has replaced by faster ones.

@@ -141,6 +141,22 @@ fn an_unconditional_model_is_guided_by_the_classifiers_labels() {
 }
 
 #[test]
+fn a_classifier_guides_all_classes_but_the_null_class() {
+    let folder = models("stack-null");
+    let mut config = tiny(Role::Diffusion);
+    (config.unet.num_classes, config.null_class) = (11, Some(10));
+    write(&folder, "null.safetensors", &config, 5);
+    let text =
+        "sample --model null.safetensors --classifier judge.safetensors --guidance 300 --steps ddim4 --count 12 --json";
+    let report: Value = serde_json::from_str(&folder.ok(&[&words(text)[..], &["--out", "a.npz"]].concat())).unwrap();
+    assert_eq!(report["guidance"], 300.0);
+    let labels = input::images(&folder.join("a.npz")).unwrap().labels.unwrap();
+    assert_eq!(labels, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
+    let message = folder.refused(2, &[&words(text)[..], &["--class", "10"]].concat());
+    assert!(message.contains("0 to 9"), "{message}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_any_work() {
     let folder = models("stack-refused").with_fashion();
     let mut other = tiny(Role::Classifier);

@@ -146,8 +146,8 @@ impl Records {
     fn add(&self, have: usize, judge: &Judge, images: &Images) -> Result<()> {
         let mut bytes = Vec::new();
         for i in 0..images.count() {
-            let (label, features) = judge.read(images.image(i));
-            bytes.extend([label as f32].iter().chain(&features).flat_map(|value| value.to_le_bytes()));
+            let seen = judge.read(images.image(i));
+            bytes.extend([seen.label() as f32].iter().chain(&seen.features).flat_map(|value| value.to_le_bytes()));
         }
         std::fs::create_dir_all(self.0.parent().unwrap_or(Path::new(".")))?;
         let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
@@ -182,7 +182,7 @@ fn arguments() -> Result<Arguments> {
 
 fn main() -> Result<()> {
     let arguments = arguments()?;
-    let judge = Judge::open();
+    let judge = Judge::open("judge.safetensors");
     let real = real(&arguments.data, &judge)?;
     if arguments.images > 0 {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

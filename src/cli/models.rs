@@ -164,12 +164,14 @@ impl Models {
     /// [`Error::Options`] where two of them know different numbers of classes.
     pub fn classes(&self) -> Result<(usize, Vec<String>)> {
         let all: Vec<&Opened> = self.all().filter(|m| m.config().classes() > 0).collect();
-        let Some(count) = all.first().map(|m| m.config().classes()) else { return Ok((0, Vec::new())) };
-        if let Some(other) = all.iter().find(|m| m.config().classes() != count) {
+        // A classifier does not know the null class.
+        let Some(count) = all.iter().map(|m| m.config().classes()).min() else { return Ok((0, Vec::new())) };
+        let shown = all[0].config().shown_classes();
+        if let Some(other) = all.iter().find(|m| m.config().shown_classes() != shown) {
             return Err(Error::Options(format!(
-                "{} knows {} classes, {} {count}: they do not go together",
+                "{} knows {} classes, {} {shown}: they do not go together",
                 other.checkpoint.name(),
-                other.config().classes(),
+                other.config().shown_classes(),
                 self.first.checkpoint.name()
             )));
         }

@@ -195,7 +195,7 @@ pub struct ModelConfig {
     pub null_class: Option<u32>,
     /// Height and width of an upsampler's input, where the file says it.
     pub small_size: Option<usize>,
-    /// The steps that a distilled model was trained for.
+    /// The few steps that suit this file, for which it was trained or which were found by measuring.
     pub few_step: Option<FewStep>,
     /// Time grids that were searched for this file, by their number of steps, as the settings have them.
     pub grids: TimeGrids,
@@ -272,6 +272,12 @@ impl ModelConfig {
     /// Classes it can be conditioned on, or distinguishes; 0 for an unconditional model.
     pub fn classes(&self) -> usize {
         if self.role == Role::Classifier { self.unet.out_channels } else { self.unet.num_classes }
+    }
+
+    /// Classes that images show, which are those that a classifier knows: all but a null class that is the last one.
+    pub fn shown_classes(&self) -> usize {
+        let classes = self.classes();
+        classes - usize::from(self.null_class.is_some_and(|null| null as usize + 1 == classes))
     }
 
     /// The classes that images take in turn where none is asked for: all but the null class.

@@ -1,5 +1,5 @@
-//! An independent classifier of real Fashion-MNIST images (models/train/judge.py made it), which says what a generated
-//! image shows. A few plain layers, evaluated on the CPU.
+//! An independent classifier of real pictures (models/train/judge.py made it), which says what a generated image shows. A few
+//! plain layers, evaluated on the CPU.
 
 use guided_diffusion::checkpoint::Checkpoint;
 use serde_json::Value;
@@ -21,9 +21,25 @@ enum Layer {
     Linear(Vec<f32>, Vec<f32>),
 }
 
+/// What it sees in an image.
+pub struct Seen {
+    /// Of each class.
+    pub logits: Vec<f32>,
+    /// What the last layer reads.
+    pub features: Vec<f32>,
+}
+
+impl Seen {
+    /// The class that the image shows.
+    pub fn label(&self) -> usize {
+        self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0
+    }
+}
+
 impl Judge {
-    pub fn open() -> Self {
-        let file = Checkpoint::open(fixture("judge.safetensors")).unwrap();
+    /// That of a fixture.
+    pub fn open(name: &str) -> Self {
+        let file = Checkpoint::open(fixture(name)).unwrap();
         let described: Value = serde_json::from_str(&file.header().metadata["judge"]).unwrap();
         let layer = |layer: &Value| {
             let named = |part| file.tensor_f32(&format!("{}.{part}", layer["name"].as_str().unwrap())).unwrap();
@@ -37,8 +53,8 @@ impl Judge {
         Self(described["layers"].as_array().unwrap().iter().map(layer).collect())
     }
 
-    /// The class that one 32x32 image (values in [-1, 1]) shows, and the features that the last layer reads.
-    pub fn read(&self, image: &[f32]) -> (usize, Vec<f32>) {
+    /// Looks at one 32x32 image, values in [-1, 1], one channel after the other.
+    pub fn read(&self, image: &[f32]) -> Seen {
         // One channel after the other.
         let (mut x, mut side, mut features) = (image.to_vec(), SIDE, Vec::new());
         for layer in &self.0 {
@@ -58,8 +74,7 @@ impl Judge {
                 }
             }
         }
-        let best = x.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-        (best.unwrap().0, features)
+        Seen { logits: x, features }
     }
 }
 
