@@ -33,16 +33,18 @@ function observe() {
 export async function watchLongTasks(browser, page, limit = 50) {
   await page.addInitScript(observe);
   const session = await browser.newBrowserCDPSession();
-  let pids = [];
+  const pids = new Set();
   const samples = [];
   const sample = () => samples.push({ at: performance.timeOrigin + performance.now(), waited: waited(pids) });
-  const timer = setInterval(sample, 20);
+  // Only the page's has anything to do; browsers do not say which one it is.
   const findProcesses = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-    // Only the page's has anything to do; browsers do not say which one it is.
-    pids = processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => id);
-    samples.length = 0;
+    for (const { type, id } of processInfo) if (type === 'renderer') pids.add(id);
   };
+  await findProcesses();
+  sample();
+  const timer = setInterval(sample, 20);
+  // A navigation may start a process, which had not waited at all when the samples before were taken.
   page.once('framenavigated', findProcesses);
   page.once('close', () => clearInterval(timer));
 
@@ -53,7 +55,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
       return tasks
         .map(({ startTime, duration }) => {
           const begin = origin + startTime;
-          const before = samples.findLast(({ at }) => at <= begin) ?? samples[0];
+          const before = samples.findLast(({ at }) => at <= begin);
           const after = samples.find(({ at }) => at >= begin + duration) ?? samples.at(-1);
           return { startTime, duration, own: duration - Math.max(0, after.waited - before.waited) };
         })
