@@ -5,8 +5,8 @@
 # RUSTC_BOOTSTRAP switches the instrumentation on, by the flags that cargo-fuzz gives. A crash ends the script, and its input
 # is FUZZ_KEPT/crash-*: run the target's program on that file to see it again.
 #
-# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time continues, and times.tsv there adds up how long each
-# target has run: an hour may be reached in several sittings.
+# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time continues, and times.tsv there adds up the processor
+# time and the runs of each target: an hour may be reached in several sittings, on a machine that does other things too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -30,23 +30,23 @@ RUSTFLAGS=$flags cargo build --release --locked --manifest-path fuzz/Cargo.toml 
 
 # fuzz TARGET: from valid files, which are the best start, and from what earlier times have found.
 fuzz() {
-    local corpus=$kept/$1 began=$SECONDS runs all
+    local corpus=$kept/$1 spent runs all TIMEFORMAT=%0U
     mkdir -p "$corpus"
     case $1 in
     pickle) find tests/fixtures/pt -name '*.pt' -size -12k -exec cp {} "$corpus" \; ;;
     checkpoint) cp tests/fixtures/pt/expected.safetensors "$corpus" ;;
     esac
     [ ! -d "fuzz/seeds/$1" ] || cp "fuzz/seeds/$1"/* "$corpus"
-    "target/fuzz/$host/release/$1" "$corpus" -artifact_prefix="$kept/" -max_total_time="$seconds" -max_len=16384 \
-        -timeout=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"$kept/$1.log" 2>&1 || {
+    spent=$({ time "target/fuzz/$host/release/$1" "$corpus" -artifact_prefix="$kept/" -max_total_time="$seconds" \
+        -max_len=16384 -timeout=60 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"$kept/$1.log" 2>&1; } 2>&1) || {
         tail -n 40 "$kept/$1.log" >&2
         return 1
     }
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$kept/$1.log")
-    printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" $((SECONDS - began)) "$runs" >>"$kept/times.tsv"
+    printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" "$spent" "$runs" >>"$kept/times.tsv"
     all=$(awk -v target="$1" -v with="$sanitizer" \
         '$1 == target && $2 == with { seconds += $3; runs += $4 } END { printf "%d s, %d runs", seconds, runs }' "$kept/times.tsv")
-    printf 'fuzz: %s: %s runs in %d s (so far %s), sanitizer %s\n' "$1" "$runs" $((SECONDS - began)) "$all" "$sanitizer"
+    printf 'fuzz: %s: %s runs in %d s of a processor (so far %s), sanitizer %s\n' "$1" "$runs" "$spent" "$all" "$sanitizer"
 }
 
 while [ $# -gt 0 ]; do
