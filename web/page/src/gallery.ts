@@ -69,6 +69,16 @@ export class Sheet {
   /** Where a walk has come to. */
   last: GeneratedImage | null = null;
 
+  /** Shows images that were made before, in frames without a run; `words` say that. */
+  showExamples(images: (ImageData | undefined)[], words: string): void {
+    this.root.classList.add('examples');
+    this.edge.textContent = `${words}: ${caption(this.job)}`;
+    images.forEach((pixels, at) => {
+      const frame = this.frames[at];
+      if (frame && pixels) paint(frame.canvas, pixels);
+    });
+  }
+
   /** A preview after `step` steps; of more than `most`, the oldest goes. */
   preview(at: number, image: GeneratedImage, step: number, most = Infinity): void {
     const frame = this.frames[at];

@@ -13,6 +13,7 @@ import { Loader } from './loader.js';
 import { Maker, atOnce } from './maker.js';
 import { ModelPicker, alike, smaller } from './models.js';
 import { Progress } from './progress.js';
+import { RECORDED, showExamples } from './recorded.js';
 import { Runner } from './runner.js';
 import { type Settings, parseLink } from './settings.js';
 import { type Retry, type State, Machine, buttonsOf } from './state.js';
@@ -209,10 +210,16 @@ class Page {
     this.form.say(other ? `Compiled first for ${atOnce(this.runner.batchFor(count))}.` : '');
   }
 
-  /** Empty frames in the number that Generate will fill. */
-  private placeholder(settings: Settings | null): void {
+  /** Frames in the number that Generate will fill, empty or with examples. */
+  private placeholder(settings: Settings): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (choice && settings) this.gallery.stageSheet(this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft: this.loader.shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}` }));
+    if (!choice) return;
+    const { shared } = this.loader;
+    const draft = shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}`;
+    const sheet = this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft });
+    this.gallery.stageSheet(sheet);
+    const words = `Examples until ${shared ? 'the link’s picture is' : 'yours are'} made`;
+    if (choice.makes === RECORDED) void showExamples(sheet, words).catch(() => undefined); // empty frames do, too
   }
 
   private sheetOf(job: Job, options: { draft?: string; id?: string } = {}): Sheet {

@@ -1,41 +1,80 @@
-/** A recorded run, for browsers that cannot make one: the film of ten images, played and held at any step. */
+/** A recorded run of the model that the page opens with: examples until there are images of the visitor's own, and a film for browsers that cannot make any. */
+import { wait } from './clip.js';
 import { byId, element, paint } from './dom.js';
+import type { Sheet } from './gallery.js';
 import { part, unstrip } from './picture.js';
 
-/** Milliseconds that a frame is shown, and the last one. */
+/** Milliseconds that a step is shown, and the last one. */
 const FRAME = 160;
 const LAST = 2500;
 
-/** What web/tests/record.mjs writes beside the film. */
-interface Record {
+/** What the recorded images show, as a model's choice says it. */
+export const RECORDED = 'emoji';
+
+/** What web/tests/record.mjs writes. */
+interface Film {
   caption: string;
+  /** The classes, in order. */
   names: string[];
   /** Steps done at each row of the film. */
   steps: number[];
 }
 
+/** The film as images by step and class. */
+interface Recorded extends Film {
+  rows: ImageData[][];
+}
+
+let recorded: Promise<Recorded> | undefined;
+
+async function read(): Promise<Recorded> {
+  const [film, strip] = await Promise.all([
+    fetch('recorded.json').then((response) => response.json() as Promise<Film>),
+    fetch('recorded.webp').then((response) => response.blob()),
+  ]);
+  const rows = (await unstrip(strip, film.steps.length)).map((row) => {
+    const side = row.width / film.names.length;
+    return film.names.map((_, at) => part(row, at * side, 0, side, row.height));
+  });
+  return { ...film, rows };
+}
+
+/** With reduced motion, nothing moves by itself. */
+const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+let played = false;
+
+/** Shows examples in the frames of a sheet whose images are not made yet, the first time as they formed. */
+export async function showExamples(sheet: Sheet, words: string): Promise<void> {
+  const { job } = sheet;
+  const { rows } = await (recorded ??= read());
+  for (const row of played || still() ? rows.slice(-1) : rows) {
+    if (!sheet.root.isConnected) return;
+    // Before the model is there, its classes are not known.
+    sheet.showExamples(job.cells.map(({ label, index }) => row[(label ?? job.settings.label ?? index) % row.length]), words);
+    await wait(FRAME);
+  }
+  played = true;
+}
+
 let shown = false;
 
-/** Shows it, once. */
+/** Shows the film, once. */
 export async function showRecorded(): Promise<void> {
   if (shown) return;
   shown = true;
-  const [record, film] = await Promise.all([
-    fetch('recorded.json').then((response) => response.json() as Promise<Record>),
-    fetch('recorded.png').then((response) => response.blob()),
-  ]);
-  const rows = await unstrip(film, record.steps.length);
-  const canvases = record.names.map((name) => {
+  const { caption, names, steps, rows } = await (recorded ??= read());
+  const canvases = names.map((name) => {
     const canvas = element('canvas');
     canvas.role = 'img';
     canvas.ariaLabel = `${name}, generated`;
     return canvas;
   });
   const items = canvases.map((canvas, at) =>
-    element('li', {}, element('div', { className: 'frame' }, canvas), element('span', { className: 'frame-edge' }, record.names[at] ?? '')),
+    element('li', {}, element('div', { className: 'frame' }, canvas), element('span', { className: 'frame-edge' }, names[at] ?? '')),
   );
   const frames = element('ol', { className: 'frames' }, ...items);
-  frames.style.setProperty('--wide', '5');
+  frames.style.setProperty('--wide', '6');
   frames.style.setProperty('--narrow', '3');
   const slider = element('input', { type: 'range', min: '0', max: String(rows.length - 1), step: '1', ariaLabel: 'Step' });
   const said = element('p', { className: 'edge' });
@@ -43,12 +82,9 @@ export async function showRecorded(): Promise<void> {
   byId('recorded', HTMLElement).hidden = false;
 
   const show = (k: number) => {
-    const row = rows[k];
-    if (!row) return;
-    const side = row.width / canvases.length;
-    canvases.forEach((canvas, at) => paint(canvas, part(row, at * side, 0, side, row.height)));
+    rows[k]?.forEach((pixels, at) => paint(canvases[at] as HTMLCanvasElement, pixels));
     slider.value = String(k);
-    said.textContent = `${record.caption}: step ${record.steps[k]} of ${record.steps.at(-1)}`;
+    said.textContent = `${caption}: step ${steps[k]} of ${steps.at(-1)}`;
   };
   let timer = 0;
   const play = (k: number) => {
@@ -59,7 +95,7 @@ export async function showRecorded(): Promise<void> {
     clearTimeout(timer);
     show(Number(slider.value));
   });
-  // With reduced motion, only the slider moves it.
-  if (matchMedia('(prefers-reduced-motion: reduce)').matches) show(rows.length - 1);
+  // Otherwise only the slider moves it.
+  if (still()) show(rows.length - 1);
   else play(0);
 }

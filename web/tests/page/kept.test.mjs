@@ -2,10 +2,30 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { HASH, onFakePage } from './fake.mjs';
+import { EMOJI, HASH, onFakePage } from './fake.mjs';
 
 describe('what is kept and shown', () => {
   const onPage = onFakePage();
+
+  onPage('until images are made, examples are shown, and called so', async ({ page, open, title, release, waiting, generate, edge }) => {
+    await open('', { hold: [EMOJI] });
+    await waiting(EMOJI);
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.startsWith('Examples until yours are made: 8 dpm++2m steps'));
+    /** How much of a frame is white: noise has next to nothing, emoji lie on it. */
+    const white = () => page.evaluate(() => {
+      const canvas = document.querySelectorAll('#current canvas')[3];
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return data.filter((level) => level > 240).length / data.length;
+    });
+    assert.ok((await white()) > 0.4, `${await white()} of it is white`);
+    assert.ok(await page.isDisabled('#current button.frame'), 'they cannot be opened');
+    await release(EMOJI);
+    await title('Ready');
+    await page.waitForSelector('#current > .examples');
+    await generate();
+    assert.match(await edge(), /^All classes/);
+    assert.equal(await page.locator('.examples').count(), 0);
+  });
 
   onPage('a number of images that needs other kernels is announced', async ({ page, ready }) => {
     await ready();

@@ -119,12 +119,12 @@ describe('states of other browsers', () => {
       assert.match(await noticed(page), /This browser has no WebGPU.*Chrome and Edge.*Safari.*Firefox/s);
       assert.ok(await page.isHidden('#generate'), 'nothing can be pressed that would not work');
       await page.waitForSelector('#recorded canvas');
-      assert.equal(await page.locator('#recorded canvas').count(), 10, 'but a recorded run plays');
+      assert.equal(await page.locator('#recorded canvas').count(), 12, 'but a recorded run plays');
       // Chromium has none at an address that is not secure.
       const insecure = await site.openInsecure();
       assert.match(await noticed(insecure), /needs a secure address.*https/s);
       await insecure.waitForSelector('#recorded canvas');
-      assert.equal(await insecure.locator('#recorded canvas').count(), 10);
+      assert.equal(await insecure.locator('#recorded canvas').count(), 12);
     } finally {
       await site.close();
     }
