@@ -3,7 +3,7 @@ import { randomSeed, samplers } from 'guided-diffusion';
 import { ClassField } from './combobox.js';
 import { byId, element } from './dom.js';
 import type { Facts } from './jobs.js';
-import { type Process, type Sampler, type Settings, type Usual, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
+import { type Process, type Sampler, type Settings, type Usual, aboutSampler, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
 
 type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
 const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
@@ -157,8 +157,7 @@ export class SettingsForm {
 
   /** What depends on the sampler. */
   private fitSampler(): void {
-    const summary = samplers.find(({ name }) => name === this.before)?.summary ?? '';
-    byId('sampler-hint', HTMLElement).textContent = `${titleOf(this.before)}: ${summary}.`;
+    byId('sampler-hint', HTMLElement).textContent = `The sampler is the rule by which a step takes noise away. ${titleOf(this.before)}: ${aboutSampler(this.before)}`;
     this.fields.eta.disabled = !takesEta(this.before);
     const one = this.before === 'onestep';
     this.fields.steps.min = one ? '1' : String(bounds.steps.min);

@@ -1,7 +1,7 @@
 /** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
 import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
-import { type LinkedModel, type Settings, type Usual, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
+import { type LinkedModel, type Settings, type Usual, aboutSampler, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
 
 /** Guidance scales that are compared; at 0 nothing guides. */
 const GUIDANCES = [0, 1, 2, 4, 8];
@@ -135,6 +135,13 @@ export function caption({ kind, given, settings, facts, cells }: Job): string {
     ...(given ? [given.mask ? 'mended where marked' : `drawn, strength ${given.strength}`] : []),
   ];
   return parts.join(', ');
+}
+
+/** How a cell's sampler works. */
+export function aboutSamplerOf({ given, facts, cells }: Job, at: number): string {
+  const { sampler } = cells[at]?.settings ?? {};
+  if (mendsBy(given, facts)) return 'Each step puts what is not marked back into the predicted image.';
+  return sampler ? aboutSampler(sampler) : '';
 }
 
 /** What a cell's image was made with, in terms and texts. */

@@ -3,7 +3,7 @@
  * there, so that nothing moves. Screen readers hear the start, quarters and the end, not every step.
  */
 import type { LoadProgress, Step, TuneProgress } from 'guided-diffusion';
-import { announce, byId, megabytes } from './dom.js';
+import { announce, byId, megabytes, sentence } from './dom.js';
 
 export class Progress {
   private readonly title = byId('stage-title', HTMLElement);
@@ -90,8 +90,4 @@ export class Progress {
 function remaining(milliseconds: number): string {
   const whole = Math.ceil(milliseconds / 1000);
   return whole < 100 ? `${whole} s` : `${Math.round(whole / 60)} min`;
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -3,6 +3,7 @@
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
 import { type ModelInfo, type SamplerName as Sampler, randomSeed, samplers, strideSteps } from 'guided-diffusion';
+import { sentence } from './dom.js';
 
 export type { SamplerName as Sampler } from 'guided-diffusion';
 
@@ -21,6 +22,13 @@ export const takesEta = (sampler: Sampler) => takes(sampler, 'eta');
 export const takesStrength = (sampler: Sampler) => takes(sampler, 'strength');
 
 export const titleOf = (sampler: Sampler) => (sampler === 'ddim' ? 'DDIM' : sampler);
+
+/** What a sampler does, in words. */
+export function aboutSampler(sampler: Sampler): string {
+  const summary = samplers.find(({ name }) => name === sampler)?.summary ?? '';
+  const eta = takesEta(sampler) ? ' Eta is how much new noise each of its steps adds: 0 is none, 1 as much as “ancestral”.' : '';
+  return `${sentence(summary)}.${eta}`;
+}
 
 export interface Settings {
   /** null: all classes in turn. */

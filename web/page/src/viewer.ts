@@ -3,7 +3,7 @@ import { FRAME, canClip, clip } from './clip.js';
 import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
-import { type Job, factsOf } from './jobs.js';
+import { type Job, aboutSamplerOf, factsOf } from './jobs.js';
 import { type Picture, enlarged, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
 import type { Settings } from './settings.js';
@@ -149,10 +149,11 @@ export class Viewer {
     this.title.textContent = name;
     this.said.textContent = '\u00a0';
     const facts = { ...factsOf(sheet.job, at), Size: `${picture.pixels.width} × ${picture.pixels.height}` };
+    const about = element('span', { className: 'hint', textContent: aboutSamplerOf(sheet.job, at) });
     this.facts.replaceChildren(
       ...Object.entries(facts).flatMap(([term, text]) => [
         element('dt', { textContent: term }),
-        element('dd', { textContent: text }),
+        element('dd', {}, text, ...(term === 'Sampler' ? [about] : [])),
       ]),
     );
     const walk = sheet.job.kind === 'morph' ? 'An image of a walk has no seed of its own' : '';

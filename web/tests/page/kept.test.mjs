@@ -229,7 +229,7 @@ describe('what is kept and shown', () => {
       assert.ok(bottom <= top && end <= 800, `${selector} ends at ${bottom}, the bar is from ${top} to ${end}`);
     }
     await page.click('#more summary');
-    assert.match(await page.textContent('#sampler-hint'), /^DDIM: along the predicted noise/);
+    assert.match(await page.textContent('#sampler-hint'), /^The sampler is the rule.*DDIM: Along the predicted noise.*Eta is how much new noise/);
     for (const selector of ['#eta', '#first']) {
       await page.keyboard.press('Tab');
       if (selector === '#eta') await page.keyboard.press('Tab');
