@@ -67,6 +67,28 @@ describe('the page as it opens', () => {
     await page.click('#draw-close');
   });
 
+  test('follows the settings live in two evaluations, and keeps none of that', async () => {
+    await few(page, 2);
+    const sheets = () => page.locator('#sheets article').count();
+    await page.click('#live-mode');
+    await status(page, 'Live');
+    assert.match(await page.textContent('#detail'), /^Made in .*a software driver always waits/);
+    assert.deepEqual(await violations(page), []);
+    const before = [await sheets(), await pixels(page)];
+    await page.evaluate(() => {
+      const slider = document.querySelector('[data-for=guidance]');
+      for (const value of ['2', '2.5', '3']) {
+        slider.value = value;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    });
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 3'), null, { timeout: 60_000 });
+    await status(page, 'Live');
+    assert.equal(await sheets(), before[0]);
+    assert.notEqual(await pixels(page), before[1]);
+    await page.click('#live-mode');
+  });
+
   test('walks from emoji to emoji', async () => {
     await page.click('#morph');
     await page.waitForFunction(() => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 2, null, { timeout: 300_000 });
