@@ -7,15 +7,15 @@ import { folder } from './lib/folder.mjs';
 import { generate, start, status } from './page/harness.mjs';
 import { animated } from '../dist/png.js';
 
-const STEPS = 16;
-const IMAGES = 10;
-/** Milliseconds that every second step is shown, and the images at the end. */
+const STEPS = 8;
+const IMAGES = 12;
+/** Milliseconds that a step is shown, and the images at the end. */
 const FRAME = 300;
 const LAST = 3000;
 
 const site = await start();
 try {
-  const { page } = await site.open({ hash: `#model=fashion&count=${IMAGES}&steps=${STEPS}&guidance=2&seed=7` });
+  const { page } = await site.open({ hash: `#model=emoji&count=${IMAGES}&steps=${STEPS}&seed=1` });
   await status(page, 'Ready');
   // What is painted is written down, so that the run can be shown again at any size, a step at a time.
   await page.evaluate(() => {
@@ -56,7 +56,6 @@ try {
     await page.setViewportSize({ width: 1120, height: 640 });
     const frames = [];
     for (let step = 0; step < steps; step++) {
-      if (step % 2 && step < steps - 1) continue;
       await show(step);
       frames.push(new Blob([await page.screenshot()]));
     }
@@ -64,7 +63,7 @@ try {
     const file = Buffer.from(await (await animated(frames, times)).arrayBuffer());
     writeFileSync(folder(`docs/images/page-${colorScheme}.png`), file);
     console.log(`page-${colorScheme}.png: ${frames.length} frames, ${file.length} bytes`);
-    await show(12);
+    await show(6);
     await page.setViewportSize({ width: 390, height: 844 });
     await page.screenshot({ path: folder(`docs/images/page-phone-${colorScheme}.png`) });
   }
