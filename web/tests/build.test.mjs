@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { browsers } from 'guided-diffusion';
 import { folder } from './lib/folder.mjs';
+import { reference } from '../reference.mjs';
 
 const DIST = folder('web/dist');
 const html = readFileSync(join(DIST, 'index.html'), 'utf8');
@@ -64,7 +65,16 @@ test('the pictures of link preview and manifest are there, of the sizes that are
   assert.deepEqual(sizes, [['192x192', '192x192'], ['512x512', '512x512']]);
 });
 
-/** What package and page need of a browser, without anything to take its place: its name in MDN's data, and how it looks here. */
+test('the package’s reference is that of its types: node web/reference.mjs writes it', () => {
+  const text = reference();
+  assert.equal(readFileSync(folder('web/package/API.md'), 'utf8'), text);
+  for (const name of ['GuidedDiffusion', 'Model', 'sampleStack', 'seedNoise', 'LoadOptions', 'SampleOptions', 'ErrorCode']) assert.match(text, new RegExp(`^## ${name}$`, 'm'));
+});
+
+/**
+ * What package and page need of a browser, without anything to take its place: its name in MDN's data, and how it looks here. The list
+ * is kept by hand: whoever uses something newer adds it. The test says what is listed and not used any more, and which versions follow.
+ */
 const FEATURES = {
   'api.WorkerNavigator.gpu': /navigator\.gpu\b/,
   'api.GPUAdapter.info': /adapter\.info\b/,

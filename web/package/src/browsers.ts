@@ -6,10 +6,13 @@
 /** A browser with the oldest version that serves, and on which systems it has WebGPU. */
 export interface Browser {
   name: string;
+  /** The oldest version that serves. */
   version: number;
+  /** The systems on which it has WebGPU. */
   systems: string;
 }
 
+/** The browsers that have what the package needs. */
 export const browsers: readonly Browser[] = [
   { name: 'Chrome and Edge', version: 127, systems: 'Windows, macOS, ChromeOS and Android 12; newer ones on Linux, by GPU' },
   { name: 'Safari', version: 26, systems: 'macOS, iPhone, iPad and Vision Pro' },

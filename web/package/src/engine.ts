@@ -10,6 +10,7 @@ import type { RawResponse, RawSource } from './protocol.js';
 import { lengthOf } from './response.js';
 import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StorageRoom, StoredModel } from './types.js';
 
+/** A GPU that is open, and the worker that computes on it: what everything begins with. Its calls are done one after the other. */
 export class GuidedDiffusion {
   #client: Client;
 
@@ -37,7 +38,10 @@ export class GuidedDiffusion {
     await briefly(options, (client) => client.call('deleteStored', { url: absolute(url, 'url').href }));
   }
 
-  /** Starts a worker and opens the GPU. */
+  /**
+   * Starts a worker and opens the GPU. Fails with `no-webgpu`, `no-adapter`, `network` where the worker's script cannot be loaded, or
+   * `internal`.
+   */
   static async create(options: EngineOptions = {}): Promise<GuidedDiffusion> {
     if (!globalThis.navigator?.gpu) throw new GuidedDiffusionError('no-webgpu', whyNoWebGpu());
     check('create', options, 'create');
@@ -65,7 +69,10 @@ export class GuidedDiffusion {
     );
   }
 
-  /** Loads a model, and the classifier that guides it, where one is given. */
+  /**
+   * Loads a model, and the classifier that guides it, where one is given. Fails with `network`, `bad-file`, `bad-options`, `too-large` or
+   * `out-of-memory`; the models that are loaded stay.
+   */
   async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
     check('load', options, 'load');
     const { classifier, signal, onProgress, fetch, ...rest } = options;
@@ -119,7 +126,7 @@ export class GuidedDiffusion {
     return this.#client.call('stored', null);
   }
 
-  /** Deletes one of them. */
+  /** Deletes one of them. Fails with `busy` while it is being loaded, here or in another tab. */
   async deleteStored(url: string): Promise<void> {
     await this.#client.call('deleteStored', { url: absolute(url, 'url').href });
   }

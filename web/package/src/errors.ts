@@ -6,6 +6,7 @@ export class GuidedDiffusionError extends Error {
   override readonly name = 'GuidedDiffusionError';
 
   constructor(
+    /** Why. */
     readonly code: ErrorCode,
     message: string,
     options?: ErrorOptions,

@@ -16,6 +16,7 @@ export type InputImage = GeneratedImage | ImageData;
 /** Makes a model, which only `GuidedDiffusion.load` does. */
 export let modelOf: (client: Client, handle: number, info: ModelInfo) => Model;
 
+/** A model on the GPU, as `GuidedDiffusion.load` gives it. */
 export class Model {
   #client: Client;
   #handle: number;
@@ -27,18 +28,19 @@ export class Model {
   private constructor(
     client: Client,
     handle: number,
+    /** What it is. */
     readonly info: ModelInfo,
   ) {
     this.#client = client;
     this.#handle = handle;
   }
 
-  /** Makes images from noise. */
+  /** Makes images from noise. The run's result rejects with `bad-options`, `out-of-memory` or `device-lost`. */
   sample(options: SampleOptions = {}): Run {
     return this.#run(options, () => ({ input: null, firstIndex: 0 }));
   }
 
-  /** Enlarges images: image k is made from number k of them, as often around as `count` asks. */
+  /** Enlarges images: image k is made from number k of them, as often around as `count` asks. It fails as `sample` does. */
   upsample(images: InputImage[], options: SampleOptions = {}): Run {
     return this.#run(options, () => inputOf(images));
   }

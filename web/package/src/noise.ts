@@ -21,7 +21,7 @@ function philox(counter: number[], key: [number, number]): number[] {
 
 /**
  * The noise at share `share` (0 to 1) of the way from one image's to another's, by spherical interpolation (Shoemake 1985), which
- * keeps it as long as noise is.
+ * keeps it as long as noise is. Throws `bad-options`.
  */
 export function interpolateNoise(from: Float32Array, to: Float32Array, share: number): Float32Array {
   if (!(from instanceof Float32Array && to instanceof Float32Array && from.length === to.length && Number.isFinite(share))) {
@@ -43,7 +43,7 @@ export function interpolateNoise(from: Float32Array, to: Float32Array, share: nu
 
 /**
  * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
- * GPU's but for rounding.
+ * GPU's but for rounding. Throws `bad-options`.
  */
 export function seedNoise(of: bigint | number, index: number, length: number): Float32Array {
   const seed = seedOf(of);

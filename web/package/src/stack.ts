@@ -5,6 +5,7 @@ import { check } from './options.js';
 import { SamplingRun } from './run.js';
 import type { GeneratedImage, Run, SampleOptions, Step } from './types.js';
 
+/** The model's options, and what the upsampler has of its own. */
 export interface StackOptions extends SampleOptions {
   /** The upsampler's own options. Its seed is the model's plus one by default, as for the command line. */
   upsampler?: Pick<SampleOptions, 'sampler' | 'steps' | 'eta' | 'seed' | 'previewEvery'>;
@@ -16,7 +17,9 @@ export interface StackStep extends Step {
   stage: 0 | 1;
 }
 
+/** A run of both stages; `images` are the enlarged ones. */
 export interface StackRun extends Run, AsyncIterable<StackStep> {
+  /** All enlarged images, in order. */
   readonly result: Promise<GeneratedImage[]>;
   /** The small images, whatever becomes of the enlarged ones. */
   readonly small: Promise<GeneratedImage[]>;

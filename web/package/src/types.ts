@@ -26,12 +26,15 @@ export interface LoadProgress {
 /** What was read of one file. */
 export interface FileProgress {
   role: 'model' | 'classifier';
+  /** The file's, as its address or the disk has it. */
   name: string;
+  /** Bytes read. */
   loaded: number;
-  /** null until it is known. */
+  /** All bytes; null until their number is known. */
   total: number | null;
 }
 
+/** How a GPU is opened. */
 export interface EngineOptions {
   /** Which adapter, where there are several. */
   powerPreference?: 'high-performance' | 'low-power';
@@ -43,6 +46,7 @@ export interface EngineOptions {
   signal?: AbortSignal;
 }
 
+/** The GPU as the browser shows it. */
 export interface AdapterInfo {
   /** The adapter's name as the browser reports it; often only its vendor and architecture. */
   name: string;
@@ -52,6 +56,7 @@ export interface AdapterInfo {
   maxBindingSize: number;
 }
 
+/** How a model is loaded. */
 export interface LoadOptions {
   /** A noisy-image classifier, for guidance. */
   classifier?: ModelSource;
@@ -84,6 +89,7 @@ export interface LoadOptions {
   flags?: string;
   /** Stops the load; it rejects with the signal's reason. */
   signal?: AbortSignal;
+  /** Is called as the load advances. */
   onProgress?: (progress: LoadProgress) => void;
 }
 
@@ -95,6 +101,7 @@ export interface ModelInfo {
   imageSize: number;
   /** Size of the images that it makes, in pixels. */
   width: number;
+  /** See `width`. */
   height: number;
   /** 1 (grey) or 3 (RGB). */
   channels: number;
@@ -224,7 +231,9 @@ export interface Inside {
 
 /** An image and what made it. */
 export interface GeneratedImage {
+  /** In pixels. */
   readonly width: number;
+  /** In pixels. */
   readonly height: number;
   /** Its place in the run; with the seed it names the noise. */
   readonly index: number;
@@ -232,6 +241,7 @@ export interface GeneratedImage {
   readonly label: number | null;
   /** RGBA. */
   toImageData(): ImageData;
+  /** The same, for a canvas or a texture. */
   toImageBitmap(): Promise<ImageBitmap>;
   /** A PNG that carries the parameters as text. */
   toBlob(): Promise<Blob>;
@@ -257,11 +267,13 @@ export interface Run extends AsyncIterable<Step> {
   cancel(): void;
 }
 
+/** How long kernels are measured. */
 export interface TuneOptions {
   /** Milliseconds to spend. Default: as many as all of it takes. */
   budgetMs?: number;
   /** Stops it; what was measured by then is kept. */
   signal?: AbortSignal;
+  /** Is called after each kind of kernel. */
   onProgress?: (progress: TuneProgress) => void;
 }
 
@@ -273,6 +285,7 @@ export interface TuneProgress {
   total: number;
 }
 
+/** What measuring found. */
 export interface TuneResult {
   /** Kinds of kernel that were measured now; those of earlier calls are known. */
   measured: number;
@@ -286,9 +299,11 @@ export interface TuneResult {
 
 /** A file kept in the browser. */
 export interface StoredModel {
+  /** Where it came from; names it. */
   url: string;
   /** Empty where the file is not complete. */
   sha256: string;
+  /** Of it, what is here. */
   bytes: number;
   /** False for a download that is under way, or was interrupted and will be resumed. */
   complete: boolean;
@@ -298,6 +313,7 @@ export interface StoredModel {
 export interface StorageRoom {
   /** Bytes that this origin uses, and that it may use; null where the browser does not say. */
   usage: number | null;
+  /** See `usage`. */
   quota: number | null;
   /** Whether the browser deletes nothing of it by itself when room gets short. */
   persistent: boolean;
