@@ -17,6 +17,8 @@ const site = await start();
 try {
   const { page } = await site.open({ hash: `#model=emoji&count=${IMAGES}&steps=${STEPS}&seed=1` });
   await status(page, 'Ready');
+  // The examples have formed by then.
+  await page.waitForTimeout(3000);
   // What is painted is written down, so that the run can be shown again at any size, a step at a time.
   await page.evaluate(() => {
     window.painted = [];
@@ -41,6 +43,7 @@ try {
   const show = (step) =>
     page.evaluate(
       ([at, images, all]) => {
+        scrollTo(0, 0);
         const frames = window.painted.filter(({ width }) => width === 32).slice(at * images, (at + 1) * images);
         document.querySelectorAll('#current canvas').forEach((canvas, k) => {
           canvas.getContext('2d').putImageData(frames[k], 0, 0);
