@@ -1,4 +1,5 @@
 /** Frames as a WebM clip. The browser's recorder writes it, in the time that the clip takes to play. */
+import { surface } from './dom.js';
 
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
 
@@ -28,10 +29,10 @@ export async function clip(frames: ImageData[], milliseconds: number[], say: (do
   const context = canvas.getContext('2d');
   if (!context) throw new Error('this browser gives no canvas');
   context.imageSmoothingEnabled = false;
-  const small = new OffscreenCanvas(first.width, first.height);
+  const small = surface(first.width, first.height);
   const draw = (frame: ImageData) => {
-    small.getContext('2d')?.putImageData(frame, 0, 0);
-    context.drawImage(small, 0, 0, canvas.width, canvas.height);
+    small.putImageData(frame, 0, 0);
+    context.drawImage(small.canvas, 0, 0, canvas.width, canvas.height);
   };
   draw(first);
   const stream = canvas.captureStream();

@@ -52,6 +52,13 @@ export function paint(canvas: HTMLCanvasElement, pixels: ImageData): void {
   canvas.getContext('2d', { willReadFrequently: true })?.putImageData(pixels, 0, 0);
 }
 
+/** A canvas in memory to draw on. */
+export function surface(width: number, height: number): OffscreenCanvasRenderingContext2D {
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  if (!context) throw new Error('this browser gives no canvas');
+  return context;
+}
+
 /** Closes a dialog by its close button and by a press outside of it, as Escape does. */
 export function closable(dialog: HTMLDialogElement): void {
   dialog.addEventListener('click', (event) => {

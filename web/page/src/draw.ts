@@ -3,7 +3,7 @@
  * mask brush marks is made anew, and the rest stays as it is.
  */
 import type { ModelInfo } from 'guided-diffusion';
-import { byId, element } from './dom.js';
+import { byId, element, surface } from './dom.js';
 import type { Given } from './jobs.js';
 import { usualSteps } from './settings.js';
 
@@ -14,7 +14,6 @@ const KEPT = 'drawing';
 /** Pixels by which a key moves the brush. */
 const STRIDE = 8;
 
-type Layer = OffscreenCanvasRenderingContext2D;
 type Point = [x: number, y: number];
 
 export class DrawingBoard {
@@ -27,8 +26,8 @@ export class DrawingBoard {
   private readonly strength = byId('strength', HTMLInputElement);
   private readonly file = byId('draw-file', HTMLInputElement);
   private readonly marker = byId('brush-mark', HTMLInputElement);
-  private readonly paint = layer();
-  private readonly mask = layer();
+  private readonly paint = surface(SIDE, SIDE);
+  private readonly mask = surface(SIDE, SIDE);
   /** Grey, of a model that makes such images. */
   private grey = true;
   private pixels: [width: number, height: number] = [32, 32];
@@ -275,8 +274,8 @@ export class DrawingBoard {
     context.stroke();
   }
 
-  private small({ canvas }: Layer): ImageData {
-    const to = layer(...this.pixels);
+  private small({ canvas }: OffscreenCanvasRenderingContext2D): ImageData {
+    const to = surface(...this.pixels);
     to.imageSmoothingQuality = 'high';
     to.drawImage(canvas, 0, 0, ...this.pixels);
     return to.getImageData(0, 0, ...this.pixels);
@@ -292,9 +291,3 @@ function textOf(from: OffscreenCanvas): string {
 
 /** The file in a data URL, which the page's policy does not let it fetch. */
 const fileOf = (text: string) => new Blob([Uint8Array.from(atob(text.split(',')[1] ?? ''), (letter) => letter.charCodeAt(0))]);
-
-function layer(width = SIDE, height = SIDE): Layer {
-  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-  if (!context) throw new Error('this browser gives no canvas');
-  return context;
-}

@@ -26,7 +26,7 @@ function browserList(): Node {
     element('dt', { textContent: name }),
     element('dd', { textContent: `${version} or newer on ${systems}` }),
   ]);
-  return element('dl', { className: 'facts-list' }, ...rows);
+  return element('dl', {}, ...rows);
 }
 
 const paragraph = (text: string) => element('p', { textContent: text });

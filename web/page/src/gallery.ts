@@ -17,7 +17,7 @@ const SURE = 5000;
 const KEPT = 500;
 const KEPT_BYTES = 256e6;
 
-export interface SheetActions {
+interface SheetActions {
   /** Opens a finished image. */
   open: (sheet: Sheet, at: number) => void;
   reuse: (job: Job) => void;

@@ -16,7 +16,7 @@ export const MORPH = 8;
 export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps' | 'process'> & { usual: Usual };
 
 /** A place for one image. */
-export interface Cell {
+interface Cell {
   settings: Settings;
   /** The image's index; with the seed it names the noise. */
   index: number;

@@ -1,5 +1,6 @@
 /** A finished image as the page keeps it: its file, its parameters, and how it came about. */
 import type { GeneratedImage } from 'guided-diffusion';
+import { surface } from './dom.js';
 
 /** Predicted images of one run, in the order of its steps. */
 interface Steps {
@@ -15,7 +16,7 @@ export interface Forming extends Steps {
 }
 
 /** Those of a finished image. */
-export interface Trail extends Steps {
+interface Trail extends Steps {
   /** A file, since as pixels they would take far more memory: frames row by row, `columns` in each. null without any. */
   film: Blob | null;
   columns: number;
@@ -50,35 +51,30 @@ export const framesOf = async ({ film, at, columns, frames }: Trail) => frames ?
 /** The pixels of an image file. */
 export async function pixelsOf(blob: Blob): Promise<ImageData> {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none' });
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext('2d', { willReadFrequently: true });
-  if (!context) throw new Error('this browser gives no canvas');
+  const { width, height } = bitmap;
+  const context = surface(width, height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, width, height);
 }
 
 /** Frames on one canvas, row by row, so many in each. */
 export async function strip(frames: ImageData[], columns: number): Promise<Blob> {
   const { width = 1, height = 1 } = frames[0] ?? {};
-  const canvas = new OffscreenCanvas(width * columns, height * Math.ceil(frames.length / columns));
-  const context = canvas.getContext('2d', { willReadFrequently: true });
-  if (!context) throw new Error('this browser gives no canvas');
+  const context = surface(width * columns, height * Math.ceil(frames.length / columns));
   frames.forEach((frame, k) => context.putImageData(frame, (k % columns) * width, Math.floor(k / columns) * height));
-  return canvas.convertToBlob({ type: 'image/png' });
+  return context.canvas.convertToBlob({ type: 'image/png' });
 }
 
 /** A file of these pixels, each as a square of as many as make the shorter side at least `least`. */
 export async function enlarged(pixels: ImageData, least: number): Promise<Blob> {
   const scale = Math.max(1, Math.ceil(least / Math.min(pixels.width, pixels.height)));
-  const canvas = new OffscreenCanvas(pixels.width * scale, pixels.height * scale);
-  const context = canvas.getContext('2d', { willReadFrequently: true });
-  if (!context) throw new Error('this browser gives no canvas');
+  const context = surface(pixels.width * scale, pixels.height * scale);
   context.imageSmoothingEnabled = false;
   const bitmap = await createImageBitmap(pixels);
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, context.canvas.width, context.canvas.height);
   bitmap.close();
-  return canvas.convertToBlob({ type: 'image/png' });
+  return context.canvas.convertToBlob({ type: 'image/png' });
 }
 
 /** The frames of such a canvas. */
