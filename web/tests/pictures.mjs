@@ -29,17 +29,15 @@ try {
     };
   });
   await generate(page);
-  const steps = await page.evaluate((images) => {
+  await page.evaluate(() => {
     const copy = document.querySelector('main').cloneNode(true);
     for (const id of ['detail', 'model-state']) copy.querySelector(`#${id}`).style.visibility = 'hidden';
     copy.querySelector('#generate').hidden = true;
     copy.querySelector('#cancel').hidden = false;
     document.querySelector('main').replaceWith(copy);
     document.body.classList.add('working');
-    const frames = window.painted.filter(({ width }) => width === 32);
-    return Math.floor(frames.length / images);
-  }, IMAGES);
-  /** The page after so many steps; step 0 is noise. */
+  });
+  /** The page after so many steps; step 0 is noise, and the last one's previews are the images, which are painted in any order. */
   const show = (step) =>
     page.evaluate(
       ([at, images, all]) => {
@@ -49,8 +47,8 @@ try {
           canvas.getContext('2d').putImageData(frames[k], 0, 0);
           canvas.closest('button').classList.toggle('empty', at === 0);
         });
-        document.querySelector('#stage-title').textContent = `Step ${Math.min(at, all)} of ${all}`;
-        document.querySelector('#progress').value = Math.min(1, at / all);
+        document.querySelector('#stage-title').textContent = `Step ${at} of ${all}`;
+        document.querySelector('#progress').value = at / all;
       },
       [step, IMAGES, STEPS],
     );
@@ -58,7 +56,7 @@ try {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width: 1120, height: 640 });
     const frames = [];
-    for (let step = 0; step < steps; step++) {
+    for (let step = 0; step <= STEPS; step++) {
       await show(step);
       frames.push(new Blob([await page.screenshot()]));
     }
