@@ -23,7 +23,7 @@ help:
 	@echo 'make drill        lost devices, full disks, kills and other faults on purpose, as root'
 	@echo 'make bench        time fashion32, the small reference model, on this machine'
 	@echo 'make bench-peers  time a small network and single operations beside onnxruntime-web and burn'
-	@echo 'make gpu-report   compile the kernels of GPUs by AMD'"'"'s and Intel'"'"'s compilers, into docs/gpu-report.md'
+	@echo 'make gpu-report   compile the kernels of GPUs by Mesa'"'"'s compilers, into docs/gpu-report.md'
 	@echo 'make gpu-check    the same, for two files: no spills, no idle GPU, no slower than docs/gpu-report.md'
 	@echo 'make fuzz         fuzz what reads files, a minute per target'
 	@echo 'make differential compare our readers of checkpoints with PyTorch on damaged files'

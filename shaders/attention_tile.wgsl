@@ -1,7 +1,8 @@
 // Attention and its gradient for GPUs, in tiles that pass through workgroup memory (Dao et al. 2022, arXiv 2205.14135).
 // A workgroup has a block of rows of one head and goes through 32 columns at a time: the block's scores are a matrix
 // product over the head's channels, made into weights, and these times the columns' values are added up. LANES invocations
-// share ROWS rows: each has every LANES-th column of their scores, and every LANES-th vec4 of their sums.
+// share ROWS rows: each has every LANES-th column of their scores, and every LANES-th vec4 of their sums. With SPLIT (MODE 0)
+// each workgroup goes through a part of the keys, where blocks are too few to keep a GPU busy; attention_sum.wgsl adds the parts.
 //
 // | MODE | rows | columns | sums |
 // |---|---|---|---|
@@ -17,7 +18,9 @@
 #if MODE > 0
 @auto var<storage, read> incoming: array<vec4<f32>>;
 #end
-#if MODE == 1
+#if SPLIT
+@auto var<storage, read_write> softmaxes: array<vec2<f32>>; // [part][sample][head][token]: peak, sum
+#elif MODE == 1
 @auto var<storage, read_write> softmaxes: array<vec4<f32>>; // peak, 1 / sum, forward . incoming
 #elif MODE > 1
 @auto var<storage, read> softmaxes: array<vec4<f32>>;
@@ -37,9 +40,13 @@
 #let UNROLLED = 4 / (1 + (VECTORS > 2) + 2 * (VECTORS > 3))
 #let SUMMANDS = (PASS * D4 + 63) / 64
 #let READS = ((BLOCK + 32) * DEPTH + 63) / 64
-var<workgroup> tile: array<vec4<f32>, 256>; // [depth][row, then column], then [column][vec4]
-var<workgroup> weights: array<vec${ROWS}<f32>, ${32 * LINES}>; // [column][y]
-var<workgroup> folded: array<vec${ROWS}<f32>, 64>; // [x][y]
+// Between lines of workgroup memory, so that invocations beside each other meet different banks.
+#let T_STRIDE = BLOCK + 32 + 8 / DEPTH
+#let W_STRIDE = 32 + (ROWS == 2)
+#let T_ELEMENTS = T_STRIDE * DEPTH + (PASS * D4 > T_STRIDE * DEPTH) * (PASS * D4 - T_STRIDE * DEPTH)
+var<workgroup> tile: array<vec4<f32>, ${T_ELEMENTS}>; // [depth][row, then column], then [column][vec4]
+var<workgroup> weights: array<vec${ROWS}<f32>, ${LINES * W_STRIDE}>; // [y][column]
+var<workgroup> folded: array<vec${ROWS}<f32>, 64>; // [y][x]
 
 // Values of token `at`: where its head's query is in qkv, and where the head is in a row of the result.
 struct Place {
@@ -97,11 +104,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     let worker = local.y * ${LANES}u + local.x;
     let tokens = p.tokens;
-    let head = line / p.lines % p.heads;
-    let sample = line / p.lines / p.heads;
+#if SPLIT
+    let item = line / p.lines / p.parts;
+    let part = line / p.lines % p.parts;
+    let begin = part * p.share;
+    let end = min(begin + p.share, tokens);
+#else
+    let item = line / p.lines;
+    let begin = 0u;
+    let end = tokens;
+#end
+    let head = item % p.heads;
+    let sample = item / p.heads;
     let block = line % p.lines * ${BLOCK}u;
     let row = block + local.y * ${ROWS}u;
-    let softmax = (sample * p.heads + head) * tokens;
+    let softmax = item * tokens;
 #for i in 0..ROWS
 #for c in 0..VECTORS
     var sum${i}_${c} = vec4<f32>(0.0);
@@ -119,14 +136,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         part[${i}] += dot(incoming[place${i}.result + d], forward[place${i}.result + d]);
     }
 #end
-    folded[local.x * ${LINES}u + local.y] = part;
+    folded[worker] = part;
     workgroupBarrier();
-    var correction = folded[local.y];
+    var correction = folded[local.y * ${LANES}u];
 #for x in 1..LANES
-    correction += folded[${LINES * x}u + local.y];
+    correction += folded[local.y * ${LANES}u + ${x}u];
 #end
 #end
-    for (var first = 0u; first < tokens; first += 32u) {
+    for (var first = begin; first < end; first += 32u) {
 #for product in 0..PRODUCTS
 #for i in 0..ROWS
 #for j in 0..COLUMNS
@@ -159,7 +176,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #if D4 % DEPTH
                     value = select(vec4<f32>(0.0), value, d + deep < ${D4}u);
 #end
-                    tile[deep * ${BLOCK + 32}u + which] = value;
+                    tile[deep * ${T_STRIDE}u + which] = value;
                 }
             }
 #end
@@ -167,10 +184,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #for d in 0..DEPTH
             {
 #for i in 0..ROWS
-                let a${i} = tile[${d * (BLOCK + 32) + i}u + local.y * ${ROWS}u];
+                let a${i} = tile[${d * T_STRIDE + i}u + local.y * ${ROWS}u];
 #end
 #for j in 0..COLUMNS
-                let b${j} = tile[${d * (BLOCK + 32) + BLOCK + LANES * j}u + local.x];
+                let b${j} = tile[${d * T_STRIDE + BLOCK + LANES * j}u + local.x];
 #for i in 0..ROWS
                 s${product}_${i}_${j} += a${i}.x * b${j}.x;
                 s${product}_${i}_${j} += a${i}.y * b${j}.y;
@@ -199,11 +216,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #for j in 1..COLUMNS
         most = max(most, score${j});
 #end
-        folded[local.x * ${LINES}u + local.y] = most;
+        folded[worker] = most;
         workgroupBarrier();
         var peak = highest;
 #for x in 0..LANES
-        peak = max(peak, folded[${LINES * x}u + local.y]);
+        peak = max(peak, folded[local.y * ${LANES}u + ${x}u]);
 #end
         let fade = exp_vec${ROWS}(highest - peak);
         highest = peak;
@@ -217,9 +234,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let e${j} = exp_vec${ROWS}(score${j} - peak);
         total += e${j};
 #if MODE == 0
-        weights[${32 * LINES / COLUMNS * j}u + local.x * ${LINES}u + local.y] = e${j};
+        weights[local.y * ${W_STRIDE}u + ${LANES * j}u + local.x] = e${j};
 #else
-        weights[${32 * LINES / COLUMNS * j}u + local.x * ${LINES}u + local.y] = e${j} * (v1_${j} - correction);
+        weights[local.y * ${W_STRIDE}u + ${LANES * j}u + local.x] = e${j} * (v1_${j} - correction);
 #end
 #end
 #else
@@ -231,7 +248,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #if MODE == 3
             weight *= v1_${j} - known.z;
 #end
-            weights[${32 * LINES / COLUMNS * j}u + local.x * ${LINES}u + local.y] = select(vec${ROWS}<f32>(0.0), weight, column < tokens);
+            weights[local.y * ${W_STRIDE}u + ${LANES * j}u + local.x] = select(vec${ROWS}<f32>(0.0), weight, column < tokens);
         }
 #end
 #end
@@ -254,7 +271,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             workgroupBarrier();
             for (var column = 0u; column < ${PASS}u; column += ${UNROLLED}u) {
 #for j in 0..UNROLLED
-                let w${j} = weights[(pass_first + column + ${j}u) * ${LINES}u + local.y];
+                let w${j} = weights[local.y * ${W_STRIDE}u + pass_first + column + ${j}u];
 #for c in 0..VECTORS
 #if D4 % LANES
                 let u${j}_${c} = tile[(column + ${j}u) * ${D4}u + min(local.x + ${LANES * c}u, ${D4 - 1}u)];
@@ -271,17 +288,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
 #if MODE < 2
     workgroupBarrier();
-    folded[local.x * ${LINES}u + local.y] = total;
+    folded[worker] = total;
     workgroupBarrier();
-    var all = folded[local.y];
+    var all = folded[local.y * ${LANES}u];
 #for x in 1..LANES
-    all += folded[${LINES * x}u + local.y];
+    all += folded[local.y * ${LANES}u + ${x}u];
 #end
 #end
 #for i in 0..ROWS
     if (row + ${i}u < tokens) {
         let to = place_of(sample, head, row + ${i}u);
-#if MODE == 1
+#if SPLIT
+        if (local.x == 0u) {
+            let distance = p.distance / ${D4}u * part;
+            softmaxes[distance + softmax + row + ${i}u] = vec2<f32>(highest[${i}], all[${i}]);
+        }
+#elif MODE == 1
         if (local.x == 0u) {
             softmaxes[softmax + row + ${i}u] = vec4<f32>(highest[${i}], 1.0 / all[${i}], correction[${i}], 0.0);
         }
@@ -289,7 +311,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 #for c in 0..VECTORS
         if (local.x + ${LANES * c}u < ${D4}u) {
             let d = local.x + ${LANES * c}u;
-#if MODE == 0
+#if SPLIT
+            out[part * p.distance + to.result + d] = sum${i}_${c};
+#elif MODE == 0
             out[to.result + d] = sum${i}_${c} / all[${i}];
 #elif MODE == 1
             out[to.query + d] = sum${i}_${c} * (p.scale / all[${i}]);

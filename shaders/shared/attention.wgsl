@@ -11,6 +11,9 @@ struct Params {
     lines: u32, // blocks per head
     first_line: u32,
     end_line: u32,
+    parts: u32, // of the keys
+    share: u32, // keys of a part
+    distance: u32, // of two parts' results, / 4
 }
 @auto var<uniform> p: Params;
 @auto var<storage, read> qkv: array<vec4<f32>>;

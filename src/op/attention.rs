@@ -46,23 +46,26 @@ impl Attention {
             false => tile.workers() * tile.queries,
         };
         let blocks = out.pixels().div_ceil(rows);
-        dispatch.lines(1, blocks, blocks * self.heads * out.n, work);
+        let parts = tile.count(out.pixels());
+        dispatch.word("parts", parts).word("share", tile.share(out.pixels())).word("distance", out.elements() / 4);
+        dispatch.lines(1, blocks, blocks * parts * self.heads * out.n, work);
     }
 
     /// The kernel of tiles in workgroup memory, in one of its modes.
     pub(crate) fn tile(&self, out: Shape, tile: AttentionTile, mode: i64) -> Kernel {
         let head4 = out.c / self.heads / 4;
         let kernel = Kernel::new("attention_tile").with("MODE", mode).with("ROWS", tile.queries as i64);
-        kernel.with("D4", head4 as i64).with("LANES", tile.shared(head4).0 as i64)
+        let kernel = kernel.with("D4", head4 as i64).with("LANES", tile.shared(head4).0 as i64);
+        kernel.with("SPLIT", tile.parts > 1)
     }
 }
 
 impl Attention {
-    /// Some tokens of at most two heads, of the same channels, for which kernels are specialised.
+    /// Some tokens, more than a tile of the keys, of at most two heads of the same channels, for which kernels are specialised.
     pub(crate) fn few_heads(&self, output: Shape) -> (Self, Shape) {
         let heads = self.heads.clamp(1, 2);
         let channels = output.c / self.heads.max(1) * heads;
-        (Self { heads, ..self.clone() }, Shape::new(2, 3, 5, channels))
+        (Self { heads, ..self.clone() }, Shape::new(2, 3, 11, channels))
     }
 }
 
@@ -95,9 +98,22 @@ impl Operator for Attention {
             false => tile.define(Kernel::new("attention").with("D4", (size / 4) as i64).with("F16", f16)),
         };
         let mut dispatch = DispatchBuilder::new(kernel);
-        dispatch.bind("qkv", lowering.input(0)).bind("out", lowering.output());
+        dispatch.bind("qkv", lowering.input(0));
         self.describe(&mut dispatch, out, tile, self.flops(&[], out));
-        lowering.emit(dispatch)
+        if tile.parts == 1 {
+            dispatch.bind("out", lowering.output());
+            return lowering.emit(dispatch);
+        }
+        let parts = tile.count(out.pixels());
+        let sums = lowering.temporary("sums", parts * out.elements());
+        let softmaxes = lowering.temporary("softmaxes", 2 * parts * out.n * self.heads * out.pixels());
+        dispatch.bind("out", sums).bind("softmaxes", softmaxes);
+        lowering.emit(dispatch)?;
+        let mut sum = DispatchBuilder::new(Kernel::new("attention_sum"));
+        sum.bind("sums", sums).bind("softmaxes", softmaxes).bind("out", lowering.output());
+        sum.word("channels4", out.c / 4).word("tokens", out.pixels()).word("heads", self.heads).word("parts", parts);
+        sum.elements(out.elements() / 4);
+        lowering.emit(sum)
     }
 
     fn reference(&self, inputs: &[&Tensor], _: &[&[f32]], output: Shape) -> Tensor {

@@ -1,7 +1,7 @@
 //! Which ways to compute an op are legal on a device, in the order of an estimate.
 
 use super::estimate::Size;
-use super::variant::{AttentionTile, BUSY, GemmTile, Sharing, Variant};
+use super::variant::{AttentionTile, GemmTile, Sharing, Variant};
 use crate::device::Caps;
 use crate::tensor::Shape;
 
@@ -20,7 +20,7 @@ pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Ve
         tiles.extend([32, 16, 8, 4].map(|count| AttentionTile {
             queries: count / subgroup.min(count),
             subgroup,
-            workgroup: false,
+            ..AttentionTile::GENERAL
         }));
     }
     tiles.extend([4, 2].map(|queries| AttentionTile { queries, ..AttentionTile::GENERAL }));
@@ -34,10 +34,13 @@ pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Ve
     // Four rows of wide heads, and of gradients, take more registers than Intel's GPUs have.
     let fitting = [(4, 16), (2, 64)].into_iter().filter(|(rows, widest)| head4 <= *widest && !(gradient && *rows > 2));
     let mut shared: Vec<_> =
-        fitting.map(|(queries, _)| AttentionTile { queries, subgroup: 0, workgroup: true }).collect();
-    // Two rows read more per product, which more workgroups outweigh where there are few.
-    let groups = |tile: &AttentionTile| output.pixels().div_ceil(tile.shared(head4).1) * heads * output.n;
-    shared.sort_by_key(|tile| groups(tile) < 2 * BUSY && tile.queries > 2);
+        fitting.map(|(queries, _)| AttentionTile { queries, workgroup: true, ..AttentionTile::GENERAL }).collect();
+    let (tokens, all_heads) = (output.pixels(), heads * output.n);
+    // Parts of the keys make more workgroups where there are few, of the larger tile. Gradients are not split.
+    let split = shared.first().filter(|_| !gradient).map(|tile| tile.split(tokens, all_heads, head4));
+    // Two rows read more per product, which more workgroups outweigh where there are few: by the model and on an H200.
+    shared.sort_by_key(|tile| tile.groups(tokens, all_heads, head4) < tile.busy() && tile.queries > 2);
+    shared.splice(0..0, split.filter(|tile| tile.parts > 1));
     if caps.software {
         tiles.extend(shared);
     } else {

@@ -6,6 +6,8 @@ use crate::shader::Kernel;
 pub(super) const BUSY: usize = 320;
 /// vec4s of a part of a matrix product's inner dimension, at least.
 const SHORTEST_PART: usize = 24;
+/// Keys of a part of attention, at least.
+const SHORTEST_KEYS: usize = 64;
 /// Elements of the sums of all parts, at most.
 const LARGEST_PARTIAL: usize = 1 << 21;
 
@@ -28,11 +30,14 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Whether both run the same kernels where each is legal: those of matrix products take any number of parts.
+    /// Whether both run the same kernels where each is legal: those in workgroup memory take any number of parts.
     fn is_like(self, other: Self) -> bool {
         match (self, other) {
             (Self::Gemm(a), Self::Gemm(b)) if a.needs_workgroup_memory() => {
                 GemmTile { parts: 1, ..a } == GemmTile { parts: 1, ..b }
+            }
+            (Self::Attention(a), Self::Attention(b)) if a.workgroup => {
+                AttentionTile { parts: 1, ..a } == AttentionTile { parts: 1, ..b }
             }
             _ => self == other,
         }
@@ -54,11 +59,13 @@ pub struct AttentionTile {
     pub subgroup: usize,
     /// Tiles of both pass through workgroup memory, and several invocations share a query.
     pub workgroup: bool,
+    /// Parts of the keys, each with sums of its own until they are added up; only in workgroup memory.
+    pub parts: usize,
 }
 
 impl AttentionTile {
     /// What attention's general kernel does.
-    pub const GENERAL: Self = Self { queries: 1, subgroup: 0, workgroup: false };
+    pub const GENERAL: Self = Self { queries: 1, subgroup: 0, workgroup: false, parts: 1 };
     const WORKERS: usize = 64;
 
     /// Where tiles pass through workgroup memory: invocations that share a query of a head of `head4` vec4s, so that
@@ -66,6 +73,32 @@ impl AttentionTile {
     pub(crate) fn shared(&self, head4: usize) -> (usize, usize) {
         let lanes = if head4 > 24 { 16 } else { 8 };
         (lanes, Self::WORKERS / lanes * self.queries)
+    }
+
+    /// Keys of a part: whole columns of a tile.
+    pub(crate) fn share(&self, tokens: usize) -> usize {
+        tokens.div_ceil(self.parts).next_multiple_of(32)
+    }
+
+    /// Workgroups for `heads` heads of `head4` vec4s, of all samples.
+    pub(super) fn groups(&self, tokens: usize, heads: usize, head4: usize) -> usize {
+        tokens.div_ceil(self.shared(head4).1) * heads
+    }
+
+    /// Workgroups that keep a large GPU busy: by the model, the larger a tile, the fewer hide its waits.
+    pub(super) fn busy(&self) -> usize {
+        if self.queries > 2 { 5 * BUSY / 4 } else { 2 * BUSY }
+    }
+
+    /// The same tile with the keys in so many parts that a GPU is busy, each of some tiles.
+    pub(super) fn split(self, tokens: usize, heads: usize, head4: usize) -> Self {
+        let parts = self.busy().div_ceil(self.groups(tokens, heads, head4)).min(tokens / SHORTEST_KEYS).max(1);
+        Self { parts, ..self }
+    }
+
+    /// How many parts of the keys there are.
+    pub(crate) fn count(&self, tokens: usize) -> usize {
+        tokens.div_ceil(self.share(tokens))
     }
 
     /// That of a chosen variant.

@@ -51,6 +51,7 @@ pub const KERNELS: &[(&str, &str)] = sources!["":
     "attention",
     "attention_grad_key",
     "attention_grad_query",
+    "attention_sum",
     "attention_tile",
     "concat_low_res",
     "conv2d",

@@ -4,9 +4,8 @@
 //!     vendor_dump plans OUT PLAN...       NAME:BATCH:f32|f16[:CLASSIFIER], of public files
 //!     vendor_dump wgsl OUT FOLDER         every NAME.wgsl of the folder instead
 //!
-//! OUT/kernels.tsv: index, bindings, whether any GPU may get it or only those with wide registers, name; OUT/INDEX.spv;
-//! OUT/INDEX.wgsl. OUT/PLAN.tsv, a line per step of the plan for wide registers: node, workgroups, shape, flops, traffic and
-//! bytes of weights, op, kernel, segment.
+//! OUT/kernels.tsv: index, bindings, whose GPUs get it (any, amd, nvidia), name; OUT/INDEX.spv; OUT/INDEX.wgsl. OUT/PLAN.tsv,
+//! a line per step of the plan for AMD: node, workgroups, shape, flops, traffic and bytes of weights, op, kernel, segment.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -49,10 +48,10 @@ fn compile(text: &str, to: &Path) -> Result<String> {
     Ok(bound.collect::<Vec<_>>().join(","))
 }
 
-/// Kernels by name: whether any GPU may get it, and its text.
-type Kernels = BTreeMap<String, (bool, String)>;
+/// Kernels by name: whose GPUs get it, and its text.
+type Kernels = BTreeMap<String, (Vec<&'static str>, String)>;
 
-/// Writes a plan's steps, and adds its kernels and those of the plan for narrow registers.
+/// Writes a plan's steps, and adds its kernels and those of other GPUs' plans.
 fn plan(out: &Path, which: &str, kernels: &mut Kernels) -> Result<()> {
     let parts: Vec<&str> = which.split(':').collect();
     let [name, batch, precision, classifier @ ..] = parts.as_slice() else {
@@ -68,19 +67,24 @@ fn plan(out: &Path, which: &str, kernels: &mut Kernels) -> Result<()> {
     };
     let (config, classifier) = (config(name)?, classifier.first().map(|name| config(name)).transpose()?);
     let ample = u64::MAX;
-    let narrow = Caps { max_buffer_size: ample, max_binding_size: ample, shader_f16: true, ..Caps::webgpu_defaults() };
+    let any = Caps { max_buffer_size: ample, max_binding_size: ample, shader_f16: true, ..Caps::webgpu_defaults() };
     // A card of 16 GiB.
     let transformed_weights = Caps::transformed_weights(Some(16 << 30), false);
-    let wide = Caps { wide_registers: true, transformed_weights, ..narrow.clone() };
-    for caps in [&narrow, &wide] {
+    let amd = Caps { wide_registers: true, transformed_weights, ..any.clone() };
+    let nvidia = Caps { reads_ahead: true, ..amd.clone() };
+    for (whose, caps) in [("any", &any), ("amd", &amd), ("nvidia", &nvidia)] {
         let plan = Session::plan(caps, &config, classifier.as_ref(), &options)?;
         for s in plan.dispatches() {
-            if let Entry::Vacant(entry) = kernels.entry(s.kernel.to_string()) {
-                entry.insert((!caps.wide_registers, s.kernel.expand()?.text));
+            let (owners, _) = match kernels.entry(s.kernel.to_string()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert((Vec::new(), s.kernel.expand()?.text)),
+            };
+            if !owners.contains(&whose) {
+                owners.push(whose);
             }
         }
     }
-    let plan = Session::plan(&wide, &config, classifier.as_ref(), &options)?;
+    let plan = Session::plan(&amd, &config, classifier.as_ref(), &options)?;
     let mut steps = String::new();
     for s in plan.dispatches() {
         let weights = s.buffers.iter().map(|(buffer, _)| match buffer {
@@ -101,7 +105,7 @@ fn folder(from: &Path, kernels: &mut Kernels) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         if let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|e| e == "wgsl")) {
-            kernels.insert(stem.to_string_lossy().into_owned(), (true, fs::read_to_string(&path)?));
+            kernels.insert(stem.to_string_lossy().into_owned(), (vec!["any"], fs::read_to_string(&path)?));
         }
     }
     Ok(())
@@ -122,11 +126,10 @@ fn main() -> Result<()> {
         }
     }
     let mut table = String::new();
-    for (i, (name, (any, text))) in kernels.iter().enumerate() {
+    for (i, (name, (owners, text))) in kernels.iter().enumerate() {
         fs::write(out.join(format!("{i:03}.wgsl")), text)?;
         let bindings = compile(text, &out.join(format!("{i:03}.spv"))).map_err(|e| format!("{name}: {e}"))?;
-        let kind = if *any { "any" } else { "wide" };
-        table += &format!("{i:03}\t{bindings}\t{kind}\t{name}\n");
+        table += &format!("{i:03}\t{bindings}\t{}\t{name}\n", owners.join(","));
     }
     fs::write(out.join("kernels.tsv"), table)?;
     Ok(())

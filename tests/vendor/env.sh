@@ -8,25 +8,39 @@ mkdir -p "$VENDOR_WORK"
 VENDOR_WORK=$(cd "$VENDOR_WORK" && pwd)
 export VENDOR_WORK PYTHONDONTWRITEBYTECODE=1
 mesa=$VENDOR_WORK/mesa
+nvk=$VENDOR_WORK/nvk
 shim=$VENDOR_WORK/libintel_noop_drm_shim.so
+nvk_shim=$VENDOR_WORK/libnouveau_noop_drm_shim.so
 python=$VENDOR_WORK/venv/bin/python
 
-# is_intel TARGET: by the names of Mesa's noop shim; others are RADV's families
-is_intel() { case ${1%-22} in skl|kbl|cfl|icl|tgl|rkl|adl|rpl|dg1|dg2|mtl|lnl|arl|bmg) return 0;; esac; return 1; }
+# vendor TARGET: Intel's by the names of Mesa's noop shim, NVIDIA's by their chips; others are RADV's families
+vendor() {
+    case ${1%-22} in
+    skl|kbl|cfl|icl|tgl|rkl|adl|rpl|dg1|dg2|mtl|lnl|arl|bmg) echo intel;;
+    tu102|ga102) echo nvidia;;
+    *) echo amd;;
+    esac
+}
 
 # driver TARGET COMMAND...: runs the command on that target's driver; with -22 on the system's, Debian 12's Mesa 22.3.6
 driver() {
-    local target=${1%-22} name=radeon lib=$mesa/usr/lib/x86_64-linux-gnu icd
-    if [ "$target" != "$1" ]; then lib=/usr/lib/x86_64-linux-gnu; fi
+    local target=${1%-22} name=radeon system=/usr/lib/x86_64-linux-gnu folder start=() icd
+    folder=$mesa$system
+    if [ "$target" != "$1" ]; then folder=$system; fi
     shift
-    local with=(LD_LIBRARY_PATH="$lib" MESA_SHADER_CACHE_DISABLE=true)
-    if is_intel "$target"; then
+    local with=(MESA_SHADER_CACHE_DISABLE=true)
+    case $(vendor "$target") in
+    intel)
         name=intel
-        with+=(INTEL_STUB_GPU_PLATFORM="$target" LD_PRELOAD="$shim")
-    else
-        with+=(RADV_FORCE_FAMILY="$target")
-    fi
+        with+=(LD_LIBRARY_PATH="$folder" INTEL_STUB_GPU_PLATFORM="$target" LD_PRELOAD="$shim");;
+    nvidia)
+        name=nouveau folder=$nvk$system
+        case $target in tu102) with+=(NOUVEAU_CHIPSET=162);; *) with+=(NOUVEAU_CHIPSET=172);; esac
+        # A later C library than the system's: its own loader starts the command.
+        start=("$folder/ld-linux-x86-64.so.2" --library-path "$folder:$mesa$system:$system" --preload "$nvk_shim");;
+    amd) with+=(LD_LIBRARY_PATH="$folder" RADV_FORCE_FAMILY="$target");;
+    esac
     icd=$VENDOR_WORK/$name.json
-    echo "{\"ICD\": {\"api_version\": \"1.3.0\", \"library_path\": \"$lib/libvulkan_$name.so\"}, \"file_format_version\": \"1.0.0\"}" > "$icd"
-    env "${with[@]}" VK_ICD_FILENAMES="$icd" VK_DRIVER_FILES="$icd" NODEVICE_SELECT=1 "$@"
+    echo "{\"ICD\": {\"api_version\": \"1.3.0\", \"library_path\": \"$folder/libvulkan_$name.so\"}, \"file_format_version\": \"1.0.0\"}" > "$icd"
+    env "${with[@]}" VK_ICD_FILENAMES="$icd" VK_DRIVER_FILES="$icd" NODEVICE_SELECT=1 "${start[@]}" "$@"
 }

@@ -5,17 +5,16 @@
 # workgroups and on a slower modelled step (tests/vendor/report.py has the limits). setup.sh must have run once.
 # VENDOR_TARGETS and VENDOR_PLANS choose fewer targets and plans than all.
 . "$(dirname "$0")/env.sh"
-[ -e "$VENDOR_WORK/ready" ] || "$here/setup.sh"
+[ "$VENDOR_WORK/ready" -nt "$here/setup.sh" ] || "$here/setup.sh"
 cd "$root"
-read -ra targets <<< "${VENDOR_TARGETS:-navi21 navi31 vega10 tgl dg2 gfx1100-22 tgl-22}"
+read -ra targets <<< "${VENDOR_TARGETS:-navi21 navi31 vega10 tgl dg2 ga102 gfx1100-22 tgl-22}"
 read -ra plans <<< "${VENDOR_PLANS:-$("$python" "$here/report.py" plans)}"
 cargo build --quiet --release --locked --example vendor_dump
 out=$VENDOR_WORK/out
 rm -rf "$out"
 "$root/target/release/examples/vendor_dump" plans "$out" "${plans[@]}"
 for target in "${targets[@]}"; do
-    options=()
-    if is_intel "$target"; then options+=(--narrow); fi
+    options=(--vendor "$(vendor "$target")")
     # The time model reads this target's instructions.
     if [ "$target" = navi21 ]; then options+=(--ir "$out/isa"); fi
     driver "$target" "$python" "$here/stats.py" "$out" "${options[@]}" > "$out/$target.stats" 2> "$out/$target.err" \

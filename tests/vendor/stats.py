@@ -7,7 +7,7 @@ from vulkan import ffi
 arg = argparse.ArgumentParser()
 arg.add_argument('folder')
 arg.add_argument('--only', help='regular expression on the name')
-arg.add_argument('--narrow', action='store_true', help='leave out kernels for wide registers')
+arg.add_argument('--vendor', default='any', help='whose GPU it is: kernels that only others get are left out')
 arg.add_argument('--ir', help='folder for the internal representations, the ISA among them')
 arg = arg.parse_args()
 
@@ -62,8 +62,8 @@ def save_ir(pipeline, at, stem):
         with open(f'{arg.ir}/{stem}.{name}.txt', 'w') as f: f.write(ffi.string(b).decode(errors='replace'))
 
 for line in open(f'{arg.folder}/kernels.tsv'):
-    index, bindings, kind, name = line.rstrip('\n').split('\t')
-    if arg.narrow and kind == 'wide': continue
+    index, bindings, owners, name = line.rstrip('\n').split('\t')
+    if not {'any', arg.vendor} & set(owners.split(',')): continue
     if arg.only and not re.search(arg.only, name): continue
     with open(f'{arg.folder}/{index}.spv', 'rb') as f: spirv = f.read()
     try: pipeline, seconds = compile(spirv, bindings)

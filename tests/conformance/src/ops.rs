@@ -75,7 +75,7 @@ fn kind(variant: Variant) -> String {
     match variant {
         Variant::Gemm(tile) => shared(tile),
         Variant::Winograd(t, tile) => format!("{t} {}", shared(tile)),
-        Variant::Attention(tile) => format!("{} {}", tile.subgroup > 0, tile.workgroup),
+        Variant::Attention(tile) => format!("{} {} {}", tile.subgroup > 0, tile.workgroup, tile.parts > 1),
         Variant::Naive | Variant::Serial | Variant::Block => format!("{variant:?}"),
     }
 }

@@ -80,7 +80,7 @@ fn attention() -> Result<Vec<Case>> {
         ("two heads of 32, new order", 2, true, qkv(2, 7, 5, 64), 1.0),
         ("one token", 1, true, qkv(3, 1, 1, 32), 1.0),
         ("peaked scores", 2, false, qkv(1, 7, 5, 64), 6.0),
-        ("a head of 64", 1, true, qkv(1, 1, 66, 64), 1.0),
+        ("a head of 64", 1, true, qkv(1, 1, 130, 64), 1.0),
         ("a head of 192", 1, false, qkv(1, 3, 3, 192), 1.0),
     ];
     let case = |(name, heads, new_order, shape, scale)| {
