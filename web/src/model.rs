@@ -96,6 +96,8 @@ impl Model {
         let shape = session.image_shape().map_err(js)?;
         let usual = self.about.stage(&Settings::default()).map_err(js)?.settings;
         let low = session.program().port(ports::LOW_RES).ok().map(|port| port.shape.h);
+        // A classifier knows no null class.
+        let (classes, names) = (session.classes(), self.about.class_names());
         Ok(json!({
             "role": config.role.as_str(),
             "imageSize": config.unet.image_size,
@@ -103,9 +105,9 @@ impl Model {
             "height": shape.h,
             "channels": config.image_channels(),
             "lowResolution": low,
-            "classes": session.classes(),
-            "nullClass": config.null_class,
-            "classNames": self.about.class_names(),
+            "classes": classes,
+            "nullClass": config.null_class.filter(|null| (*null as usize) < classes),
+            "classNames": names.get(..classes).unwrap_or(names),
             "guided": session.is_guided(),
             "batch": session.batch(),
             "process": config.diffusion.process.as_str(),
