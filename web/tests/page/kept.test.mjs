@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
+import { violations } from './axe.mjs';
 import { EMOJI, HASH, onFakePage } from './fake.mjs';
 
 describe('what is kept and shown', () => {
@@ -19,6 +20,7 @@ describe('what is kept and shown', () => {
     });
     assert.ok((await white()) > 0.4, `${await white()} of it is white`);
     assert.ok(await page.isDisabled('#current button.frame'), 'they cannot be opened');
+    assert.deepEqual(await violations(page), []);
     await release(EMOJI);
     await title('Ready');
     await page.waitForSelector('#current > .examples');
