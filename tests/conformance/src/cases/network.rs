@@ -81,7 +81,7 @@ fn attention() -> Result<Vec<Case>> {
         ("one token", 1, true, qkv(3, 1, 1, 32), 1.0),
         ("peaked scores", 2, false, qkv(1, 7, 5, 64), 6.0),
         ("a head of 64", 1, true, qkv(1, 1, 130, 64), 1.0),
-        ("a head of 192", 1, false, qkv(1, 3, 3, 192), 1.0),
+        ("a head of 144", 1, false, qkv(1, 3, 3, 144), 1.0),
     ];
     let case = |(name, heads, new_order, shape, scale)| {
         Case::new(name, Attention { heads, new_order }, vec![spread(shape, scale, 0.0)], &[])
