@@ -5,8 +5,8 @@
 # RUSTC_BOOTSTRAP switches the instrumentation on, by the flags that cargo-fuzz gives. A crash ends the script, and its input
 # is FUZZ_KEPT/crash-*: run the target's program on that file to see it again.
 #
-# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time continues, and times.tsv there adds up the processor
-# time and the runs of each target: an hour may be reached in several sittings, on a machine that does other things too.
+# What was found is kept in FUZZ_KEPT (target/fuzz/kept), where the next time continues, and processor-seconds.tsv there adds
+# up how long and how often each target has run: an hour may be reached in several sittings, on a machine that does other things.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -43,10 +43,10 @@ fuzz() {
         return 1
     }
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$kept/$1.log")
-    printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" "$spent" "$runs" >>"$kept/times.tsv"
+    printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" "$spent" "$runs" >>"$kept/processor-seconds.tsv"
     all=$(awk -v target="$1" -v with="$sanitizer" \
-        '$1 == target && $2 == with { seconds += $3; runs += $4 } END { printf "%d s, %d runs", seconds, runs }' "$kept/times.tsv")
-    printf 'fuzz: %s: %s runs in %d s of a processor (so far %s), sanitizer %s\n' "$1" "$runs" "$spent" "$all" "$sanitizer"
+        '$1 == target && $2 == with { seconds += $3; runs += $4 } END { printf "%d s, %d runs", seconds, runs }' "$kept/processor-seconds.tsv")
+    printf 'fuzz: %s: %s runs in %d s of processor time (so far %s), sanitizer %s\n' "$1" "$runs" "$spent" "$all" "$sanitizer"
 }
 
 while [ $# -gt 0 ]; do

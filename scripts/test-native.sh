@@ -15,11 +15,12 @@ export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers NODEVICE_SELECT=1
 cargo test --release --no-run "$@"
 
 # What GPUs would run, on a software driver, which is slow at it: networks, guided samples and fashion32's images. Beside the
-# rest, because lavapipe compiles on one core alone.
+# rest, because lavapipe compiles on only one core.
 mkdir -p target
 TEST_ADAPTERS=llvmpipe TEST_ASSUME_GPU=1 \
     cargo test --release --test device -- golden:: guided:: builtin::images >target/gpu-plans.log 2>&1 &
 plans=$!
+trap 'kill $plans 2>/dev/null || true' EXIT
 # Lavapipe without LLVM's optimisations: nearly every kernel here takes longer to compile than to run.
 failed=0
 GALLIVM_PERF=nopt cargo test --release "$@" || failed=$?

@@ -154,6 +154,14 @@ fn a_classifier_guides_all_classes_but_the_null_class() {
     assert_eq!(labels, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
     let message = folder.refused(2, &[&words(text)[..], &["--class", "10"]].concat());
     assert!(message.contains("0 to 9"), "{message}");
+
+    // A picture that says no class has the null class, but for a classifier one of its own is asked for.
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/red.jpg");
+    let vary = words("sample --model null.safetensors --strength 0.5 --steps ddim4 --fit crop --out varied.png --init");
+    let vary = [&vary[..], &[picture]].concat();
+    folder.ok(&vary);
+    let message = folder.refused(2, &[&vary[..], &words("--classifier judge.safetensors")].concat());
+    assert!(message.contains("give --class"), "{message}");
 }
 
 #[test]

@@ -169,20 +169,22 @@ impl Models {
         let shown = all[0].config().shown_classes();
         if let Some(other) = all.iter().find(|m| m.config().shown_classes() != shown) {
             return Err(Error::Options(format!(
-                "{} knows {} classes, {} {shown}: they do not go together",
+                "images of {} show {shown} classes, those of {} {}: give files of the same classes",
+                all[0].checkpoint.name(),
                 other.checkpoint.name(),
                 other.config().shown_classes(),
-                self.first.checkpoint.name()
             )));
         }
-        let named = all.iter().find(|m| m.config().class_names.len() == count);
-        let names = named.map_or_else(|| imagenet::names(count).to_vec(), |m| m.config().class_names.clone());
+        // Where the null class is not among them, its name is the last one and left out.
+        let names = all.iter().find_map(|m| m.config().class_names.get(..count));
+        let names = names.unwrap_or(imagenet::names(count)).to_vec();
         Ok((count, names))
     }
 
-    /// The class that stands for none in particular.
+    /// The class that stands for none in particular, unless a classifier guides, which does not know it.
     pub fn null_class(&self) -> Option<u32> {
-        self.all().find_map(|model| model.config().null_class)
+        let null = self.all().find_map(|model| model.config().null_class)?;
+        self.all().all(|model| !(1..=null as usize).contains(&model.config().classes())).then_some(null)
     }
 
     /// The classes of given images, in turn: those that `--class` names (`words`), else the images'
@@ -204,7 +206,7 @@ impl Models {
                 ))),
             },
             None if classes == 0 => Ok(Vec::new()),
-            None => match self.first.config().null_class {
+            None => match self.null_class() {
                 Some(class) => {
                     let class_name = Classes::new(classes, &class_names, None).name(class);
                     note(&format!(

@@ -177,7 +177,10 @@ fn check_classifier(config: &ModelConfig, classifier: &ModelConfig) -> Result<()
         let (size, channels) = image(classifier);
         format!("the classifier takes {size}x{size} images of {channels} channels, which this model does not make")
     } else if config.unet.num_classes > 0 && config.shown_classes() != classifier.classes() {
-        format!("the classifier knows {} classes, the model {}", classifier.classes(), config.shown_classes())
+        let (model, classes) = (config.shown_classes(), classifier.classes());
+        format!(
+            "the classifier tells {classes} classes apart, the model makes images of {model}; give one of the same classes"
+        )
     } else if config.diffusion.process != ProcessKind::Discrete {
         "a classifier can only guide models of a discrete process".into()
     } else if process(config) != process(classifier) {

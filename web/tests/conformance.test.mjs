@@ -1,6 +1,6 @@
 /**
- * The core in browsers: every shader compiles, and the op case table and the golden fixtures give what they must, with the
- * same tolerances as natively. What is run is tests/conformance, as wasm.
+ * The core in browsers: the shaders of networks' plans compile, and the op case table and the golden fixtures give what they
+ * must, with the same tolerances as natively. What is run is tests/conformance, as wasm.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

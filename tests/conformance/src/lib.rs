@@ -26,7 +26,7 @@ pub use golden::{CHAOTIC, Golden};
 use kernels::PRECISIONS;
 pub use kernels::{ample, kernels};
 pub use networks::{run_classifier, run_unet};
-pub use ops::{OpRun, op_runs};
+pub use ops::{OpRun, kind, op_runs};
 pub use tiny::tiny;
 
 /// The devices that all native tests of a program share, and with them all kernels that were compiled: here, because each test

@@ -48,8 +48,9 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
             let name = |variant| format!("{precision:?} {}", kind(variant));
             all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
             if precision == Precision::F16Weights {
+                // Each kind in the first case that has it, then the one that ran least.
                 let next = kinds.keys().min_by_key(|kind| turns.get(*kind)).cloned();
-                kinds.retain(|kind, _| Some(kind) == next.as_ref());
+                kinds.retain(|kind, _| !turns.contains_key(kind) || Some(kind) == next.as_ref());
             }
             let mut variants = all[..1].to_vec();
             for (kind, members) in kinds {
@@ -69,8 +70,8 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
     runs
 }
 
-/// What kernels have in common that differ in their tiles alone.
-fn kind(variant: Variant) -> String {
+/// What kernels have in common that differ in only their tiles.
+pub fn kind(variant: Variant) -> String {
     let shared = |tile: GemmTile| format!("{:?} {} {}", tile.sharing, tile.parts > 1, tile.x <= 2);
     match variant {
         Variant::Gemm(tile) => shared(tile),
