@@ -1,9 +1,10 @@
 /** What can go wrong, in the words of the page: what happened, what to do about it, and buttons that do it. */
 import { browsers, type ErrorCode, GuidedDiffusionError } from 'guided-diffusion';
 import { button, byId, element, keepFocus } from './dom.js';
+import type { ModelChoice } from './models.js';
 import { showRecorded } from './recorded.js';
 
-export type Remedy = 'retry' | 'restart' | 'emoji' | 'smaller' | 'dismiss';
+export type Remedy = 'retry' | 'restart' | 'emoji' | 'fashion' | 'smaller' | 'dismiss';
 
 interface Explanation {
   title: string;
@@ -17,6 +18,7 @@ const remedyNames: Record<Remedy, string> = {
   retry: 'Try again',
   restart: 'Restart the GPU',
   emoji: 'Use the emoji model',
+  fashion: 'Use the fashion model',
   smaller: 'One image at a time, 16-bit weights',
   dismiss: 'Dismiss',
 };
@@ -114,9 +116,11 @@ export class Notice {
     private readonly fallbacks: () => HTMLElement[],
   ) {}
 
-  show(error: unknown): void {
+  /** `failed`: the model that it happened with, which is no remedy. */
+  show(error: unknown, failed: ModelChoice | null): void {
     const explanation = explain(error);
-    const buttons = explanation.remedies.map((remedy, at) =>
+    const remedies = explanation.remedies.map((remedy) => (remedy === 'emoji' && failed?.linked?.kind === 'emoji' ? 'fashion' : remedy));
+    const buttons = remedies.map((remedy, at) =>
       button(
         remedyNames[remedy],
         () => {

@@ -153,9 +153,10 @@ class Page {
   }
 
   private fail(error: unknown, retry: Retry | null): void {
+    const failed = this.loader.failed(retry) ?? null;
     this.machine.enter({ kind: 'failed', error, retry });
     this.loader.stay();
-    this.notice.show(error);
+    this.notice.show(error, failed);
     this.progress.rest(retry?.kind === 'load' ? 'Not loaded' : 'Not done');
     this.picker.say(this.runner.model ? `${this.runner.choice?.name} stays in use.` : 'No model is loaded.');
   }
@@ -171,7 +172,7 @@ class Page {
     const { state } = this.machine;
     const retry = state.kind === 'failed' ? state.retry : null;
     const choice = this.loader.failed(retry) ?? this.picker.read();
-    if (remedy === 'emoji') return this.picker.chooseBuiltIn('emoji');
+    if (remedy === 'emoji' || remedy === 'fashion') return this.picker.chooseBuiltIn(remedy);
     if (remedy === 'retry' && retry?.kind === 'run') return this.run(this.gallery.rest(retry.job));
     if (remedy === 'restart') this.runner.close();
     if (choice) this.loader.load(remedy === 'smaller' ? smaller(choice) : choice, undefined, { again: true });

@@ -29,6 +29,20 @@ describe('what is kept and shown', () => {
     assert.equal(await page.locator('.examples').count(), 0);
   });
 
+  onPage('where a model fails, another one is offered', async ({ page, open, title, ask, picked }) => {
+    await open('', { fail: { [EMOJI]: 'bad-file' } });
+    await page.waitForSelector('#notice h3');
+    const offered = () => page.locator('#notice button').allTextContents();
+    assert.deepEqual(await offered(), ['Use the fashion model', 'Dismiss']);
+    await page.click('#notice button');
+    await title('Ready');
+    assert.equal(await picked(), 'fashion');
+    await ask((f) => (f.fail['emoji32.safetensors'] = 'too-large'));
+    await page.evaluate(() => (location.hash = '#model=emoji-guided'));
+    await page.waitForSelector('#notice h3');
+    assert.deepEqual(await offered(), ['One image at a time, 16-bit weights', 'Use the emoji model']);
+  });
+
   onPage('a number of images that needs other kernels is announced', async ({ page, ready }) => {
     await ready();
     for (const [count, said] of [['3', ''], ['10', 'Compiled first for 10 images at once.'], ['1', 'Compiled first for one image at a time.']]) {
