@@ -72,7 +72,7 @@ export class Sheet {
   /** Shows images that were made before, in frames without a run; `words` say that. */
   showExamples(images: (ImageData | undefined)[], words: string): void {
     this.root.classList.add('examples');
-    this.edge.textContent = `${words}: ${caption(this.job)}`;
+    this.edge.textContent = words;
     images.forEach((pixels, at) => {
       const frame = this.frames[at];
       if (frame && pixels) paint(frame.canvas, pixels);

@@ -27,10 +27,16 @@ interface Recorded extends Film {
 
 let recorded: Promise<Recorded> | undefined;
 
+async function get(file: string): Promise<Response> {
+  const response = await fetch(file);
+  if (!response.ok) throw new Error(`${file}: ${response.status}`);
+  return response;
+}
+
 async function read(): Promise<Recorded> {
   const [film, strip] = await Promise.all([
-    fetch('recorded.json').then((response) => response.json() as Promise<Film>),
-    fetch('recorded.webp').then((response) => response.blob()),
+    get('recorded.json').then((response) => response.json() as Promise<Film>),
+    get('recorded.webp').then((response) => response.blob()),
   ]);
   const rows = (await unstrip(strip, film.steps.length)).map((row) => {
     const side = row.width / film.names.length;
@@ -39,19 +45,30 @@ async function read(): Promise<Recorded> {
   return { ...film, rows };
 }
 
+/** The recording, read once; where that fails, the next call tries again. */
+function recording(): Promise<Recorded> {
+  recorded ??= read().catch((error: unknown) => {
+    recorded = undefined;
+    throw error;
+  });
+  return recorded;
+}
+
 /** With reduced motion, nothing moves by itself. */
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 let played = false;
 
-/** Shows examples in the frames of a sheet whose images are not made yet, the first time as they formed. */
+/** Shows examples in the frames of a sheet whose images are not made yet, the first time as they formed; of a class, there is one. */
 export async function showExamples(sheet: Sheet, words: string): Promise<void> {
-  const { job } = sheet;
-  const { rows } = await (recorded ??= read());
+  const { cells, settings } = sheet.job;
+  const { caption, names, rows } = await recording();
+  // Before the model is there, its classes are not known.
+  const shown = settings.label === null ? cells.map(({ label, index }) => label ?? index % names.length) : [settings.label];
+  if (!shown.some((label) => label < names.length)) return;
   for (const row of played || still() ? rows.slice(-1) : rows) {
     if (!sheet.root.isConnected) return;
-    // Before the model is there, its classes are not known.
-    sheet.showExamples(job.cells.map(({ label, index }) => row[(label ?? job.settings.label ?? index) % row.length]), words);
+    sheet.showExamples(shown.map((label) => row[label]), `${words}. ${caption}`);
     await wait(FRAME);
   }
   played = true;
@@ -61,9 +78,9 @@ let shown = false;
 
 /** Shows the film, once. */
 export async function showRecorded(): Promise<void> {
+  const { caption, names, steps, rows } = await recording();
   if (shown) return;
   shown = true;
-  const { caption, names, steps, rows } = await (recorded ??= read());
   const canvases = names.map((name) => {
     const canvas = element('canvas');
     canvas.role = 'img';

@@ -26,7 +26,7 @@ describe('the page as it opens', () => {
     assert.deepEqual(await values(page, 'count', 'sampler', 'steps', 'guidance'), ['12', 'dpm++2m', '8', '1']);
     assert.deepEqual(before, ['12', 'dpm++2m', '8', '1'], 'they are there before the model');
     // Its examples are read meanwhile.
-    await page.waitForFunction(() => /: All classes, 8 dpm\+\+2m steps, guidance 1/.test(document.querySelector('#current .examples .edge')?.textContent));
+    await page.waitForFunction(() => /^Examples .* Recorded: twelve classes/.test(document.querySelector('#current .examples .edge')?.textContent));
     assert.equal(await page.locator('#current canvas').count(), 12);
     const shifts = await page.evaluate(() => window.shifts);
     assert.ok(shifts.reduce((sum, { value }) => sum + value, 0) < 0.01, JSON.stringify(shifts));

@@ -8,22 +8,29 @@ import { EMOJI, HASH, onFakePage } from './fake.mjs';
 describe('what is kept and shown', () => {
   const onPage = onFakePage();
 
-  onPage('until images are made, examples are shown, and called so', async ({ page, open, title, release, waiting, generate, edge }) => {
+  onPage('until images are made, examples are shown, and called so', async ({ page, open, title, release, waiting, paste, generate, edge }) => {
+    // What could not be fetched once is fetched again.
+    await page.route('**/recorded.json', (route) => route.fulfill({ status: 503, body: '{}' }), { times: 1 });
     await open('', { hold: [EMOJI] });
     await waiting(EMOJI);
-    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.startsWith('Examples until yours are made: 8 dpm++2m steps'));
-    /** How much of a frame is white: noise has next to nothing, emoji lie on it. */
-    const white = () => page.evaluate(() => {
-      const canvas = document.querySelectorAll('#current canvas')[3];
-      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-      return data.filter((level) => level > 240).length / data.length;
-    });
-    assert.ok((await white()) > 0.4, `${await white()} of it is white`);
-    assert.ok(await page.isDisabled('#current button.frame'), 'they cannot be opened');
-    assert.deepEqual(await violations(page), []);
+    await page.waitForFunction(() => performance.getEntriesByName(new URL('recorded.json', location).href).length > 0);
+    assert.match(await edge(), /^To be made \(emoji\)/);
     await release(EMOJI);
     await title('Ready');
-    await page.waitForSelector('#current > .examples');
+    await page.waitForFunction(() => document.querySelector('#current > .examples .edge')?.textContent === 'Examples until yours are made. Recorded: twelve classes, seed 7');
+    /** How much of a frame is white: noise has a quarter (its opacity) and little more, emoji lie on it. */
+    const white = (at) => page.evaluate((k) => {
+      const canvas = document.querySelectorAll('#current canvas')[k];
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return data.filter((level) => level > 240).length / data.length;
+    }, at);
+    assert.ok((await white(3)) > 0.4, `${await white(3)} of it is white`);
+    assert.ok(await page.isDisabled('#current button.frame'), 'they cannot be opened');
+    assert.deepEqual(await violations(page), []);
+    await paste('#model=emoji&label=3&count=2');
+    await page.waitForFunction(() => document.querySelectorAll('#current > .examples canvas').length === 2);
+    assert.ok((await white(0)) > 0.4 && (await white(1)) < 0.35, `of one class there is one example: ${await white(0)}, ${await white(1)}`);
+    await paste('#model=emoji&count=2');
     await generate();
     assert.match(await edge(), /^All classes/);
     assert.equal(await page.locator('.examples').count(), 0);
