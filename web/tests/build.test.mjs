@@ -68,6 +68,7 @@ test('the pictures of link preview and manifest are there, of the sizes that are
 test('the package’s reference is that of its types: node web/reference.mjs writes it', () => {
   const text = reference();
   assert.equal(readFileSync(folder('web/package/API.md'), 'utf8'), text);
+  assert.doesNotMatch(text, /\|  \|$/m, 'a call or option without a description');
   for (const name of ['GuidedDiffusion', 'Model', 'sampleStack', 'seedNoise', 'LoadOptions', 'SampleOptions', 'ErrorCode']) assert.match(text, new RegExp(`^## ${name}$`, 'm'));
 });
 

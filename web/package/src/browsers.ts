@@ -5,6 +5,7 @@
 
 /** A browser with the oldest version that serves, and on which systems it has WebGPU. */
 export interface Browser {
+  /** Its name, or the names of those that share its engine. */
   name: string;
   /** The oldest version that serves. */
   version: number;

@@ -28,19 +28,19 @@ export class GuidedDiffusion {
     return (await navigator.gpu.requestAdapter().catch(() => null)) !== null;
   }
 
-  /** As an engine's `stored`, without a GPU. */
+  /** The files that are kept in the browser, interrupted downloads included. Opens no GPU. */
   static stored(options: Pick<EngineOptions, 'workerUrl'> = {}): Promise<StoredModel[]> {
     return briefly(options, (client) => client.call('stored', null));
   }
 
-  /** As an engine's `deleteStored`, without a GPU. */
+  /** Deletes one of the stored files. Opens no GPU. Fails with `busy` while the file is being loaded, here or in another tab. */
   static async deleteStored(url: string, options: Pick<EngineOptions, 'workerUrl'> = {}): Promise<void> {
     await briefly(options, (client) => client.call('deleteStored', { url: absolute(url, 'url').href }));
   }
 
   /**
-   * Starts a worker and opens the GPU. Fails with `no-webgpu`, `no-adapter`, `network` where the worker's script cannot be loaded, or
-   * `internal`.
+   * Starts a worker and opens the GPU. Fails with `no-webgpu`, `no-adapter`, `bad-options`, `network` where the worker's script or the
+   * wasm cannot be loaded, or `internal`.
    */
   static async create(options: EngineOptions = {}): Promise<GuidedDiffusion> {
     if (!globalThis.navigator?.gpu) throw new GuidedDiffusionError('no-webgpu', whyNoWebGpu());
@@ -70,8 +70,8 @@ export class GuidedDiffusion {
   }
 
   /**
-   * Loads a model, and the classifier that guides it, where one is given. Fails with `network`, `bad-file`, `bad-options`, `too-large` or
-   * `out-of-memory`; the models that are loaded stay.
+   * Loads a model, and the classifier that guides it, where one is given. Fails with `network`, `bad-file`, `bad-options`, `too-large`,
+   * `out-of-memory` or `device-lost`; the models that are loaded stay.
    */
   async load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
     check('load', options, 'load');

@@ -3,10 +3,11 @@ import type { ErrorCode } from './types.js';
 
 /** Something failed: `code` says why, the message what was expected and what to do, `cause` is the browser's own error, if any. */
 export class GuidedDiffusionError extends Error {
+  /** That of the class. */
   override readonly name = 'GuidedDiffusionError';
 
   constructor(
-    /** Why. */
+    /** The kind of failure, for programs. */
     readonly code: ErrorCode,
     message: string,
     options?: ErrorOptions,

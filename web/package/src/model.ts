@@ -28,7 +28,7 @@ export class Model {
   private constructor(
     client: Client,
     handle: number,
-    /** What it is. */
+    /** What the model is, and what it was loaded for. */
     readonly info: ModelInfo,
   ) {
     this.#client = client;
@@ -47,7 +47,7 @@ export class Model {
 
   /**
    * Bits per dimension of a picture, the bound on its negative log likelihood (Nichol & Dhariwal 2021; the public
-   * scripts/image_nll.py), of a model of a discrete process: one network evaluation per step.
+   * scripts/image_nll.py), of a model of a discrete process: one network evaluation per step. Fails as `sample` does.
    */
   async bitsPerDimension(image: InputImage, options: BitsOptions = {}): Promise<Bits> {
     check('bits', options, 'bitsPerDimension');
@@ -68,7 +68,7 @@ export class Model {
   /**
    * Measures which kernels are fastest on this GPU and keeps the result in the browser: models that are loaded from then on
    * use it, this one after it is loaded again. Other kernels round otherwise: the same seed's image may differ by a level of
-   * 255 here and there.
+   * 255 here and there. Fails with `bad-options`, `out-of-memory` or `device-lost`.
    */
   async tune(options: TuneOptions = {}): Promise<TuneResult> {
     check('tune', options, 'tune');

@@ -21,7 +21,7 @@ function philox(counter: number[], key: [number, number]): number[] {
 
 /**
  * The noise at share `share` (0 to 1) of the way from one image's to another's, by spherical interpolation (Shoemake 1985), which
- * keeps it as long as noise is. Throws `bad-options`.
+ * keeps it as long as noise is. Throws `bad-options` for lengths that differ and a share that is no finite number.
  */
 export function interpolateNoise(from: Float32Array, to: Float32Array, share: number): Float32Array {
   if (!(from instanceof Float32Array && to instanceof Float32Array && from.length === to.length && Number.isFinite(share))) {
@@ -43,14 +43,15 @@ export function interpolateNoise(from: Float32Array, to: Float32Array, share: nu
 
 /**
  * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
- * GPU's but for rounding. Throws `bad-options`.
+ * GPU's but for rounding. Throws `bad-options` for a seed that is no whole number of 64 bits, and an index or a length that is none
+ * of 32.
  */
-export function seedNoise(of: bigint | number, index: number, length: number): Float32Array {
-  const seed = seedOf(of);
+export function seedNoise(seed: bigint | number, index: number, length: number): Float32Array {
+  const bits = seedOf(seed);
   if (![index, length].every((one) => Number.isInteger(one) && one >= 0 && one < 2 ** 32)) {
     throw new GuidedDiffusionError('bad-options', `noise of image ${index}, ${length} values: give whole numbers from 0`);
   }
-  const key: [number, number] = [Number(seed & 0xffffffffn), Number((seed >> 32n) & 0xffffffffn)];
+  const key: [number, number] = [Number(bits & 0xffffffffn), Number((bits >> 32n) & 0xffffffffn)];
   const out = new Float32Array(length);
   for (let block = 0; 4 * block < length; block++) {
     const words = philox([block, index, 0, 0], key).map((word) => (word >>> 8) + 1);

@@ -23,6 +23,7 @@ export interface StackRun extends Run, AsyncIterable<StackStep> {
   readonly result: Promise<GeneratedImage[]>;
   /** The small images, whatever becomes of the enlarged ones. */
   readonly small: Promise<GeneratedImage[]>;
+  /** The steps of both stages, one after the other. */
   [Symbol.asyncIterator](): AsyncIterator<StackStep>;
 }
 

@@ -25,6 +25,7 @@ export interface LoadProgress {
 
 /** What was read of one file. */
 export interface FileProgress {
+  /** Which of the files. */
   role: 'model' | 'classifier';
   /** The file's, as its address or the disk has it. */
   name: string;
@@ -99,9 +100,9 @@ export interface ModelInfo {
   role: 'diffusion' | 'upsampler';
   /** Side of the images that it was trained on, in pixels. */
   imageSize: number;
-  /** Size of the images that it makes, in pixels. */
+  /** Width of the images that it makes, in pixels. */
   width: number;
-  /** See `width`. */
+  /** Height of the images that it makes, in pixels. */
   height: number;
   /** 1 (grey) or 3 (RGB). */
   channels: number;
@@ -299,11 +300,11 @@ export interface TuneResult {
 
 /** A file kept in the browser. */
 export interface StoredModel {
-  /** Where it came from; names it. */
+  /** Its address, by which `deleteStored` finds it. */
   url: string;
   /** Empty where the file is not complete. */
   sha256: string;
-  /** Of it, what is here. */
+  /** How much of it is stored. */
   bytes: number;
   /** False for a download that is under way, or was interrupted and will be resumed. */
   complete: boolean;
@@ -311,9 +312,9 @@ export interface StoredModel {
 
 /** Room for stored files, as the browser reports it. */
 export interface StorageRoom {
-  /** Bytes that this origin uses, and that it may use; null where the browser does not say. */
+  /** Bytes that this origin uses; null where the browser does not say. */
   usage: number | null;
-  /** See `usage`. */
+  /** Bytes that this origin may use; null where the browser does not say. */
   quota: number | null;
   /** Whether the browser deletes nothing of it by itself when room gets short. */
   persistent: boolean;
