@@ -7,7 +7,7 @@ scripts/web-package.sh
 rm -rf web/dist
 mkdir -p web/dist/models
 cp -r web/package/dist web/dist/guided-diffusion
-cp models/{emoji32,emoji32-classifier,emoji32-to-64,fashion32,fashion32-classifier}.safetensors models/{README.md,NOTICES} web/dist/models
+cp models/{emoji32,emoji32-classifier,emoji32-to-64,fashion32,fashion32-classifier}.safetensors models/{README.md,NOTICES.txt} web/dist/models
 cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist

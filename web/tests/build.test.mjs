@@ -65,6 +65,17 @@ test('the pictures of link preview and manifest are there, of the sizes that are
   assert.deepEqual(sizes, [['192x192', '192x192'], ['512x512', '512x512']]);
 });
 
+test('the page names what its models were trained on, and links the notices', () => {
+  const [, foot] = /<footer[^>]*>(.*)<\/footer>/s.exec(html);
+  const [, link] = /<a href="(models\/[^"]+)">/.exec(foot);
+  const notices = readFileSync(join(DIST, link), 'utf8');
+  for (const source of ['Noto Emoji', 'Fluent Emoji', 'Fashion-MNIST', 'Google', 'Microsoft', 'LobeHub', 'Zalando', 'MIT']) {
+    assert.ok(foot.includes(source) && notices.includes(source), source);
+  }
+  assert.match(foot, /Apache-2\.0/);
+  assert.match(notices, /Apache License\s+Version 2\.0/);
+});
+
 test('the package’s reference is that of its types: node web/reference.mjs writes it', () => {
   const text = reference();
   assert.equal(readFileSync(folder('web/package/API.md'), 'utf8'), text);
