@@ -1,5 +1,6 @@
 /** Frames as a WebM clip. The browser's recorder writes it, in the time that the clip takes to play. */
 import { surface } from './dom.js';
+import { wait } from './plain.js';
 
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
 
@@ -16,8 +17,6 @@ const SIDE = 512;
 
 /** Milliseconds that a frame of a moving picture is shown. */
 export const FRAME = 120;
-
-export const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Records frames of one size, each shown so many milliseconds. */
 export async function clip(frames: ImageData[], milliseconds: number[], say: (done: number) => void): Promise<Blob> {

@@ -3,10 +3,11 @@
  * present job lies on the stage; earlier ones lie below it, the newest first, also those of earlier visits.
  */
 import { type GeneratedImage, randomSeed } from 'guided-diffusion';
-import { announce, button, byId, element, keepFocus, paint, save, slug } from './dom.js';
+import { announce, button, byId, element, keepFocus, paint, save } from './dom.js';
 import type { History } from './history.js';
 import { type Job, caption, restOf } from './jobs.js';
 import { type Forming, type Picture, bytesOf, pictureOf } from './picture.js';
+import { slug } from './plain.js';
 import { zip } from './zip.js';
 
 const COPY = 'Copy link';

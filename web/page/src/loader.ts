@@ -1,9 +1,9 @@
 /** The model that the fields are for: picked, linked to, or an earlier image's. It is loaded here, and offered where only the visitor may load it. */
 import type { ModelInfo } from 'guided-diffusion';
-import { megabytes } from './dom.js';
 import type { SettingsForm } from './form.js';
 import type { Job } from './jobs.js';
 import { type ModelChoice, type ModelPicker, alike } from './models.js';
+import { megabytes } from './plain.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
 import type { LinkedModel, parseLink } from './settings.js';

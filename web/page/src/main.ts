@@ -13,7 +13,7 @@ import { Loader } from './loader.js';
 import { Maker, atOnce } from './maker.js';
 import { ModelPicker, alike, smaller } from './models.js';
 import { Progress } from './progress.js';
-import { RECORDED, showExamples } from './recorded.js';
+import { exemplifies, showExamples } from './recorded.js';
 import { Runner } from './runner.js';
 import { type Settings, parseLink } from './settings.js';
 import { type Retry, type State, Machine, buttonsOf } from './state.js';
@@ -220,7 +220,7 @@ class Page {
     const sheet = this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft });
     this.gallery.stageSheet(sheet);
     const words = `Examples until ${shared ? 'the link’s picture is' : 'yours are'} made`;
-    if (choice.makes === RECORDED) void showExamples(sheet, words).catch(() => undefined); // empty frames do, too
+    if (exemplifies(choice)) void showExamples(sheet, words).catch(() => undefined); // empty frames do, too
   }
 
   private sheetOf(job: Job, options: { draft?: string; id?: string } = {}): Sheet {

@@ -1,11 +1,12 @@
 /** Makes what a job asks for: its sheet on the stage, its runs one after the other, and what is said meanwhile and afterwards. */
 import type { Step } from 'guided-diffusion';
-import { byId, seconds } from './dom.js';
+import { byId } from './dom.js';
 import type { Gallery, Sheet } from './gallery.js';
 import type { OnStep } from './how.js';
 import { type Job, MORPH } from './jobs.js';
 import { type ModelChoice, alike } from './models.js';
 import { Pause, morph } from './morph.js';
+import { seconds } from './plain.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
 import type { Settings } from './settings.js';

@@ -3,8 +3,9 @@
  * (Shoemake 1985), so that each point on the way is noise of the same length; half-way, the class changes.
  */
 import { interpolateNoise, seedNoise } from 'guided-diffusion';
-import { FRAME, wait } from './clip.js';
+import { FRAME } from './clip.js';
 import { MORPH } from './jobs.js';
+import { wait } from './plain.js';
 import type { Runner } from './runner.js';
 import type { Sheet } from './gallery.js';
 

@@ -3,7 +3,8 @@
  * there, so that nothing moves. Screen readers hear the start, quarters and the end, not every step.
  */
 import type { LoadProgress, Step, TuneProgress } from 'guided-diffusion';
-import { announce, byId, megabytes, sentence } from './dom.js';
+import { announce, byId } from './dom.js';
+import { megabytes, sentence } from './plain.js';
 
 export class Progress {
   private readonly title = byId('stage-title', HTMLElement);

@@ -1,15 +1,13 @@
 /** A recorded run of the model that the page opens with: examples until there are images of the visitor's own, and a film for browsers that cannot make any. */
-import { wait } from './clip.js';
 import { byId, element, paint } from './dom.js';
 import type { Sheet } from './gallery.js';
+import type { ModelChoice } from './models.js';
 import { part, unstrip } from './picture.js';
+import { wait } from './plain.js';
 
 /** Milliseconds that a step is shown, and the last one. */
 const FRAME = 160;
 const LAST = 2500;
-
-/** What the recorded images show, as a model's choice says it. */
-export const RECORDED = 'emoji';
 
 /** What web/tests/record.mjs writes. */
 interface Film {
@@ -58,6 +56,9 @@ function recording(): Promise<Recorded> {
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 let played = false;
+
+/** Whether the recorded images are of the kind that a model makes. */
+export const exemplifies = ({ linked }: ModelChoice) => linked !== null && ['emoji', 'emoji-guided', 'stack'].includes(linked.kind);
 
 /** Shows examples in the frames of a sheet whose images are not made yet, the first time as they formed; of a class, there is one. */
 export async function showExamples(sheet: Sheet, words: string): Promise<void> {

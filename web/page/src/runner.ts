@@ -14,8 +14,8 @@ import {
 } from 'guided-diffusion';
 import type { Facts } from './jobs.js';
 import type { ModelChoice } from './models.js';
-import { megabytes } from './dom.js';
-import { type Settings, offered, stepOptions, takesEta, usualOf, usualSteps } from './settings.js';
+import { megabytes } from './plain.js';
+import { OPENS_WITH, type Settings, offered, stepOptions, takesEta, usualOf } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -37,7 +37,7 @@ export class Runner {
   /** What captions and fields need to know. The class for none, the last one of a model that has it, is none to draw. */
   get facts(): Facts {
     const { info } = this.loaded?.model ?? {};
-    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000, process: 'discrete', usual: { sampler: 'ddim', steps: usualSteps('ddim'), guidance: 2 } };
+    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000, process: 'discrete', usual: OPENS_WITH };
     const classes = info.classes - (info.nullClass === info.classes - 1 ? 1 : 0);
     const guided = info.guided || info.nullClass !== null;
     const { diffusionSteps, process } = info;

@@ -3,7 +3,7 @@
  * each value is parsed on its own, within bounds, and anything else is left at its default.
  */
 import { type ModelInfo, type SamplerName as Sampler, randomSeed, samplers, strideSteps } from 'guided-diffusion';
-import { sentence } from './dom.js';
+import { sentence } from './plain.js';
 
 export type { SamplerName as Sampler } from 'guided-diffusion';
 
@@ -100,18 +100,12 @@ export function stepOptions({ sampler, steps }: Pick<Settings, 'sampler' | 'step
   return { sampler, steps: LEVELS, at: Array.from({ length: steps + 1 }, (_, k) => Math.round((k * (LEVELS - 1)) / steps)) };
 }
 
-/** What the page opens with: one image of each class of emoji, as that model is good with them. */
+/** What suits the model that the page opens with, the emoji. */
+export const OPENS_WITH: Usual = { sampler: 'dpm++2m', steps: 8, guidance: 1 };
+
+/** The settings that the page opens with: one image of each class of emoji. */
 function defaults(): Settings {
-  return {
-    label: null,
-    count: 12,
-    steps: 8,
-    sampler: 'dpm++2m',
-    eta: 0,
-    guidance: 1,
-    seed: randomSeed(),
-    first: 0,
-  };
+  return { ...OPENS_WITH, label: null, count: 12, eta: 0, seed: randomSeed(), first: 0 };
 }
 
 /** A plain decimal number within its range, else null. */

@@ -1,6 +1,7 @@
 /** The models that this browser keeps: what they are, how large, and a way to delete each. */
 import { fileName, type StoredModel } from 'guided-diffusion';
-import { button, byId, closable, element, keepFocus, megabytes } from './dom.js';
+import { button, byId, closable, element, keepFocus } from './dom.js';
+import { megabytes } from './plain.js';
 import type { Runner } from './runner.js';
 
 export class StoredDialog {
