@@ -10,7 +10,7 @@ import type { LinkedModel, parseLink } from './settings.js';
 import type { Machine, Retry } from './state.js';
 import type { Work } from './work.js';
 
-interface Page {
+interface Events {
   /** The fields were put as a link, an earlier image or the model wants them. */
   written: () => void;
   /** A model is in use. */
@@ -20,18 +20,30 @@ interface Page {
 }
 
 export class Loader {
-  /** The fields are still as a link to a picture put them. */
-  shared = false;
+  private asLinked = false;
 
   constructor(
-    private readonly machine: Machine,
     private readonly work: Work,
     private readonly runner: Runner,
     private readonly picker: ModelPicker,
     private readonly form: SettingsForm,
     private readonly progress: Progress,
-    private readonly page: Page,
+    private readonly events: Events,
   ) {}
+
+  private get machine(): Machine {
+    return this.work.machine;
+  }
+
+  /** The fields are still as a link to a picture put them. */
+  get shared(): boolean {
+    return this.asLinked;
+  }
+
+  /** The visitor changed a setting. */
+  edited(): void {
+    this.asLinked = false;
+  }
 
   /** The model in use, or the one on its way to take its place. */
   get coming(): ModelChoice | undefined {
@@ -43,13 +55,13 @@ export class Loader {
   pick(choice: ModelChoice): void {
     // Another model makes another picture.
     const { aim } = this.machine;
-    this.shared &&= same(choice.linked, aim?.kind === 'model' ? aim.choice.linked : aim?.linked);
+    this.asLinked &&= same(choice.linked, aim?.kind === 'model' ? aim.choice.linked : aim?.linked);
     this.load(choice);
   }
 
   /** Takes a link. */
   link(linked: ReturnType<typeof parseLink>): void {
-    this.shared = linked.named.has('seed');
+    this.asLinked = linked.named.has('seed');
     this.take(linked);
   }
 
@@ -57,7 +69,7 @@ export class Loader {
   take({ settings, named, model }: ReturnType<typeof parseLink>, choice: ModelChoice | null = null): void {
     this.form.write(settings);
     this.form.roll(!named.has('seed'));
-    this.page.written();
+    this.events.written();
     const { coming } = this;
     const known = choice ?? (!model || same(model, coming?.linked) ? coming : null);
     if (known) this.load(known, named);
@@ -101,7 +113,7 @@ export class Loader {
   adopt(choice: ModelChoice | null): void {
     const { aim } = this.machine;
     if (choice && !(aim?.kind === 'model' && alike(choice, aim.choice))) this.aimAt(choice, null);
-    this.shared = false;
+    this.asLinked = false;
   }
 
   /** Fits the fields to the model in use, `choice`, as far as they are for it. */
@@ -111,7 +123,7 @@ export class Loader {
     const meant = aim !== null && alike(choice, aim.choice);
     this.form.offer(this.runner.facts, meant ? aim.keep : null);
     if (meant) aim.keep = null;
-    this.page.written();
+    this.events.written();
   }
 
   /** `again`: even if it is in use. `next`: what is done when it is there. */
@@ -134,8 +146,8 @@ export class Loader {
       (before) => {
         this.sayReady();
         const then = before.kind === 'loading' ? before.next : null;
-        if (then) this.page.begin(then);
-        else this.page.written();
+        if (then) this.events.begin(then);
+        else this.events.written();
       },
     );
   }
@@ -144,7 +156,7 @@ export class Loader {
   async fetch(choice: ModelChoice, count: number, signal: AbortSignal): Promise<void> {
     const { info } = await this.runner.load(choice, count, signal, (progress) => this.progress.load(progress));
     this.fit(choice);
-    this.page.loaded(info);
+    this.events.loaded(info);
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
     this.picker.say(`${what}. It takes ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}.${replaced}`);

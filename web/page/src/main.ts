@@ -60,13 +60,13 @@ class Page {
   private readonly toys = new Toys(this.maker.pause, this.progress, (kind) => this.generate(kind));
   private readonly form = new SettingsForm(
     () => {
-      this.loader.shared = false;
+      this.loader.edited();
       this.follow(this.form.read());
     },
     () => this.onInput(),
     () => this.generate(),
   );
-  private readonly loader = new Loader(this.machine, this.work, this.runner, this.picker, this.form, this.progress, {
+  private readonly loader = new Loader(this.work, this.runner, this.picker, this.form, this.progress, {
     written: () => this.follow(this.form.read(false)),
     loaded: (info) => {
       this.board.offer(info);
@@ -74,7 +74,7 @@ class Page {
     },
     begin: (next) => (next === 'generate' ? this.generate() : this.run(next)),
   });
-  private readonly tuning = new Tuning(this.runner, this.machine, this.work, this.progress, (...how) => this.loader.fetch(...how));
+  private readonly tuning = new Tuning(this.runner, this.work, this.progress, (...how) => this.loader.fetch(...how));
   private readonly viewer = new Viewer({
     useSeed: (seed) => this.form.useSeed(seed),
     again: (job, at) => this.again(job, at),

@@ -3,7 +3,6 @@ import { byId } from './dom.js';
 import type { ModelChoice } from './models.js';
 import type { Progress } from './progress.js';
 import type { Runner } from './runner.js';
-import type { Machine } from './state.js';
 import type { Work } from './work.js';
 
 export class Tuning {
@@ -13,7 +12,6 @@ export class Tuning {
 
   constructor(
     private readonly runner: Runner,
-    private readonly machine: Machine,
     private readonly work: Work,
     private readonly progress: Progress,
     /** Loads a model for so many images at once. */
@@ -26,7 +24,7 @@ export class Tuning {
   /** Measures the GPU with the model in use, which is then loaded again to have what was found. */
   private tune(): void {
     const { choice, model } = this.runner;
-    if (!choice || !model || this.machine.busy) return;
+    if (!choice || !model || this.work.machine.busy) return;
     this.work.start({ kind: 'running', job: null }, async (signal) => {
       this.progress.begin('Tuning');
       const tuning = this.runner.tune(signal, (progress) => {
@@ -43,7 +41,7 @@ export class Tuning {
 
   private forgetAll(): void {
     const { choice, model } = this.runner;
-    if (!choice || !model || this.machine.busy) return;
+    if (!choice || !model || this.work.machine.busy) return;
     const work = async (signal: AbortSignal) => {
       await this.runner.deleteTuning();
       await this.fetchModel(choice, model.info.batch, signal);

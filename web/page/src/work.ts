@@ -16,7 +16,7 @@ export class Work {
   private last: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly machine: Machine,
+    readonly machine: Machine,
     private readonly ends: Ends,
   ) {}
 
