@@ -34,7 +34,7 @@ async function measure(hash) {
     const image = since();
     const models = new Set(site.server.requests.flatMap(({ path }) => /models\/[^/]+\.safetensors$/.exec(path)?.[0] ?? []));
     const bytes = [...models].reduce((sum, file) => sum + statSync(folder(`web/dist/${file}`)).size, 0);
-    return { evaluations: Number(/of (\d+)$/.exec(title)?.[1]), bytes, ready, step, image, made: image - ready, ...(await counts(page)) };
+    return { steps: Number(/of (\d+)$/.exec(title)?.[1]), bytes, ready, step, image, made: image - ready, ...(await counts(page)) };
   } finally {
     await site.close();
   }
@@ -48,7 +48,7 @@ const wasm = readFileSync(folder('web/dist/guided-diffusion/wasm/guided_diffusio
 row('what', ...Object.keys(runs));
 row('---', ...Object.keys(runs).map(() => '---'));
 for (const [title, what, format] of [
-  ['evaluations of the diffusion network', 'evaluations', String],
+  ['steps', 'steps', String],
   ['models loaded', 'bytes', megabytes],
   ['page load to a model that is ready', 'ready', seconds],
   ['page load to the first step', 'step', seconds],

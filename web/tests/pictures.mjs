@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { folder } from './lib/folder.mjs';
-import { generate, start, status } from './page/harness.mjs';
+import { generate, pixels, start, status } from './page/harness.mjs';
 import { animated } from '../dist/png.js';
 
 const STEPS = 8;
@@ -17,8 +17,9 @@ const site = await start();
 try {
   const { page } = await site.open({ hash: `#model=emoji&count=${IMAGES}&steps=${STEPS}&seed=1` });
   await status(page, 'Ready');
-  // The examples have formed by then.
-  await page.waitForTimeout(3000);
+  // The examples form first: they change every 160 ms.
+  await page.waitForSelector('#current > .examples');
+  for (let before, now; (now = await pixels(page)) !== before; before = now) await page.waitForTimeout(500);
   // What is painted is written down, so that the run can be shown again at any size, a step at a time.
   await page.evaluate(() => {
     window.painted = [];
