@@ -6,25 +6,25 @@ import { fill, generate, pixels, start, status } from './harness.mjs';
 
 const edge = (page) => page.textContent('#current .edge');
 const values = (page, ...ids) => page.evaluate((all) => all.map((id) => document.getElementById(id).value), ids);
-/** Sets the number of images and of steps: a software driver is slow. */
-async function few(page, steps) {
-  await fill(page, { count: 1, steps });
-  await page.press('#steps', 'Tab');
+/** Sets the fields for one image, in few steps: a software driver is slow. */
+async function one(page, { steps = 2 } = {}) {
+  await fill(page, { count: 1, steps, guidance: 1, seed: 7 });
+  await page.press('#seed', 'Tab');
 }
 
 describe('the page as it opens', () => {
-  let [site, page, messages] = [];
+  let [site, page, messages, opened] = [];
   before(async () => {
     site = await start();
     ({ page, messages } = await site.open({ hash: '' }));
+    opened = await values(page, 'count', 'sampler', 'steps', 'guidance');
+    await status(page, 'Ready');
   });
   after(() => site?.close());
 
   test('it opens with emoji, one of each class, in the eight evaluations that suit them', async () => {
-    const before = await values(page, 'count', 'sampler', 'steps', 'guidance');
-    await status(page, 'Ready');
     assert.deepEqual(await values(page, 'count', 'sampler', 'steps', 'guidance'), ['12', 'dpm++2m', '8', '1']);
-    assert.deepEqual(before, ['12', 'dpm++2m', '8', '1'], 'they are there before the model');
+    assert.deepEqual(opened, ['12', 'dpm++2m', '8', '1'], 'they are there before the model');
     // Its examples are read meanwhile.
     await page.waitForFunction(() => /^Examples .* Recorded: twelve classes/.test(document.querySelector('#current .examples .edge')?.textContent));
     assert.equal(await page.locator('#current canvas').count(), 12);
@@ -40,8 +40,7 @@ describe('the page as it opens', () => {
   });
 
   test('makes an emoji, in colour on white', async () => {
-    await fill(page, { count: 1, seed: 7 });
-    await page.press('#seed', 'Tab');
+    await one(page, { steps: 8 });
     await generate(page);
     assert.match(await edge(page), /^All classes, 8 dpm\+\+2m steps, guidance 1, seed 7$/);
     assert.equal(await page.evaluate(() => new URLSearchParams(location.hash.slice(1)).get('model')), 'emoji');
@@ -53,13 +52,14 @@ describe('the page as it opens', () => {
   });
 
   test('compares guidance, to which the class for none is enough', async () => {
-    await few(page, 2);
+    await one(page);
     await generate(page, '#compare-guidance');
     assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['Guidance 0', 'Guidance 1', 'Guidance 2', 'Guidance 4', 'Guidance 8']);
     assert.equal(new Set([await pixels(page, 0), await pixels(page, 1), await pixels(page, 4)]).size, 3);
   });
 
   test('a drawing becomes an emoji', async () => {
+    await one(page);
     await page.click('#draw-toggle');
     await page.focus('#board');
     await page.keyboard.press(' ');
@@ -69,7 +69,7 @@ describe('the page as it opens', () => {
   });
 
   test('follows the settings live in two evaluations, and keeps none of that', async () => {
-    await few(page, 2);
+    await one(page);
     const sheets = () => page.locator('#sheets article').count();
     await page.click('#live-mode');
     await status(page, 'Live');
@@ -91,6 +91,7 @@ describe('the page as it opens', () => {
   });
 
   test('walks from emoji to emoji', async () => {
+    await one(page);
     await page.click('#morph');
     await page.waitForFunction(() => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 2, null, { timeout: 300_000 });
     await page.click('#cancel');
@@ -98,6 +99,7 @@ describe('the page as it opens', () => {
   });
 
   test('is guided by the classifier where that is asked for, at a scale of its own', async () => {
+    await one(page);
     await page.check('#guided');
     await status(page, 'Ready');
     assert.deepEqual(await values(page, 'sampler', 'steps', 'guidance'), ['dpm++2m', '2', '2'], 'the steps stay');
@@ -118,7 +120,7 @@ describe('the page as it opens', () => {
     await page.check('[value=stack]');
     await status(page, 'Ready');
     assert.match(await page.textContent('#model-state'), /^64 × 64 pixels, colour/);
-    await few(page, 8);
+    await one(page, { steps: 8 });
     await generate(page);
     assert.equal(await page.evaluate(() => document.querySelector('#current canvas').width), 64);
     const totals = await page.evaluate(() => window.titles.flatMap((title) => /^Step \d+ of (\d+)$/.exec(title)?.[1] ?? []));
