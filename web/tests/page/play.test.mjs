@@ -201,8 +201,10 @@ describe('the page to play with', () => {
   test('a picture that is dropped anywhere lies on the board, and becomes one of the class', async () => {
     await dropWhite(page);
     await page.waitForSelector('#board:visible');
+    await page.locator('#strength').fill('0.45');
+    await page.waitForSelector('#draw-make:enabled', { timeout: 180_000 });
     await generate(page, '#draw-make');
-    assert.match(await edge(page), /drawn, strength 0/);
+    assert.match(await edge(page), /drawn, strength 0.45$/);
     await page.click('#draw-close');
   });
 
