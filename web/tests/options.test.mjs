@@ -85,3 +85,16 @@ test('classes are found by name as the command line finds them', async () => {
   const nameless = new Model(client, 0, { ...info, classNames: [] });
   assert.match(await refusal(() => nameless.sample({ classes: ['boot'] })), /no names; give numbers from 0 to 3/);
 });
+
+test('a load says what has changed, and nothing twice', async () => {
+  const progress = (done) => ({ loaded: 0, total: 1, from: 'device', files: [], kernels: { done, total: 2 } });
+  const reporting = {
+    async call(name, take, { onEvent }) {
+      for (const done of [0, 0, 1, 1, 1, 2]) onEvent({ kind: 'progress', progress: progress(done) });
+      return { handle: 0, info };
+    },
+  };
+  const told = [];
+  await new GuidedDiffusion(reporting, {}).load('models/m.safetensors', { onProgress: ({ kernels }) => told.push(kernels.done) });
+  assert.deepEqual(told, [0, 1, 2]);
+});

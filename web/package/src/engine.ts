@@ -8,7 +8,7 @@ import { fileName } from './names.js';
 import { check } from './options.js';
 import type { RawResponse, RawSource } from './protocol.js';
 import { lengthOf } from './response.js';
-import type { AdapterInfo, EngineOptions, LoadOptions, ModelSource, StorageRoom, StoredModel } from './types.js';
+import type { AdapterInfo, EngineOptions, LoadOptions, LoadProgress, ModelSource, StorageRoom, StoredModel } from './types.js';
 
 /** A GPU that is open, and the worker that computes on it: what everything begins with. Its calls are done one after the other. */
 export class GuidedDiffusion {
@@ -81,6 +81,13 @@ export class GuidedDiffusion {
     }
     const control = new AbortController();
     const transfer: Transferable[] = [];
+    let told = '';
+    const tell = (progress: LoadProgress) => {
+      // The worker also reports that nothing has changed.
+      const now = JSON.stringify(progress);
+      if (now !== told) onProgress?.(progress);
+      told = now;
+    };
     const model = await raw(source, 'model', transfer);
     const { handle, info } = await this.#client.call(
       'load',
@@ -103,7 +110,7 @@ export class GuidedDiffusion {
         signal,
         transfer,
         onEvent: (event, send, id) => {
-          if (event.kind === 'progress') onProgress?.(event.progress);
+          if (event.kind === 'progress') tell(event.progress);
           if (event.kind !== 'fetch' || !fetch) return;
           const { request, url } = event;
           const both = signal ? AbortSignal.any([signal, control.signal]) : control.signal;

@@ -90,7 +90,7 @@ export interface LoadOptions {
   flags?: string;
   /** Stops the load; it rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** Is called as the load advances. */
+  /** Is called whenever what it says has changed. */
   onProgress?: (progress: LoadProgress) => void;
 }
 
