@@ -15,6 +15,11 @@ pub fn hint(error: &clap::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let name = text(ContextKind::InvalidArg)?.strip_prefix("--")?;
+            if matches!(name, "prompt" | "text") {
+                return Some(
+                    "these models know classes and no text: --class NAME, of the names that `info` lists".into(),
+                );
+            }
             let program = Cli::command();
             let having =
                 program.get_subcommands().filter(|own| own.get_arguments().any(|a| a.get_long() == Some(name)));
@@ -47,6 +52,10 @@ mod tests {
             ("edit --input x.png --sampler ddim", Some("ddim makes images of noise: `sample`")),
             ("sample --sampler nonsense", None),
             ("sample --nonsense", None),
+            (
+                "sample --prompt cat",
+                Some("these models know classes and no text: --class NAME, of the names that `info` lists"),
+            ),
         ] {
             let words = ["guided-diffusion"].into_iter().chain(line.split(' '));
             let error = Cli::try_parse_from(words).expect_err(line);

@@ -349,13 +349,29 @@ pub fn write_png(path: &Path, picture: &Pixels, texts: &[(String, String)]) -> R
 /// stands in the archive's comment, which NumPy and the public evaluation scripts do not look at. `labels` are as many as the
 /// images, or none.
 pub fn write_npz(
-    to: impl Write + Seek,
+    to: &mut (impl Write + Seek),
     shape: [usize; 4],
     labels: impl Iterator<Item = u32>,
     run: &Value,
     pixels: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(to);
+    let filled = fill_npz(&mut archive, shape, labels, run, pixels);
+    if filled.is_err() {
+        // When dropped it would try to finish once more, and print that this failed too. It owns nothing but its lists.
+        std::mem::forget(archive);
+        return filled;
+    }
+    archive.finish()?.flush()
+}
+
+fn fill_npz(
+    archive: &mut zip::ZipWriter<impl Write + Seek>,
+    shape: [usize; 4],
+    labels: impl Iterator<Item = u32>,
+    run: &Value,
+    pixels: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let options = zip::write::SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         // numpy opens either kind; a fixed choice keeps equal runs equal byte for byte.
@@ -363,15 +379,15 @@ pub fn write_npz(
         .last_modified_time(zip::DateTime::default());
     archive.start_file("arr_0.npy", options)?;
     archive.write_all(&Header::new(Dtype::U8, &shape).to_bytes(128))?;
-    pixels(&mut archive)?;
+    pixels(archive)?;
     let mut labels = labels.peekable();
     if labels.peek().is_some() {
         archive.start_file("arr_1.npy", options)?;
-        let mut to = BufWriter::new(&mut archive);
+        let mut to = BufWriter::new(archive.by_ref());
         to.write_all(&Header::new(Dtype::I64, &shape[..1]).to_bytes(128))?;
         labels.try_for_each(|label| to.write_all(&i64::from(label).to_le_bytes()))?;
         to.flush()?;
     }
     archive.set_comment(run.to_string())?;
-    archive.finish()?.flush()
+    Ok(())
 }

@@ -1,11 +1,21 @@
-//! Progress bars: of sampling (steps done, time left, images per second) and of files. Silent where standard error is no
-//! terminal.
+//! Progress bars: of sampling (steps done, time left, images per second) and of files. Where standard error is no terminal,
+//! such as in a log, a long run says a line now and then.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::console::note;
+
+/// The bar of a run whose first step compiles the kernels, which says nothing of how long the others take.
+const STARTING: &str = "{bar:28} {pos}/{len} steps, {msg}";
+const RUNNING: &str = "{bar:28} {pos}/{len} steps, {eta} left, {msg}";
+
+/// Between two lines where there is no bar.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// Progress of a sampling run.
 #[derive(Debug)]
@@ -15,21 +25,17 @@ pub struct Progress {
     images: usize,
     total: usize,
     stage: String,
+    last_line: Cell<Instant>,
 }
 
 impl Progress {
-    /// A bar over all steps of all batches; hidden where nobody watches.
+    /// A bar over all steps of all batches.
     pub fn new(steps: u64, images: usize) -> Self {
-        let shown = std::io::stderr().is_terminal();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(steps), target);
-        // A template that does not parse leaves the default style, which is no reason to stop.
-        if let Ok(style) = ProgressStyle::with_template("{bar:28} {pos}/{len} steps, {eta} left, {msg}") {
-            bar.set_style(style);
-        }
-        let progress = Self { bar, start: Instant::now(), images: 0, total: images, stage: String::new() };
+        let bar = styled(Some(steps), STARTING);
+        let start = Instant::now();
+        let progress = Self { bar, start, images: 0, total: images, stage: String::new(), last_line: Cell::new(start) };
         progress.show();
-        if shown {
+        if !progress.bar.is_hidden() {
             progress.bar.enable_steady_tick(Duration::from_millis(200));
         }
         progress
@@ -43,7 +49,15 @@ impl Progress {
 
     /// One denoising step is done.
     pub fn step(&self) {
+        if self.bar.position() == 0 {
+            style(&self.bar, RUNNING);
+        }
         self.bar.inc(1);
+        if self.bar.is_hidden() && self.last_line.get().elapsed() >= BETWEEN_LINES {
+            let (done, of) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            note(&format!("{done}/{of} steps, {}", self.bar.message()));
+            self.last_line.set(Instant::now());
+        }
     }
 
     /// So many images more are finished.
@@ -78,19 +92,30 @@ impl Drop for Progress {
     }
 }
 
+/// A bar; hidden where standard error is no terminal.
+fn styled(length: Option<u64>, template: &str) -> ProgressBar {
+    let shown = std::io::stderr().is_terminal();
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(length, target);
+    style(&bar, template);
+    bar
+}
+
+/// A template that does not parse leaves the style that was, which is no reason to stop.
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
 /// Progress through a file.
 #[derive(Debug)]
 pub struct Bytes(ProgressBar);
 
 impl Bytes {
-    /// A bar for the file `path`; hidden where nobody watches.
+    /// A bar for the file `path`.
     pub fn new(path: &Path) -> Self {
-        let shown = std::io::stderr().is_terminal();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:28} {bytes}/{total_bytes}, {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = styled(None, "{msg} {bar:28} {bytes}/{total_bytes}, {eta} left");
         bar.set_message(path.display().to_string());
         Self(bar)
     }

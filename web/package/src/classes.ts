@@ -11,7 +11,10 @@ const SHOWN = 12;
  * "goldfish, Carassius auratus"), or a part that only one class has, whole words first.
  */
 export function labelOf(asked: number | string, { classes, classNames }: Pick<ModelInfo, 'classes' | 'classNames'>): number {
-  if (typeof asked === 'number') return asked;
+  if (typeof asked === 'number') {
+    if (Number.isInteger(asked) && asked >= 0 && asked < 2 ** 32) return asked;
+    throw new GuidedDiffusionError('bad-options', `class ${asked}: give a whole number from 0, or a name`);
+  }
   const refuse = (why: string) => new GuidedDiffusionError('bad-options', `class ${JSON.stringify(asked.slice(0, 40))}: ${why}`);
   if (classes === 0) throw refuse('this model was trained without classes; leave it out');
   if (classNames.length === 0) throw refuse(`this model’s classes have no names; give numbers from 0 to ${classes - 1}`);
