@@ -169,7 +169,7 @@ impl Models {
         let shown = all[0].config().shown_classes();
         if let Some(other) = all.iter().find(|m| m.config().shown_classes() != shown) {
             return Err(Error::Options(format!(
-                "images of {} show {shown} classes, those of {} {}: give files of the same classes",
+                "{} knows {shown} classes, {} {} classes (null classes aside): give files of the same classes",
                 all[0].checkpoint.name(),
                 other.checkpoint.name(),
                 other.config().shown_classes(),
