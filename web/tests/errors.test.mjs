@@ -228,11 +228,11 @@ test('a load that is stopped while its answer is on its way gives its model back
   }
 });
 
-test('the README names the browsers as the code does', () => {
-  const readme = readFileSync(folder('web/package/README.md'), 'utf8');
-  const words = readme.replace(/\s+/g, ' ');
+test('the READMEs name the browsers as the code does', () => {
+  const [words, short] = ['web/package/README.md', 'README.md'].map((name) => readFileSync(folder(name), 'utf8').replace(/\s+/g, ' '));
   for (const { name, version, systems } of needed) {
     const said = `${name} ${version} (${systems})`;
     assert.ok(words.includes(said), said);
+    assert.ok(short.includes(`${name} ${version}`), name);
   }
 });
