@@ -8,11 +8,16 @@ const REST = 500;
 export class Address {
   private resting = 0;
 
+  /** null for a link; else the page wrote it, and a reload brings it back. `rolling`: each run had a new seed. */
+  get own(): { rolling: boolean } | null {
+    return (history.state as { rolling: boolean } | null) ?? null;
+  }
+
   /** Has it name a job. Browsers allow some changes per minute only: “Live” writes when it has come to rest. */
-  show({ kind, settings, model }: Job): void {
+  show({ kind, settings, model }: Job, rolling: boolean): void {
     const write = () => {
       try {
-        history.replaceState(null, '', toLink(settings, model));
+        history.replaceState({ rolling }, '', toLink(settings, model));
       } catch {
         // The images matter more; “Copy link” has it, too.
       }

@@ -182,12 +182,18 @@ export class SettingsForm {
   }
 
   /** Whether each run gets a new seed. */
-  private get rolling(): boolean {
+  get rolling(): boolean {
     return this.dice.ariaPressed === 'true';
   }
 
   roll(each: boolean): void {
     this.dice.ariaPressed = String(each);
+  }
+
+  /** Goes on after a reload: the seed that is shown was used. */
+  resume(): void {
+    this.roll(true);
+    this.spent = this.seed.value;
   }
 
   /** As `read`, for a run that begins: a seed that was shown is used once, then another follows. */

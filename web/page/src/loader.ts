@@ -59,9 +59,9 @@ export class Loader {
     this.load(choice);
   }
 
-  /** Takes a link. */
-  link(linked: ReturnType<typeof parseLink>): void {
-    this.asLinked = linked.named.has('seed');
+  /** Takes a link; `foreign`: it is not the page's own address, loaded anew. */
+  link(linked: ReturnType<typeof parseLink>, foreign: boolean): void {
+    this.asLinked = foreign && linked.named.has('seed');
     this.take(linked);
   }
 

@@ -99,7 +99,7 @@ class Page {
     });
     this.render(this.machine.state);
     const linked = parseLink(location.hash);
-    this.loader.link({ ...linked, model: linked.model ?? { kind: 'emoji' } });
+    this.take({ ...linked, model: linked.model ?? { kind: 'emoji' } });
     document.querySelector('main')?.removeAttribute('inert');
     void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
   }
@@ -107,7 +107,14 @@ class Page {
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
   private onLink(): void {
     const linked = parseLink(location.hash);
-    if (linked.model || linked.named.size) this.loader.link(linked);
+    if (linked.model || linked.named.size) this.take(linked);
+  }
+
+  /** Takes what the address names: a link, or the last run before a reload. */
+  private take(linked: ReturnType<typeof parseLink>): void {
+    const { own } = this.address;
+    this.loader.link(linked, own === null);
+    if (own?.rolling) this.form.resume();
   }
 
   /** What Generate makes: pictures of the drawing, where one lies on an open board that the model can use. */
@@ -137,7 +144,7 @@ class Page {
   private run(job: Job): void {
     this.loader.adopt(job.choice);
     this.work.start({ kind: 'running', job }, (signal) => {
-      this.address.show(job);
+      this.address.show(job, this.form.rolling);
       return this.maker.make(job, signal);
     });
   }
