@@ -181,6 +181,12 @@ export class SettingsForm {
     else this.fields.steps.value = String(fitted);
   }
 
+  /** Whether guidance is another than the model's usual one. */
+  get ownGuidance(): boolean {
+    const { disabled, value } = this.fields.guidance;
+    return !disabled && this.usual !== undefined && Number(value) !== this.usual.guidance;
+  }
+
   /** Whether each run gets a new seed. */
   get rolling(): boolean {
     return this.dice.ariaPressed === 'true';

@@ -127,7 +127,7 @@ export class Loader {
   }
 
   /** `again`: even if it is in use. `next`: what is done when it is there. */
-  load(choice: ModelChoice, keep = this.machine.keepFor(choice), { next = null, again = false }: { next?: 'generate' | null; again?: boolean } = {}): void {
+  load(choice: ModelChoice, keep = this.machine.keepFor(choice, this.form.ownGuidance), { next = null, again = false }: { next?: 'generate' | null; again?: boolean } = {}): void {
     const wasOffered = this.machine.aim?.kind === 'offered';
     const there = !again && this.coming !== undefined && alike(choice, this.coming);
     this.aimAt(choice, keep);

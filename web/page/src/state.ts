@@ -55,15 +55,18 @@ export class Machine {
     return this.state.kind === 'loading' || this.state.kind === 'running';
   }
 
-  /** What stays of the settings where `choice` is loaded: all (null) where it is another form of the model that they suit. */
-  keepFor({ source, options, linked }: Pick<ModelChoice, 'source' | 'options' | 'linked'>): ReadonlySet<string> | null {
+  /**
+   * What stays of the settings where `choice` is loaded: all (null) where it is another form of the model that they suit.
+   * `ownGuidance`: the visitor chose a scale.
+   */
+  keepFor({ source, options, linked }: Pick<ModelChoice, 'source' | 'options' | 'linked'>, ownGuidance: boolean): ReadonlySet<string> | null {
     const { aim } = this;
     const meant = aim?.kind === 'model' ? aim.choice.source === source : aim !== null && JSON.stringify(aim.linked) === JSON.stringify(linked);
     // Another model has settings of its own.
     if (!aim || !meant) return new Set();
-    // A classifier has a scale of its own.
+    // A classifier has a usual scale of its own.
     const other = aim.kind === 'model' && aim.keep === null && aim.choice.options.classifier !== options.classifier;
-    return other ? new Set(['label', 'first', 'sampler', 'steps']) : aim.keep;
+    return other ? new Set(['label', 'first', 'sampler', 'steps', ...(ownGuidance ? ['guidance'] : [])]) : aim.keep;
   }
 }
 
