@@ -117,8 +117,9 @@ export class Sheet {
     frame.open.ariaLabel = `${this.nameOf(at)}, image ${at + 1} of ${this.frames.length}, open`;
   }
 
-  /** Takes away the frames of images that were never finished, when the sheet leaves the stage. */
+  /** Takes away the frames of images that were never finished, when the sheet leaves the stage or comes from an earlier visit. */
   trim(): void {
+    if (this.pictures.size < this.frames.length) this.sayStopped();
     this.frames.forEach(({ item, trail }, at) => {
       item.hidden = !this.pictures.has(at);
       if (item.hidden) forget(trail);
@@ -127,10 +128,8 @@ export class Sheet {
 
   /** The run ended before its end: previews stay as far as they came, and frames that had none are not shown. */
   stop(): void {
-    const { length } = this.frames;
-    const finished = this.pictures.size - this.small;
-    if (finished === length) return;
-    this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${length} ${this.small ? 'enlarged' : 'finished'}`;
+    if (this.pictures.size - this.small === this.frames.length) return;
+    this.sayStopped();
     const begun = this.frames.filter(({ trail }) => trail.frames.length > 0);
     const some = begun.length + this.pictures.size > 0;
     this.frames.forEach(({ item, open, trail }, at) => {
@@ -144,6 +143,11 @@ export class Sheet {
     });
     // Empty frames keep their place, so that nothing moves; the next run takes it.
     if (!some) this.root.classList.add('stopped');
+  }
+
+  private sayStopped(): void {
+    const finished = this.pictures.size - this.small;
+    this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${this.frames.length} ${this.small ? 'enlarged' : 'finished'}`;
   }
 
   nameOf(at: number): string {
