@@ -59,7 +59,7 @@ export class Maker {
     const { elapsed } = this.progress;
     if (job.kind === 'live') {
       const slow = elapsed / job.cells.length > AT_ONCE ? ' Fewer steps and images are faster; a software driver always waits.' : '';
-      return this.progress.rest('Live', `Made in ${seconds(elapsed)}.${slow}`);
+      return this.progress.rest('Live', `Made in ${seconds(elapsed)}. Live keeps no images.${slow}`);
     }
     const images = job.cells.length === 1 ? '1 image' : `${job.cells.length} images`;
     this.progress.rest(`Done in ${seconds(elapsed)}`, `${images}. Open one to save it.`);
