@@ -57,6 +57,7 @@ export class HowItWorks {
     this.moments = [];
     this.shown = sheet && { sheet, at };
     this.root.classList.remove('shown');
+    byId('how-guides', HTMLElement).hidden = sheet?.job.facts.classifier === false;
     this.offer();
   }
 

@@ -13,7 +13,11 @@ const FEW_STEPS = [1, 2, 4, 8];
 export const MORPH = 8;
 
 /** What is known of a model, for captions and fields. */
-export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps' | 'process'> & { usual: Usual };
+export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffusionSteps' | 'process'> & {
+  usual: Usual;
+  /** Whether a classifier guides it; earlier versions did not keep that. */
+  classifier?: boolean;
+};
 
 /** A place for one image. */
 interface Cell {

@@ -37,11 +37,11 @@ export class Runner {
   /** What captions and fields need to know. The class for none, the last one of a model that has it, is none to draw. */
   get facts(): Facts {
     const { info } = this.loaded?.model ?? {};
-    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000, process: 'discrete', usual: OPENS_WITH };
+    if (!info) return { classes: 0, classNames: [], guided: false, diffusionSteps: 1000, process: 'discrete', usual: OPENS_WITH, classifier: false };
     const classes = info.classes - (info.nullClass === info.classes - 1 ? 1 : 0);
     const guided = info.guided || info.nullClass !== null;
     const { diffusionSteps, process } = info;
-    return { classes, classNames: info.classNames.slice(0, classes), guided, diffusionSteps, process, usual: usualOf(info) };
+    return { classes, classNames: info.classNames.slice(0, classes), guided, classifier: info.guided, diffusionSteps, process, usual: usualOf(info) };
   }
 
   get choice(): ModelChoice | undefined {
