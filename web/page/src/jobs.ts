@@ -1,7 +1,7 @@
 /** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
 import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
-import { type LinkedModel, type Settings, type Usual, aboutSampler, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
+import { type LinkedModel, type Process, type Settings, type Usual, aboutSampler, offered, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
 
 /** Guidance scales that are compared; at 0 nothing guides. */
 const GUIDANCES = [0, 1, 2, 4, 8];
@@ -17,6 +17,8 @@ export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffu
   usual: Usual;
   /** Whether a classifier guides it; earlier versions did not keep that. */
   classifier?: boolean;
+  /** Of a stack, its second stage. */
+  upsampler?: { usual: Usual; process: Process };
 };
 
 /** A place for one image. */
@@ -108,6 +110,21 @@ export function restOf(job: Job, done: ReadonlyMap<number, unknown>): Job {
 
 const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
 
+/**
+ * Whether a stack's second stage is sampled as asked. Where the model makes the steps that it is good with, so does the upsampler, which
+ * may be of another process and lack the sampler.
+ */
+export function enlargesAsAsked(settings: Settings, { usual, upsampler }: Facts): boolean {
+  const { sampler, steps, eta } = settings;
+  const asked = sampler !== usual.sampler || steps !== usual.steps || (takesEta(sampler) && eta > 0);
+  return asked && upsampler !== undefined && offered(upsampler.process).some(({ name }) => name === sampler);
+}
+
+/** The steps of a stack's second stage, in words. */
+function enlarging(settings: Settings, facts: Facts): string {
+  return facts.upsampler ? `, enlarged in ${enlargesAsAsked(settings, facts) ? settings.steps : facts.upsampler.usual.steps}` : '';
+}
+
 /** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */
 function suited(settings: Settings, { mask }: Given, { process }: Facts): Settings {
   if (mask) return settings.sampler === 'onestep' ? settings : { ...settings, steps: Math.max(settings.steps, usualSteps('ddim')) };
@@ -130,7 +147,7 @@ export function caption({ kind, given, settings, facts, cells }: Job): string {
   const what = compared ? nameOf(facts, cells[0]?.label ?? null) : label === null ? 'All classes' : nameOf(facts, label);
   const parts = [
     ...(facts.classes > 0 ? [what] : []),
-    ...(kind === 'steps' ? [] : [inSteps(steps, `${mends ? 'DDNM' : titleOf(sampler)} `)]),
+    ...(kind === 'steps' ? [] : [inSteps(steps, `${mends ? 'DDNM' : titleOf(sampler)} `) + enlarging(settings, facts)]),
     ...(!mends && takesEta(sampler) && eta > 0 ? [`eta ${eta}`] : []),
     ...(facts.guided && kind !== 'guidance' ? [`guidance ${guidance}`] : []),
     `seed ${seed}`,
@@ -158,7 +175,7 @@ export function factsOf(job: Job, at: number): Record<string, string> {
     Image: job.cells.length > 1 ? `${at + 1} of ${job.cells.length}` : 'the only one',
     Model: job.modelName,
     Seed: cell.index > 0 ? `${seed}, image ${cell.index + 1}` : String(seed),
-    Steps: String(steps),
+    Steps: steps + enlarging(cell.settings, job.facts),
     Sampler: mendsBy(job.given, job.facts) ? 'DDNM' : takesEta(sampler) ? `${titleOf(sampler)}, eta ${eta}` : titleOf(sampler),
     ...(job.facts.guided && { Guidance: String(guidance) }),
     ...(job.given && !job.given.mask && { Strength: String(job.given.strength) }),

@@ -12,10 +12,10 @@ import {
   type TuneProgress,
   type TuneResult,
 } from 'guided-diffusion';
-import type { Facts } from './jobs.js';
+import { type Facts, enlargesAsAsked } from './jobs.js';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './plain.js';
-import { OPENS_WITH, type Settings, offered, stepOptions, takesEta, usualOf } from './settings.js';
+import { OPENS_WITH, type Settings, stepOptions, takesEta, usualOf } from './settings.js';
 
 /** Images at once where the visitor leaves it to us: all of a usual run, which a small network hardly notices. */
 const AT_ONCE = 16;
@@ -41,7 +41,17 @@ export class Runner {
     const classes = info.classes - (info.nullClass === info.classes - 1 ? 1 : 0);
     const guided = info.guided || info.nullClass !== null;
     const { diffusionSteps, process } = info;
-    return { classes, classNames: info.classNames.slice(0, classes), guided, classifier: info.guided, diffusionSteps, process, usual: usualOf(info) };
+    const own = this.loaded?.upsampler?.info;
+    return {
+      classes,
+      classNames: info.classNames.slice(0, classes),
+      guided,
+      classifier: info.guided,
+      diffusionSteps,
+      process,
+      usual: usualOf(info),
+      ...(own && { upsampler: { usual: usualOf(own), process: own.process } }),
+    };
   }
 
   get choice(): ModelChoice | undefined {
@@ -127,10 +137,7 @@ export class Runner {
       options.steps = steps;
     }
     if (!upsampler) return model.sample(options);
-    // Where the model makes the steps that it is good with, so does the upsampler, which may be of another process and lack the sampler.
-    const asked = options.sampler !== undefined || (eta && settings.eta > 0);
-    const has = asked && offered(upsampler.info.process).some(({ name }) => name === sampler);
-    return sampleStack(model, upsampler, { ...options, upsampler: has ? { sampler, steps, ...eta } : {} });
+    return sampleStack(model, upsampler, { ...options, upsampler: enlargesAsAsked(settings, this.facts) ? { sampler, steps, ...eta } : {} });
   }
 
   /** Side of the images in pixels. */
