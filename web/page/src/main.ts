@@ -215,7 +215,7 @@ class Page {
   private sayBatch(): void {
     const count = this.form.read(false)?.count;
     const other = count !== undefined && this.runner.model !== undefined && !this.runner.fits(count);
-    this.form.say(other ? `Compiled first for ${atOnce(this.runner.batchFor(count))}.` : '');
+    this.form.say(other ? `The GPU’s programs are compiled first, for ${atOnce(this.runner.batchFor(count))}.` : '');
   }
 
   /** Frames in the number that Generate will fill, empty or with examples. */

@@ -52,7 +52,7 @@ describe('what is kept and shown', () => {
 
   onPage('a number of images that needs other kernels is announced', async ({ page, ready }) => {
     await ready();
-    for (const [count, said] of [['3', ''], ['10', 'Compiled first for 10 images at once.'], ['1', 'Compiled first for one image at a time.']]) {
+    for (const [count, said] of [['3', ''], ['10', 'The GPU’s programs are compiled first, for 10 images at once.'], ['1', 'The GPU’s programs are compiled first, for one image at a time.']]) {
       await page.fill('#count', count);
       await page.press('#count', 'Tab');
       assert.equal((await page.textContent('#count-hint')).trim(), said);

@@ -326,7 +326,7 @@ describe('the page to play with', () => {
     await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
     await page.click('#cancel');
     await status(page, 'The walk has ended');
-    assert.match(await page.textContent('#count-hint'), /Compiled first for one image at a time/, 'fewer images than were compiled for');
+    assert.match(await page.textContent('#count-hint'), /compiled first, for one image at a time/, 'fewer images than were compiled for');
     await page.click('#current button.frame');
     const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), page.click('#viewer-clip')]);
     assert.equal(readFileSync(await download.path()).readUInt32BE(0), 0x1a45dfa3, 'a WebM file');
