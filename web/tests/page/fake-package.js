@@ -113,14 +113,16 @@ export class GuidedDiffusion {
     return new GuidedDiffusion();
   }
 
-  async load(source, { batch = 1, signal }) {
+  async load(source, { batch = 1, classifier, signal }) {
     const name = source instanceof File ? source.name : source.split('/').pop();
     fake.loads.push(name);
     await passed(name, signal);
     const edm = name.startsWith('edm');
+    // The emoji guide themselves.
+    const own = name.startsWith('emoji') && !classifier;
     const info = {
-      role: 'diffusion', imageSize: SIDE, width: SIDE, height: SIDE, channels: 1, lowResolution: null, classes: 10, nullClass: null,
-      classNames: ['../../T-shirt/top', ...Array.from({ length: 9 }, (_, k) => `${name} ${k + 1}`)], guided: !edm, batch, process: edm ? 'edm' : 'discrete', diffusionSteps: 1000,
+      role: 'diffusion', imageSize: SIDE, width: SIDE, height: SIDE, channels: 1, lowResolution: null, classes: own ? 11 : 10, nullClass: own ? 10 : null,
+      classNames: ['../../T-shirt/top', ...Array.from({ length: 9 }, (_, k) => `${name} ${k + 1}`)], guided: !edm && !own, batch, process: edm ? 'edm' : 'discrete', diffusionSteps: 1000,
       defaults: edm ? { sampler: 'heun', steps: '18', guidance: null } : { sampler: 'ddim', steps: name.startsWith('emoji') ? 'ddim4' : 'ddim25', guidance: null },
       sha256: { model: '' }, kept: { model: false }, gpuBytes: 1e6, tuned: 0, warnings: [],
     };

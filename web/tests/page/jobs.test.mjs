@@ -41,6 +41,11 @@ test('captions and facts name what the model has, and nothing else', () => {
     return [caption(job), Object.keys(factsOf(job, 0)).join()];
   };
   assert.deepEqual(of({}), ['Bag, 25 DDIM steps, guidance 3, seed 7', 'Image,Model,Seed,Steps,Sampler,Guidance']);
+  const upsampler = { usual: { sampler: 'heun', steps: 5, guidance: 1 }, process: 'discrete' };
+  assert.equal(of({ upsampler })[0], 'Bag, 25 DDIM steps, enlarged in 5, guidance 3, seed 7');
+  const asked = { ...usual, steps: 10 };
+  assert.equal(of({ upsampler, usual: asked })[0], 'Bag, 25 DDIM steps, enlarged in 25, guidance 3, seed 7', 'a number of one’s own is for both');
+  assert.equal(of({ upsampler: { ...upsampler, process: 'edm' }, usual: asked })[0], 'Bag, 25 DDIM steps, enlarged in 5, guidance 3, seed 7', 'where it has the sampler');
   assert.deepEqual(of({ guided: false }), ['Bag, 25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
   assert.deepEqual(of({ guided: false, classes: 0, classNames: [] }), ['25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
 });

@@ -50,6 +50,53 @@ describe('what is kept and shown', () => {
     assert.deepEqual(await offered(), ['One image at a time, 16-bit weights', 'Use the emoji model']);
   });
 
+  onPage('after a reload, the address that the page wrote is no link, and the seed is used no second time', async ({ page, ready, title, generate, paste, edge, values }) => {
+    await ready('');
+    await page.fill('#count', '1');
+    await generate();
+    const [seed] = await values('seed');
+    await page.reload();
+    await title('Ready');
+    assert.deepEqual(await values('seed', 'count'), [seed, '1']);
+    assert.doesNotMatch(`${await edge()} ${await page.textContent('#detail')}`, /link/);
+    assert.equal(await page.getAttribute('#dice', 'aria-pressed'), 'true');
+    await generate();
+    assert.notDeepEqual(await values('seed'), [seed]);
+    await page.click('#dice');
+    await generate();
+    await page.reload();
+    await title('Ready');
+    assert.equal(await page.getAttribute('#dice', 'aria-pressed'), 'false', 'a seed that was kept stays');
+    await paste('#model=emoji&count=2&seed=9');
+    await page.waitForFunction(() => /link’s picture/.test(document.querySelector('#current .edge').textContent));
+  });
+
+  onPage('a guidance of one’s own stays where a classifier comes; its gradient is explained where there is one', async ({ page, ready, title, generate, values }) => {
+    const explained = async () => {
+      await generate();
+      await page.click('#current button.frame:enabled');
+      if (!(await page.getAttribute('#how', 'open'))) await page.evaluate(() => (document.querySelector('#how').open = true));
+      const seen = await page.isVisible('#how-guides');
+      await page.click('#viewer [data-close]');
+      return seen;
+    };
+    /** Loads the emoji with the classifier, or without. */
+    const toggle = async () => {
+      const loads = await page.evaluate(() => fake.loads.length);
+      await page.click('#guided');
+      await page.waitForFunction((before) => fake.loads.length > before, loads);
+      await title('Ready');
+    };
+    await ready('#model=emoji&count=1&seed=1');
+    assert.deepEqual([await values('guidance'), await explained()], [['1'], false]);
+    await toggle();
+    assert.deepEqual([await values('guidance'), await explained()], [['2'], true], 'the usual one follows');
+    await page.fill('#guidance', '3.5');
+    await toggle();
+    await toggle();
+    assert.deepEqual(await values('guidance'), ['3.5']);
+  });
+
   onPage('a number of images that needs other kernels is announced', async ({ page, ready }) => {
     await ready();
     for (const [count, said] of [['3', ''], ['10', 'The GPU’s programs are compiled first, for 10 images at once.'], ['1', 'The GPU’s programs are compiled first, for one image at a time.']]) {
@@ -118,6 +165,7 @@ describe('what is kept and shown', () => {
     assert.equal(await page.evaluate(() => window.changes), 1);
     await page.click('#live-mode');
     await title('Live');
+    assert.match(await page.textContent('#detail'), /keeps no images/);
     for (const value of [2, 4, 6, 8]) {
       await page.fill('#guidance', String(value));
       await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(`guidance ${text}`), value);
@@ -160,6 +208,7 @@ describe('what is kept and shown', () => {
     await page.reload();
     await page.waitForSelector('#sheets button.frame:enabled');
     assert.equal(await page.locator('#sheets button.frame:enabled').count(), 1);
+    assert.match(await page.textContent('#sheets .edge'), /Stopped: 1 of 3 finished$/);
     await page.click('#sheets button.frame:enabled');
     assert.ok(await page.isVisible('#scrub'));
     await page.focus('#scrub');
