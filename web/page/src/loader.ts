@@ -160,7 +160,7 @@ export class Loader {
     this.events.loaded(info);
     const what = `${this.runner.imageSize} × ${this.runner.imageSize} pixels, ${info.channels === 1 ? 'grey' : 'colour'}`;
     const replaced = info.warnings.length ? ` ${info.warnings.length} kernels failed their check and were replaced.` : '';
-    this.picker.say(`${what}. It takes ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}, with room for ${atOnce(info.batch)}.${replaced}`);
+    this.picker.say(`${what}. ${megabytes(this.runner.gpuBytes)} on ${this.runner.adapterName}, for ${atOnce(info.batch)}.${replaced}`);
   }
 
   /** What is under way has ended early: the model in use stays in use. One from elsewhere that did not come stays in its field, to be corrected. */

@@ -290,16 +290,25 @@ describe('what is kept and shown', () => {
     assert.match(await edge(), /eta 0.33, guidance 2.25/);
   });
 
-  onPage('in a window of 1280 x 800 no setting lies under Generate, nor does the focus, with everything open', async ({ page, ready }) => {
+  onPage('in a window of 1280 x 800 no setting lies under Generate, nor does the focus, with everything open', async ({ page, ready, pick, title }) => {
     await page.setViewportSize({ width: 1280, height: 800 });
     await ready();
     /** Where things end, and where Generate's bar begins. */
     const edges = (selector) =>
       page.evaluate((one) => [one, '.panel .action'].map((s) => document.querySelector(s).getBoundingClientRect()).map(({ top, bottom }) => [top, bottom]), selector);
-    for (const selector of ['#guidance', '#more']) {
-      const [[, bottom], [top, end]] = await edges(selector);
-      assert.ok(bottom <= top && end <= 800, `${selector} ends at ${bottom}, the bar is from ${top} to ${end}`);
-    }
+    const clear = async () => {
+      for (const selector of ['#guidance', '#more']) {
+        const [[, bottom], [top, end]] = await edges(selector);
+        assert.ok(bottom <= top && end <= 800, `${selector} ends at ${bottom}, the bar is from ${top} to ${end}`);
+      }
+    };
+    await clear();
+    await pick('emoji');
+    await page.waitForFunction(() => fake.loads.length === 2);
+    await title('Ready');
+    await clear();
+    await pick('fashion');
+    await title('Ready');
     await page.click('#more summary');
     assert.match(await page.textContent('#sampler-hint'), /^The sampler is the rule.*DDIM: Along the predicted noise.*Eta is how much new noise/);
     for (const selector of ['#eta', '#first']) {
