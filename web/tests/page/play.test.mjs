@@ -38,11 +38,11 @@ describe('the page to play with', () => {
     });
     assert.equal(await page.inputValue('#steps'), '59', 'a stride of 17 through 1000 timesteps gives 59');
     assert.match(await page.textContent('#steps-hint'), /give 59 steps, not 60/);
-    await fill(page, { steps: 30 });
+    await fill(page, { steps: 250 }); // so many that the run is still under way when it is looked at
     await page.click('#generate');
     await status(page, 'Step');
-    assert.match(await edge(page), /^Ankle boot, 30 DDIM steps, guidance 2, seed/);
-    assert.match(await page.textContent('#stage-title'), /of 30$/);
+    assert.match(await edge(page), /^Ankle boot, 250 DDIM steps, guidance 2, seed/);
+    assert.match(await page.textContent('#stage-title'), /of 250$/);
     await page.click('#cancel');
     await status(page, 'Cancelled');
   });
