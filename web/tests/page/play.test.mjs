@@ -58,9 +58,7 @@ describe('the page to play with', () => {
     assert.notEqual(await pixels(page, 0), third);
     await generate(page);
     assert.equal(await pixels(page), third, 'one of them is what Generate makes');
-    await page.click('#compare-steps');
-    await status(page, 'Step');
-    await status(page, 'Done');
+    await generate(page, '#compare-steps');
     assert.deepEqual(await page.locator('#current .frame-name').allTextContents(), ['4 steps', '8 steps', '16 steps', '25 steps']);
     assert.equal(await pixels(page), third);
   });
@@ -127,9 +125,7 @@ describe('the page to play with', () => {
 
   test('makes one of them again, by itself', async () => {
     const wanted = await pixels(page, 1);
-    await page.click('#viewer-again');
-    await status(page, 'Step');
-    await status(page, 'Done');
+    await generate(page, '#viewer-again');
     assert.equal(await page.locator('#current canvas').count(), 1);
     assert.equal(await pixels(page), wanted);
     assert.equal(await page.inputValue('#steps'), '8');
