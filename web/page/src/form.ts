@@ -61,7 +61,11 @@ export class SettingsForm {
         this.fields[name].value = slider.value;
         if (name === 'steps') this.fitSteps(false);
       });
-      this.fields[name].addEventListener('input', () => (slider.value = this.fields[name].value));
+      this.fields[name].addEventListener('input', () => {
+        slider.value = this.fields[name].value;
+        // While it is typed: a line that came or went only when the field is left would move a button from under the pointer.
+        if (name === 'steps') this.hintSteps();
+      });
     }
     this.dice.addEventListener('click', () => {
       this.roll(!this.rolling);
@@ -169,14 +173,21 @@ export class SettingsForm {
     byId('count-hint', HTMLElement).textContent = text || '\u00a0';
   }
 
-  /** Shows the steps that there will be; an invalid one is left to be corrected. `slide`: the slider follows. */
-  private fitSteps(slide = true): void {
+  /** Says how many steps there will be, where those are others; null where the number is to be corrected. */
+  private hintSteps(): number | null {
     const steps = parseNumber(this.fields.steps.value, bounds.steps);
-    if (steps === null || steps > this.all) return;
+    if (steps === null || steps > this.all) return null;
     const fitted = stepsOf(steps, this.sampler.value as Sampler, this.all);
     const hint = byId('steps-hint', HTMLElement);
     hint.hidden = fitted === steps;
     hint.textContent = `DDIM’s equal strides through ${this.all} timesteps give ${fitted} steps, not ${steps}.`;
+    return fitted;
+  }
+
+  /** Takes the steps that there will be. `slide`: the slider follows. */
+  private fitSteps(slide = true): void {
+    const fitted = this.hintSteps();
+    if (fitted === null) return;
     if (slide) this.setNumber('steps', fitted);
     else this.fields.steps.value = String(fitted);
   }
