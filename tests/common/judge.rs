@@ -23,9 +23,9 @@ enum Layer {
 
 /// What it sees in an image.
 pub struct Seen {
-    /// Of each class.
+    /// One per class.
     pub logits: Vec<f32>,
-    /// What the last layer reads.
+    /// The last layer's input, one value per feature.
     pub features: Vec<f32>,
 }
 
@@ -37,7 +37,7 @@ impl Seen {
 }
 
 impl Judge {
-    /// That of a fixture.
+    /// Opens the judge in `tests/fixtures/NAME`.
     pub fn open(name: &str) -> Self {
         let file = Checkpoint::open(fixture(name)).unwrap();
         let described: Value = serde_json::from_str(&file.header().metadata["judge"]).unwrap();
@@ -55,7 +55,6 @@ impl Judge {
 
     /// Looks at one 32x32 image, values in [-1, 1], one channel after the other.
     pub fn read(&self, image: &[f32]) -> Seen {
-        // One channel after the other.
         let (mut x, mut side, mut features) = (image.to_vec(), SIDE, Vec::new());
         for layer in &self.0 {
             match layer {

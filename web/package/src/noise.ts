@@ -43,8 +43,8 @@ export function interpolateNoise(from: Float32Array, to: Float32Array, share: nu
 
 /**
  * The noise that image `index` of a seed begins with: `length` standard normal values (height x width x channels), equal to the
- * GPU's but for rounding. Throws `bad-options` for a seed that is no whole number of 64 bits, and an index or a length that is none
- * of 32.
+ * GPU's but for rounding. Throws `bad-options` for a seed that is no whole number of 64 bits, and for an index or a length that is
+ * no whole number of 32 bits.
  */
 export function seedNoise(seed: bigint | number, index: number, length: number): Float32Array {
   const bits = seedOf(seed);
