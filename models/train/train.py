@@ -197,6 +197,8 @@ def arguments():
     p.add_argument("--timesteps", type=lambda s: [int(t) for t in s.split(",")],
                    help="those that sampling visits by default; few-step: that it learns to visit (999,600)")
     p.add_argument("--sampler", choices=["ddim", "dpm++2m"], default="ddim", help="what takes those by default")
+    p.add_argument("--grids", type=lambda s: [int(t) for t in s.split(",")], nargs="*", default=[],
+                   help="timesteps for other numbers of steps, a list for each")
     p.add_argument("--between", type=int, default=4, help="few-step: the teacher's steps for one of the student's")
     p.add_argument("--scale", type=float, default=1.0, help="few-step: the teacher's guidance")
     p.add_argument("--uses", type=int, default=3, help="few-step: how often a solution of the teacher's is learnt from")
@@ -239,6 +241,8 @@ class Run:
         args = self.args
         kind = "diffusion" if args.kind in ("low-res", "few-step") else args.kind
         more = {"few_step": {"sampler": args.sampler, "timesteps": args.timesteps}} if args.timesteps else {}
+        if args.grids:
+            more["grids"] = {str(len(grid)): grid for grid in args.grids}
         if kind == "upsampler":
             more["small_size"] = self.shape.image_size // 2
         if args.guidance > 1:

@@ -159,8 +159,10 @@ impl Settings {
             }
             (None, None, Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all - 1)])),
             (None, None, Steps::Count(n)) => {
-                // The fewest that someone found worth a search, which is made for these.
-                let searched = facts.config.grids.keys().next().copied().filter(|_| self.grid.is_none());
+                // The fewest that someone found worth a search, which is made for these. A model with `few_step` has said already
+                // how many it does best with.
+                let searched = facts.config.grids.keys().next().copied();
+                let searched = searched.filter(|_| self.grid.is_none() && facts.config.few_step.is_none());
                 Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
             }
         }

@@ -67,6 +67,7 @@ async function tuned({ tune = null, alter = null, forget = false }) {
       await writer.write(alter.text ?? JSON.stringify(cache));
       await writer.close();
     }
+    if (forget) return { caches };
     const model = await engine.load('/models/base.safetensors', { cache: false });
     const progress = [];
     const result = tune && (await model.tune({ ...tune, onProgress: ({ done, total }) => progress.push([done, total]) }));
@@ -310,21 +311,23 @@ describe('package', { concurrency: true }, () => {
         const usual = await page.evaluate(tuned, {});
         assert.deepEqual([usual.tuned, usual.caches], [0, []], 'nothing is measured unasked');
 
+        // A budget, twice: all kinds of kernel take long on a software driver.
         const some = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
         const { measured, left, stored } = some.result;
-        assert.ok(stored && measured > 0, JSON.stringify(some.result));
+        assert.ok(stored && measured > 0 && left > 0, JSON.stringify(some.result));
         assert.deepEqual(some.progress[0], [0, measured + left], 'all of it is counted first');
         assert.deepEqual(some.progress.at(-1), [measured, measured + left]);
         assert.deepEqual(some.values, usual.values, 'a model that is loaded stays as it is');
 
         await page.reload();
-        const all = await page.evaluate(tuned, { tune: {} });
-        assert.equal(Object.keys(all.caches[0].variants).length, measured, 'it was kept');
-        assert.deepEqual([all.result.measured, all.result.left], [left, 0], 'and is not measured again');
-        const later = await page.evaluate(tuned, { tune: {} });
-        assert.deepEqual([later.result.measured, later.result.left], [0, 0]);
+        const more = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
+        assert.equal(Object.keys(more.caches[0].variants).length, measured, 'it was kept');
+        assert.equal(more.result.measured + more.result.left, left, 'and is not measured again');
+        assert.ok(more.result.measured > 0, JSON.stringify(more.result));
+        const later = await page.evaluate(tuned, {});
+        assert.equal(Object.keys(later.caches[0].variants).length, measured + more.result.measured);
         assert.ok(apart(later.values, usual.values) <= 1);
-        console.log(`${under.name}: ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
+        console.log(`${under.name}: ${measured + more.result.measured} of ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
 
         // What a tuning cache says is done, as far as it is legal.
         const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing, parts: 1 })';
@@ -337,7 +340,7 @@ describe('package', { concurrency: true }, () => {
         const damaged = await page.evaluate(tuned, { alter: { text: '{"device":' } });
         assert.deepEqual([damaged.tuned, damaged.values], [0, usual.values], 'nor is a damaged one');
         const forgotten = await page.evaluate(tuned, { forget: true });
-        assert.deepEqual(forgotten.caches, []);
+        assert.deepEqual(forgotten, { caches: [] });
       });
 
       test('nothing is written to the console', () => assert.deepEqual(site.messages, []));
