@@ -10,7 +10,7 @@ use std::time::Instant;
 use common::gpu::{gpus, on_each, relative_l2};
 use common::{golden, synth};
 use conformance::cases::{self, Case, TOLERANCE};
-use conformance::{OpRun, Task, ample, kind, op_runs};
+use conformance::{Kinds, OpRun, Task, ample, kind, op_runs};
 use guided_diffusion::device::{Caps, Precision};
 use guided_diffusion::gpu::Gpu;
 use guided_diffusion::gpu::trial::Trial;
@@ -70,7 +70,7 @@ fn every_case_by_every_kernel_equals_the_reference() {
     // Compiling is what takes time, and it takes one core a thread.
     let failures: Vec<String> = std::thread::scope(|scope| {
         let parts = gpus().iter().flat_map(|gpu| {
-            let runs = op_runs(gpu.caps());
+            let runs = op_runs(gpu.caps(), Kinds::Each);
             [0, 1].map(|k| (gpu, runs.iter().skip(k).step_by(2).cloned().collect::<Vec<_>>()))
         });
         let threads: Vec<_> = parts.map(|(gpu, part)| scope.spawn(move || check(gpu, &part))).collect();
@@ -298,13 +298,13 @@ fn the_table_covers_every_op_and_every_kernel() {
 
     // Variants take turns: each has one.
     let caps = Caps { subgroup: Some(8), software: true, ..ample() };
-    let of_f32 = op_runs(&caps).into_iter().filter(|run| run.precision == Precision::F32);
+    let of_f32 = op_runs(&caps, Kinds::Each).into_iter().filter(|run| run.precision == Precision::F32);
     let run: Vec<Variant> = of_f32.map(|run| run.variant).collect();
     for variant in cases.iter().flat_map(|case| case.variants(&caps)) {
         assert!(variant.is_legal(&run), "{variant:?}");
     }
     // With float16 weights each kind of kernel of an op runs in some case.
-    let of_f16 = op_runs(&caps).into_iter().filter(|run| run.precision == Precision::F16Weights);
+    let of_f16 = op_runs(&caps, Kinds::Each).into_iter().filter(|run| run.precision == Precision::F16Weights);
     let run: BTreeSet<String> = of_f16.map(|run| kind(run.variant)).collect();
     let cases_of_f16 = cases.iter().filter(|case| case.has_matrices());
     let all: BTreeSet<String> =

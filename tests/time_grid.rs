@@ -133,8 +133,11 @@ fn the_few_steps_that_a_file_names_are_its_default() {
     }
     // Grids of other numbers of steps are for who asks for these: without `few_step`, the shortest is the default.
     let grids = TimeGrids::from([(2, vec![960.0, 640.0])]);
-    let [with, without] = [config.few_step.clone(), None]
-        .map(|few_step| ModelConfig { few_step, grids: grids.clone(), ..config.clone() });
+    let [with, without] = [config.few_step.clone(), None].map(|few_step| ModelConfig {
+        few_step,
+        grids: grids.clone(),
+        ..config.clone()
+    });
     let steps = |config: &ModelConfig, asked: &str| {
         let asked: Settings = serde_json::from_str(asked).unwrap();
         let resolved = asked.resolve(&Facts::new(config, false)).unwrap();
@@ -142,7 +145,10 @@ fn the_few_steps_that_a_file_names_are_its_default() {
     };
     let two = (2, Some(vec![960.0, 640.0]));
     let (asked, unasked) = (r#"{"sampler": "dpm++2m", "steps": 2, "seed": 0}"#, r#"{"sampler": "dpm++2m", "seed": 0}"#);
-    assert_eq!([steps(&with, asked), steps(&without, asked), steps(&without, unasked)], [two.clone(), two.clone(), two]);
+    assert_eq!(
+        [steps(&with, asked), steps(&without, asked), steps(&without, unasked)],
+        [two.clone(), two.clone(), two]
+    );
     assert!(steps(&with, unasked).0 > 2);
     for (wrong, null) in
         [(few("ddim", &[320, 640]), None), (few("ddim", &[1000]), None), (few("ddim", &[]), None), (None, Some(10))]

@@ -170,7 +170,7 @@ fn describe(name: &str, header: &Header, found: &Inferred) -> String {
     if !config.grids.is_empty() {
         let steps: Vec<String> = config.grids.keys().map(usize::to_string).collect();
         let usual = if config.few_step.is_none() { format!("; {} is the default", steps[0]) } else { String::new() };
-        lines.push(("time grids", format!("searched for {} steps{usual}", steps.join(", "))));
+        lines.push(("time grids", format!("for {} steps{usual}", steps.join(", "))));
     }
     let mut text: String = lines.iter().map(|(key, value)| line(key, value)).collect();
     for remark in &found.remarks {

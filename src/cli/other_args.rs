@@ -63,7 +63,7 @@ pub struct MergeArgs {
 #[command(after_help = "\
 `sample --model OUT --steps N` uses the grid of N steps, by the samplers that count their steps: dpm++2m, which is the \
 default, dpm++3m, ipndm, euler, euler_ancestral, heun and dpm; with --grid none they take their own times. Without --steps \
-dpm++2m and dpm++3m take the fewest that was searched for. `info OUT` lists what a file has.")]
+dpm++2m and dpm++3m take the fewest that has a grid, unless the file names steps of its own. `info OUT` lists what a file has.")]
 pub struct GridArgs {
     /// A converted checkpoint (.safetensors with its configuration)
     #[arg(value_name = "FILE")]

@@ -197,7 +197,7 @@ pub struct ModelConfig {
     pub small_size: Option<usize>,
     /// The few steps that suit this file, for which it was trained or which were found by measuring.
     pub few_step: Option<FewStep>,
-    /// Time grids that were searched for this file, by their number of steps, as the settings have them.
+    /// Time grids that suit this file, by their number of steps, as the settings have them.
     pub grids: TimeGrids,
 }
 

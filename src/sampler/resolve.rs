@@ -32,8 +32,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The grid that was searched for the file: of samplers that count their steps; those that respace the process keep to that.
-fn searched(sampler: Sampler, steps: &Respacing, facts: &Facts<'_>) -> Option<Vec<f64>> {
+/// The grid that the file has for so many steps: of samplers that count their steps; those that respace the process keep to that.
+fn grid_of_file(sampler: Sampler, steps: &Respacing, facts: &Facts<'_>) -> Option<Vec<f64>> {
     match (sampler.entry().steps, steps) {
         (Steps::Count(_) | Steps::Sigma(_), Respacing::Sections(counts)) if counts.len() == 1 => {
             facts.config.grids.get(&counts[0]).cloned()
@@ -89,7 +89,7 @@ impl Settings {
         let steps = self.resolve_steps(sampler, facts)?;
         let mut resolved = Self {
             sampler: Some(sampler),
-            grid: self.grid.clone().or_else(|| searched(sampler, &steps, facts)),
+            grid: self.grid.clone().or_else(|| grid_of_file(sampler, &steps, facts)),
             at: self.at.clone().or_else(|| two_steps(sampler, &steps, facts)),
             steps: Some(steps),
             eta,
@@ -159,11 +159,11 @@ impl Settings {
             }
             (None, None, Steps::Sigma(n)) => Ok(Respacing::Sections(vec![n.min(all - 1)])),
             (None, None, Steps::Count(n)) => {
-                // The fewest that someone found worth a search, which is made for these. A model with `few_step` has said already
+                // The fewest that someone found worth a grid of their own. A model with `few_step` has said already
                 // how many it does best with.
-                let searched = facts.config.grids.keys().next().copied();
-                let searched = searched.filter(|_| self.grid.is_none() && facts.config.few_step.is_none());
-                Ok(Respacing::Sections(vec![searched.unwrap_or(n).min(all - 1)]))
+                let fewest = facts.config.grids.keys().next().copied();
+                let fewest = fewest.filter(|_| self.grid.is_none() && facts.config.few_step.is_none());
+                Ok(Respacing::Sections(vec![fewest.unwrap_or(n).min(all - 1)]))
             }
         }
     }

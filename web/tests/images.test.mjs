@@ -27,29 +27,25 @@ function argumentsOf({ sampler, steps, seed, guidance }) {
   return ['--model', folder(`models/${MODEL}`), ...what, ...run];
 }
 
-/** Runs in the page: the images' values one after the other, and what the canvas would show. */
+/** Runs in the page: the images' values one after the other, and what the canvas would show. All runs share what is compiled. */
 async function inBrowser([model, classifier, classes, { guidance, ...options }]) {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
-  const engine = await GuidedDiffusion.create();
-  try {
-    const loaded = await engine.load(`/models/${model}`, {
-      batch: classes.length,
-      ...(guidance && { classifier: `/models/${classifier}` }),
-    });
-    const run = loaded.sample({ ...options, classes, count: classes.length, ...(guidance && { guidance }) });
-    let steps = 0;
-    for await (const step of run) steps = step.step;
-    const images = await run.result;
-    return {
-      steps,
-      warnings: loaded.info.warnings,
-      labels: images.map((image) => image.label),
-      values: images.flatMap((image) => [...image.values]),
-      red: images.flatMap((image) => [...image.toImageData().data].filter((_, i) => i % 4 === 0)),
-    };
-  } finally {
-    engine.dispose();
-  }
+  window.engine ??= await GuidedDiffusion.create();
+  const loaded = await window.engine.load(`/models/${model}`, {
+    batch: classes.length,
+    ...(guidance && { classifier: `/models/${classifier}` }),
+  });
+  const run = loaded.sample({ ...options, classes, count: classes.length, ...(guidance && { guidance }) });
+  let steps = 0;
+  for await (const step of run) steps = step.step;
+  const images = await run.result;
+  return {
+    steps,
+    warnings: loaded.info.warnings,
+    labels: images.map((image) => image.label),
+    values: images.flatMap((image) => [...image.values]),
+    red: images.flatMap((image) => [...image.toImageData().data].filter((_, i) => i % 4 === 0)),
+  };
 }
 
 describe('images', { concurrency: true }, () => {

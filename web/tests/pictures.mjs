@@ -13,7 +13,7 @@ const IMAGES = 12;
 const FRAME = 300;
 const LAST = 3000;
 
-const site = await start();
+const site = await start({ trained: true });
 try {
   const { page } = await site.open({ hash: `#model=emoji&count=${IMAGES}&steps=${STEPS}&seed=1` });
   await status(page, 'Ready');

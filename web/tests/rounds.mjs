@@ -61,7 +61,7 @@ function slope(values) {
 }
 
 for (const { id, name } of browsers()) {
-  const site = await start();
+  const site = await start({ trained: true });
   /** Where the browser can be asked for it, what nobody holds any more is collected first. */
   let collect = async () => {};
   try {

@@ -10,7 +10,7 @@ use guided_diffusion::plan::{Plan, PlanOptions};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{Session, SessionOptions};
 
-use crate::{Golden, model_config, op_runs, sizes};
+use crate::{Golden, Kinds, model_config, op_runs, sizes};
 
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16Weights, Precision::F16];
 
@@ -38,11 +38,11 @@ impl Collected {
 }
 
 /// The list. Networks are planned for the base device, the case table for each of `devices`, which differ in what kernels
-/// are legal on them.
+/// are legal on them, and run as `kinds` says.
 ///
 /// # Panics
 /// A configuration has no plan, which is a defect.
-pub fn kernels(golden: &Golden, devices: &[Caps]) -> BTreeSet<Kernel> {
+pub fn kernels(golden: &Golden, devices: &[Caps], kinds: Kinds) -> BTreeSet<Kernel> {
     let mut kernels = Collected::default();
     for (_, case) in golden.small("unet") {
         let low_size = case.get("low_res").map_or(0, |low| sizes(low)[2]);
@@ -68,7 +68,7 @@ pub fn kernels(golden: &Golden, devices: &[Caps]) -> BTreeSet<Kernel> {
         }
     }
     for caps in devices {
-        for run in op_runs(caps) {
+        for run in op_runs(caps, kinds) {
             kernels.plan(&run.plan(caps).unwrap());
         }
     }

@@ -26,7 +26,7 @@ pub use golden::{CHAOTIC, Golden};
 use kernels::PRECISIONS;
 pub use kernels::{ample, kernels};
 pub use networks::{run_classifier, run_unet};
-pub use ops::{OpRun, kind, op_runs};
+pub use ops::{Kinds, OpRun, kind, op_runs};
 pub use tiny::tiny;
 
 /// The devices that all native tests of a program share, and with them all kernels that were compiled: here, because each test
@@ -105,7 +105,7 @@ const GPU_PLANS: [&str; 3] = ["spatial_v2", "attention_legacy_heads_conv", "deep
 pub fn tasks(suite: &str, gpu: &Gpu, golden: &Golden) -> Vec<Task> {
     let small = |kind| golden.small(kind).map(|(i, _)| i);
     match suite {
-        "ops" => op_runs(gpu.caps()).into_iter().map(Task::Op).collect(),
+        "ops" => op_runs(gpu.caps(), Kinds::InTurns).into_iter().map(Task::Op).collect(),
         "networks" => {
             let able = |precision: &Precision| *precision != Precision::F16 || gpu.caps().shader_f16;
             let precisions = PRECISIONS.into_iter().filter(able);

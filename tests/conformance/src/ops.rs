@@ -25,16 +25,25 @@ pub struct OpRun {
     host: bool,
 }
 
-/// Every case by its default and by one kernel of each kind that is legal under `caps`, also in float16 arithmetic, where that
+/// By how many kinds of kernel a case is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kinds {
+    /// By each that is legal.
+    Each,
+    /// By one, of which each has its turn: in browsers, which differ from what natives have seen by their compilers alone.
+    InTurns,
+}
+
+/// Every case by its default and by one kernel of each kind that is legal under `caps` (or whose turn it is), also in float16 arithmetic, where that
 /// changes anything. Kernels of a kind differ in their tiles, which the cases take in turns: all of them in all cases would
 /// compile for minutes, and a tile's edges are the same whatever is read before and added after it. With float16 weights the
 /// kinds take turns too: how a kernel unpacks a weight depends on nothing else of the case.
 ///
 /// # Panics
 /// A defect of the table.
-pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
+pub fn op_runs(caps: &Caps, kinds_of: Kinds) -> Vec<OpRun> {
     let mut runs = Vec::new();
-    let mut turns: BTreeMap<String, usize> = BTreeMap::new();
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
     for case in cases::table().unwrap() {
         let case = Arc::new(case);
         for precision in PRECISIONS {
@@ -47,16 +56,16 @@ pub fn op_runs(caps: &Caps) -> Vec<OpRun> {
             let mut kinds: BTreeMap<String, Vec<Variant>> = BTreeMap::new();
             let name = |variant| format!("{precision:?} {}", kind(variant));
             all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
-            if precision == Precision::F16Weights {
+            if kinds_of == Kinds::InTurns || precision == Precision::F16Weights {
                 // Each kind in the first case that has it, then the one that ran least.
-                let next = kinds.keys().min_by_key(|kind| turns.get(*kind)).cloned();
-                kinds.retain(|kind, _| !turns.contains_key(kind) || Some(kind) == next.as_ref());
+                let next = kinds.keys().min_by_key(|kind| times.get(*kind)).cloned();
+                kinds.retain(|kind, _| !times.contains_key(kind) || Some(kind) == next.as_ref());
             }
             let mut variants = all[..1].to_vec();
             for (kind, members) in kinds {
-                let turn = turns.entry(kind).or_default();
-                let next = members[*turn % members.len()];
-                *turn += 1;
+                let time = times.entry(kind).or_default();
+                let next = members[*time % members.len()];
+                *time += 1;
                 variants.extend((next != all[0]).then_some(next));
             }
             for variant in variants.into_iter().filter(|variant| differs(*variant)) {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use conformance::solvers::Solvers;
-use conformance::{Check, Golden, Task, kernels, tasks};
+use conformance::{Check, Golden, Kinds, Task, kernels, tasks};
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, OpenOptions};
 use serde_json::json;
@@ -66,7 +66,7 @@ impl Conformance {
     pub fn choose(&mut self, suite: &str) -> Vec<String> {
         (self.kernels, self.tasks) = match suite {
             "shaders" => {
-                let mut kernels = kernels(&self.golden, &[self.gpu.caps().clone()]);
+                let mut kernels = kernels(&self.golden, &[self.gpu.caps().clone()], Kinds::InTurns);
                 kernels.retain(|kernel| !kernel.uses_f16() || self.gpu.caps().shader_f16);
                 (kernels.into_iter().collect(), Vec::new())
             }

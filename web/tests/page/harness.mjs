@@ -29,6 +29,8 @@ const FOLDER = '/some/where/';
 export const TINY = '/tiny/';
 const MODELS = fileURLToPath(new URL('../../../target/tiny-models', import.meta.url));
 
+const FASHION = ['fashion32.safetensors', 'fashion32-classifier.safetensors'];
+
 /** Milliseconds after which something hangs: compiling takes a software driver on a busy machine a minute. */
 const PATIENCE = 180_000;
 
@@ -42,10 +44,14 @@ function hook(folder, fail) {
   writeFileSync(join(folder, WORKER), `${before}\nself.hook.fail = ${JSON.stringify(fail)};\n${worker}`);
 }
 
-/** A browser and a server of the page with a worker that a test can look into. `fail`: see worker-hook.js. */
-export async function start({ fail = null } = {}) {
+/**
+ * A browser and a server of the page with a worker that a test can look into. `fail`: see worker-hook.js. Unless `trained`, tiny
+ * networks pass for the fashion model and its classifier: what the page does is the same, and a software driver does it sooner.
+ */
+export async function start({ fail = null, trained = false } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'page-'));
   cpSync(DIST, folder, { recursive: true });
+  if (!trained) for (const name of FASHION) cpSync(join(MODELS, name), join(folder, 'models', name));
   hook(folder, fail);
   const server = await serve({ [FOLDER]: folder, [TINY]: MODELS });
   // A name that is neither https nor this machine's: no secure address.

@@ -58,7 +58,7 @@ describe('states of one page', () => {
   });
 
   test('a device that is lost in a run is explained, the images stay, and Restart goes on', async () => {
-    await fill(page, { count: 2, steps: 40 });
+    await fill(page, { count: 2, steps: 100 });
     await page.click('#generate');
     await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
     await page.workers()[0].evaluate(() => self.hook.devices.at(-1).destroy());

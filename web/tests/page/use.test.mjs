@@ -21,7 +21,7 @@ function watchFrame() {
 describe('the page in use', () => {
   let [site, context, page, messages, longTasks] = [];
   before(async () => {
-    site = await start();
+    site = await start({ trained: true });
     ({ context, page, messages, longTasks } = await site.open({ hash: '#model=fashion&label=9&count=1&steps=8&guidance=3&seed=5' }));
     await status(page, 'Ready');
   });
