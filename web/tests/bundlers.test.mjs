@@ -157,6 +157,7 @@ describe('the tarball', () => {
       const tsc = join(HERE, 'node_modules', version, 'bin/tsc');
       const compilerOptions = {
         strict: true,
+        noUncheckedIndexedAccess: true,
         noEmit: true,
         target: 'es2022',
         module: 'es2022',

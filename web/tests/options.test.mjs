@@ -55,14 +55,16 @@ test('an option that is not known is refused, and the nearest is named', async (
 });
 
 test('an option of the wrong type is refused by its name, before anything is loaded', async () => {
+  const init = new ImageData();
   const wrong = [
     [() => model.sample({ eta: '0' }), /give eta as a number$/],
     [() => model.sample({ classes: 3 }), /give classes as an array/],
     [() => model.sample({ steps: [3] }), /give steps as a number or text$/],
     [() => model.sample(7), /as an object/],
     [() => model.sample({ init: {} }), /^init: .*getImageData/],
-    [() => model.sample({ mask: { width: 32, height: 32, data: new Uint8Array(100) } }), /^mask: 100 bytes for 32x32 pixels/],
-    [() => model.sample({ mask: { width: 2, height: 2, data: [0, 0, 0, 0] } }), /^mask: other data/],
+    [() => model.sample({ mask: { width: 2, height: 2, data: new Uint8Array(4) } }), /^mask: give init/],
+    [() => model.sample({ init, mask: { width: 32, height: 32, data: new Uint8Array(100) } }), /^mask: 100 bytes for 32x32 pixels/],
+    [() => model.sample({ init, mask: { width: 2, height: 2, data: [0, 0, 0, 0] } }), /^mask: other data/],
     [() => engine.load('/m', { sha256: '00' }), /^sha256 "00": give 64/],
     [() => engine.load(''), /^model: its address is empty/],
     [() => engine.load('/m', { classifier: ' ' }), /^classifier: its address is empty/],

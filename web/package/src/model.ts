@@ -108,6 +108,7 @@ export class Model {
 
   #raw(options: SampleOptions, seed: bigint, first: number): RawSampleOptions {
     const { signal: _, noise, init, mask, fit, count, classes, previewEvery, inside, firstIndex, steps: wanted, ...settings } = options;
+    if (mask && !init) throw new GuidedDiffusionError('bad-options', 'mask: give init too, the picture that is kept where it is 255');
     const steps = typeof wanted === 'number' ? respacing(wanted, settings.sampler, this.info.diffusionSteps) : wanted;
     return {
       noise: noise ?? null,
