@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { browsers } from 'guided-diffusion';
 import { folder } from './lib/folder.mjs';
+import { mdn, used } from './lib/used.mjs';
 import { reference } from '../reference.mjs';
 
 const DIST = folder('web/dist');
@@ -83,52 +83,46 @@ test('the package’s reference is that of its types: node web/reference.mjs wri
   for (const name of ['GuidedDiffusion', 'Model', 'sampleStack', 'seedNoise', 'LoadOptions', 'SampleOptions', 'ErrorCode']) assert.match(text, new RegExp(`^## ${name}$`, 'm'));
 });
 
-/**
- * What package and page need of a browser, without anything to take its place: its name in MDN's data, and how it looks here. The list
- * is kept by hand: whoever uses something newer adds it. The test says what is listed and not used any more, and which versions follow.
- */
-const FEATURES = {
-  'api.WorkerNavigator.gpu': /navigator\.gpu\b/,
-  'api.GPUAdapter.info': /adapter\.info\b/,
+/** What the types do not show: how it looks in our files, by its name in MDN's data. */
+const UNTYPED = {
   'api.Worker.Worker.ecmascript_modules': /type: 'module' \}/,
-  'api.StorageManager.getDirectory': /storage\.getDirectory\(/,
-  'api.FileSystemSyncAccessHandle': /createSyncAccessHandle\(/,
   'api.FileSystemHandle.move': /handle\.move\(/,
-  'api.LockManager.request': /navigator\.locks\.request\(/,
-  'api.AbortSignal.any_static': /AbortSignal\.any\(/,
-  'api.AbortSignal.timeout_static': /AbortSignal\.timeout\(/,
-  'api.OffscreenCanvasRenderingContext2D': /new OffscreenCanvas\(/,
-  'api.Element.checkVisibility': /\.checkVisibility\(/,
-  'api.Element.role': /\.role = /,
-  'api.Element.ariaValueText': /\.ariaValueText = /,
-  'api.Element.ariaDisabled': /\.ariaDisabled = /,
-  'api.HTMLDialogElement': /\.showModal\(/,
   'html.elements.script.type.importmap': /<script type="importmap">/,
   'html.global_attributes.inert': /<main inert>/,
-  'javascript.builtins.Array.at': /\.at\(-1\)/,
   'javascript.builtins.Error.Error.options_cause_parameter': /super\(message, options\)/,
   'css.types.color.light-dark': /light-dark\(/,
   'css.selectors.has': /:has\(/,
 };
 
+/** What the code uses and does without. */
+const OPTIONAL = {
+  'Symbol.asyncDispose': 'dispose.ts makes a symbol of that name where there is none',
+  'OffscreenCanvasRenderingContext2D.imageSmoothingQuality': 'a drawing is made smaller less smoothly',
+};
+
 test('the versions of browsers are those of the youngest feature that is used', () => {
-  const data = createRequire(import.meta.url)('@mdn/browser-compat-data');
   const sources = ['web/package/src', 'web/page/src', 'web/page/static'].flatMap((place) =>
     readdirSync(folder(place), { recursive: true })
       .filter((file) => /\.(ts|html|css)$/.test(file))
       .map((file) => readFileSync(join(folder(place), file), 'utf8')),
   );
-  const youngest = { chrome: 0, edge: 0, safari: 0, firefox: 0 };
-  for (const [name, pattern] of Object.entries(FEATURES)) {
+  const features = used();
+  for (const name of Object.keys(OPTIONAL)) assert.ok(features.delete(name), `${name} is not used any more`);
+  for (const name of ['GPUAdapter.info', 'WorkerNavigator.gpu', 'LockManager.request', 'AbortSignal.any', 'Element.checkVisibility']) assert.ok(features.has(name), name);
+  for (const [name, pattern] of Object.entries(UNTYPED)) {
     assert.ok(sources.some((source) => pattern.test(source)), `${name} is not used any more`);
-    const found = name.split('.').reduce((at, part) => at?.[part], data)?.__compat;
+    const found = name.split('.').reduce((at, part) => at?.[part], mdn)?.__compat;
     assert.ok(found, `MDN’s data has no ${name}`);
-    for (const browser of Object.keys(youngest)) {
-      // A version that has it on some systems counts: `systems` says on which.
-      const versions = [found.support[browser]].flat().filter(({ flags }) => !flags).map(({ version_added: version }) => parseFloat(version));
-      youngest[browser] = Math.max(youngest[browser], Math.min(...versions));
-    }
+    features.set(name, found);
   }
-  const expected = { 'Chrome and Edge': Math.max(youngest.chrome, youngest.edge), Safari: youngest.safari, Firefox: youngest.firefox };
+  /** The first version that has it, on some systems at least: `systems` says on which. */
+  const since = ({ support }, browser) =>
+    Math.min(...[support[browser]].flat().map(({ flags, prefix, alternative_name: other, version_added: version }) => (flags || prefix || other ? NaN : parseFloat(String(version).replace('≤', '')))).map((version) => (Number.isNaN(version) ? Infinity : version)));
+  const youngest = (browser) => {
+    const [name, compat] = [...features].reduce((a, b) => (since(b[1], browser) > since(a[1], browser) ? b : a));
+    console.log(`${browser}: ${since(compat, browser)} by ${name}, of ${features.size} features`);
+    return since(compat, browser);
+  };
+  const expected = { 'Chrome and Edge': Math.max(youngest('chrome'), youngest('edge')), Safari: youngest('safari'), Firefox: youngest('firefox') };
   assert.deepEqual(Object.fromEntries(browsers.map(({ name, version }) => [name, version])), expected);
 });
