@@ -30,11 +30,11 @@ export function button(text: string, onClick: () => void, className = 'second'):
 /** Whether an element can have the focus. */
 const usable = (one: Element) => one.isConnected && !one.matches(':disabled') && one.checkVisibility();
 
-/** Changes the document; a focus that would be lost by that goes to the first of `instead` that can have it. */
+/** Changes the document; a focus that would be lost by that goes to the first of `instead` that can have it. The page stays where it is. */
 export function keepFocus(change: () => void, ...instead: HTMLElement[]): void {
   const had = document.activeElement;
   change();
-  if (had && had !== document.body && !usable(had)) instead.find(usable)?.focus();
+  if (had && had !== document.body && !usable(had)) instead.find(usable)?.focus({ preventScroll: true });
 }
 
 /** Announces to screen readers only. */

@@ -9,6 +9,8 @@ import { usualSteps } from './settings.js';
 
 /** Pixels of the board's side: more than small models have, so that strokes are round. */
 const SIDE = 256;
+/** What is marked, and the brush of the keyboard: no colour that models are usually asked for. */
+const MARK = '#9b30ff';
 /** Names a drawing in the tab's storage, where it outlasts a reload. */
 const KEPT = 'drawing';
 /** Pixels by which a key moves the brush. */
@@ -227,7 +229,7 @@ export class DrawingBoard {
     const { tool } = this;
     for (const one of tool === 'rub' ? [this.paint, this.mask] : [tool === 'mask' ? this.mask : this.paint]) {
       one.globalCompositeOperation = one === this.mask && tool === 'rub' ? 'destination-out' : 'source-over';
-      one.strokeStyle = tool === 'mask' ? '#ff7a2f' : tool === 'rub' ? this.background : this.colour.value;
+      one.strokeStyle = tool === 'mask' ? MARK : tool === 'rub' ? this.background : this.colour.value;
       one.lineWidth = Number(this.size.value);
       one.lineCap = 'round';
       one.beginPath();
@@ -267,7 +269,7 @@ export class DrawingBoard {
     context.drawImage(this.mask.canvas, 0, 0);
     context.globalAlpha = 1;
     if (!cursor) return;
-    context.strokeStyle = '#ff7a2f';
+    context.strokeStyle = MARK;
     context.lineWidth = 2;
     context.beginPath();
     context.arc(...this.brush, Number(this.size.value) / 2 + 2, 0, 7);

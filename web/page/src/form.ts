@@ -5,8 +5,8 @@ import { byId, element } from './dom.js';
 import type { Facts } from './jobs.js';
 import { type Process, type Sampler, type Settings, type Usual, aboutSampler, bounds, offered, parseNumber, parseSeed, stepsOf, takesEta, titleOf, usualSteps } from './settings.js';
 
-type NumberName = 'count' | 'steps' | 'guidance' | 'eta' | 'first';
-const numbers: NumberName[] = ['count', 'steps', 'guidance', 'eta', 'first'];
+const numbers = ['count', 'steps', 'enlarge', 'guidance', 'eta', 'first'] as const;
+type NumberName = (typeof numbers)[number];
 
 export class SettingsForm {
   private readonly form = byId('settings', HTMLFormElement);
@@ -29,14 +29,7 @@ export class SettingsForm {
     onInput: () => void,
     onSubmit: () => void,
   ) {
-    const field = (name: NumberName) => byId(name, HTMLInputElement);
-    this.fields = {
-      count: field('count'),
-      steps: field('steps'),
-      guidance: field('guidance'),
-      eta: field('eta'),
-      first: field('first'),
-    };
+    this.fields = Object.fromEntries(numbers.map((name) => [name, byId(name, HTMLInputElement)])) as Record<NumberName, HTMLInputElement>;
     this.classes = new ClassField(() => {
       onChange();
       onInput();
@@ -93,6 +86,9 @@ export class SettingsForm {
     // The steps of a sampler that the model does not have mean nothing for another.
     if (!has || (keep && !keep.has('steps'))) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler, process));
     if (keep && !keep.has('guidance') && model.guided) this.setNumber('guidance', usual.guidance);
+    // Unseen, it is not checked.
+    byId('enlarge-field', HTMLElement).hidden = this.fields.enlarge.disabled = !model.upsampler;
+    if (keep && !keep.has('enlarge') && model.upsampler) this.setNumber('enlarge', model.upsampler.usual.steps);
     this.usual = usual;
     this.before = sampler;
     this.fitSampler();
@@ -129,6 +125,7 @@ export class SettingsForm {
     return {
       label: this.classes.value,
       count: values.get('count') ?? 1,
+      enlarge: values.get('enlarge') ?? 1,
       steps: stepsOf(values.get('steps') ?? 1, this.sampler.value as Sampler, this.all),
       sampler: this.sampler.value as Sampler,
       eta: values.get('eta') ?? 0,
@@ -139,7 +136,8 @@ export class SettingsForm {
   }
 
   write(settings: Settings): void {
-    for (const name of numbers) this.setNumber(name, settings[name]);
+    // Earlier versions kept fewer.
+    for (const name of numbers) this.setNumber(name, settings[name] ?? this.fields[name].value);
     // A link's model may have it, though the one in use has not.
     if (!offered(this.process).some(({ name }) => name === settings.sampler)) this.list(null);
     this.sampler.value = settings.sampler;
@@ -232,7 +230,7 @@ export class SettingsForm {
     this.seed.value = String(randomSeed());
   }
 
-  private setNumber(name: NumberName, value: number): void {
+  private setNumber(name: NumberName, value: number | string): void {
     this.fields[name].value = String(value);
     const slider = this.form.querySelector<HTMLInputElement>(`input[data-for=${name}]`);
     if (slider) slider.value = String(value);

@@ -61,9 +61,6 @@ export class Sheet {
     this.edge.textContent = draft ? `${draft}: ${caption(job)}` : caption(job);
   }
 
-  /** Images of it that were not enlarged. */
-  private small = 0;
-
   /** Names it in the history. */
   readonly id: string;
 
@@ -76,7 +73,9 @@ export class Sheet {
     this.edge.textContent = words;
     images.forEach((pixels, at) => {
       const frame = this.frames[at];
-      if (frame && pixels) paint(frame.canvas, pixels);
+      if (!frame || !pixels) return;
+      paint(frame.canvas, pixels);
+      frame.open.classList.add('example');
     });
   }
 
@@ -101,8 +100,7 @@ export class Sheet {
   async finish(at: number, image: GeneratedImage, small = false): Promise<void> {
     const frame = this.frames[at];
     if (!frame || this.pictures.has(at)) return;
-    if (small) this.small++;
-    this.show(at, await pictureOf(image, frame.trail, this.job.kind === 'live'));
+    this.show(at, { ...(await pictureOf(image, frame.trail, this.job.kind === 'live')), small });
     forget(frame.trail);
   }
 
@@ -119,7 +117,7 @@ export class Sheet {
 
   /** Takes away the frames of images that were never finished, when the sheet leaves the stage or comes from an earlier visit. */
   trim(): void {
-    if (this.pictures.size < this.frames.length) this.sayStopped();
+    if (this.finished < this.frames.length) this.sayStopped();
     this.frames.forEach(({ item, trail }, at) => {
       item.hidden = !this.pictures.has(at);
       if (item.hidden) forget(trail);
@@ -128,7 +126,7 @@ export class Sheet {
 
   /** The run ended before its end: previews stay as far as they came, and frames that had none are not shown. */
   stop(): void {
-    if (this.pictures.size - this.small === this.frames.length) return;
+    if (this.finished === this.frames.length) return;
     this.sayStopped();
     const begun = this.frames.filter(({ trail }) => trail.frames.length > 0);
     const some = begun.length + this.pictures.size > 0;
@@ -145,9 +143,14 @@ export class Sheet {
     if (!some) this.root.classList.add('stopped');
   }
 
+  /** Images that are all that they were to become: of a stack, those that were enlarged. */
+  private get finished(): number {
+    return [...this.pictures.values()].filter(({ small }) => !small).length;
+  }
+
   private sayStopped(): void {
-    const finished = this.pictures.size - this.small;
-    this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${this.frames.length} ${this.small ? 'enlarged' : 'finished'}`;
+    const { finished } = this;
+    this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${this.frames.length} ${finished < this.pictures.size ? 'enlarged' : 'finished'}`;
   }
 
   nameOf(at: number): string {
@@ -223,7 +226,13 @@ export class Gallery {
   private sure = false;
   private present: Sheet | undefined;
 
-  constructor(private readonly history: History) {
+  constructor(
+    private readonly history: History,
+    /** A run may be adding to what is on the stage. */
+    private readonly running: () => boolean,
+    /** The stage is empty. */
+    private readonly onEmpty: () => void,
+  ) {
     const say = (error: unknown) => this.say(`The browser refused: ${error instanceof Error ? error.message : error}`);
     this.clearButton.addEventListener('click', () => (this.sure ? void this.clear().catch(say) : this.ask()));
     this.saveButton.addEventListener('click', () => void this.saveAll().catch(say));
@@ -236,8 +245,11 @@ export class Gallery {
     announce(text);
   }
 
-  /** Shows the sheets of earlier visits, the newest first; one that an earlier version kept otherwise is left out. */
-  async recall(sheetOf: (job: Job, id: string) => Sheet): Promise<void> {
+  /**
+   * Shows the sheets of earlier visits, the newest first; one that an earlier version kept otherwise is left out. `last`: the newest one
+   * goes on the stage, where nothing has begun meanwhile.
+   */
+  async recall(sheetOf: (job: Job, id: string) => Sheet, last: boolean): Promise<void> {
     for (const { id, job, pictures } of await this.history.all()) {
       try {
         const sheet = sheetOf(job, id);
@@ -248,6 +260,9 @@ export class Gallery {
         // It stays where it is, for the version that can read it.
       }
     }
+    const begun = this.present && !this.present.root.matches('.draft');
+    const newest = last && !begun ? this.earlier.shift() : undefined;
+    if (newest) return this.stageSheet(newest);
     this.bound();
     this.update();
   }
@@ -302,7 +317,7 @@ export class Gallery {
 
   /** What is deleted does not come back: a second press within some seconds does it. */
   private ask(): void {
-    const images = this.earlier.reduce((all, { pictures }) => all + pictures.size, 0);
+    const images = this.clearable.reduce((all, { pictures }) => all + pictures.size, 0);
     this.sure = true;
     this.clearButton.textContent = `Delete ${images === 1 ? 'the image' : `all ${images} images`}? Press again`;
     announce(this.clearButton.textContent);
@@ -314,13 +329,20 @@ export class Gallery {
     this.clearButton.textContent = 'Clear';
   }
 
-  /** Earlier sheets leave the page once the browser has forgotten them. */
+  /** What “Clear” is for: the earlier sheets; without any, the one on the stage, unless a run is making it. */
+  private get clearable(): Sheet[] {
+    return this.earlier.length || !this.present || this.running() ? this.earlier : [this.present];
+  }
+
+  /** They leave the page once the browser has forgotten them. */
   private async clear(): Promise<void> {
     this.calm();
-    const gone = this.earlier;
+    const gone = this.clearable;
     await this.history.remove(gone.map(({ id }) => id));
     this.earlier = this.earlier.filter((sheet) => !gone.includes(sheet));
+    if (this.present && gone.includes(this.present)) this.present = undefined;
     this.update();
+    if (!this.present) this.onEmpty();
   }
 
   private async saveAll(): Promise<void> {
@@ -342,7 +364,6 @@ export class Gallery {
 
   /** The buttons for what there is. */
   private offer(): void {
-    this.clearButton.hidden = this.earlier.length === 0;
-    this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
+    this.clearButton.hidden = this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
   }
 }

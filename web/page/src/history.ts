@@ -6,7 +6,7 @@ import type { Sheet } from './gallery.js';
 import type { Job } from './jobs.js';
 import { type Picture, pixelsOf } from './picture.js';
 
-/** An image as it is kept; those of earlier versions have no `noise` and `columns`. */
+/** An image as it is kept; those of earlier versions have no `noise`, `columns` and `small`. */
 interface KeptPicture {
   at: number;
   blob: Blob;
@@ -15,6 +15,7 @@ interface KeptPicture {
   noise?: (number | null)[];
   strip: Blob | null;
   columns?: number;
+  small?: boolean;
 }
 
 /** A sheet as it is kept. */
@@ -76,8 +77,8 @@ export class History {
         // A file that was picked cannot be read again at another visit.
         sheets.put({ id, time: Date.now(), job: { ...job, choice: null } } satisfies Kept);
         for (const at of fresh) {
-          const { blob, parameters, trail } = pictures.get(at) as Picture;
-          const picture: KeptPicture = { at, blob, parameters, steps: trail.at, noise: trail.noise, strip: trail.film, columns: trail.columns };
+          const { blob, parameters, trail, small = false } = pictures.get(at) as Picture;
+          const picture: KeptPicture = { at, blob, parameters, steps: trail.at, noise: trail.noise, strip: trail.film, columns: trail.columns, small };
           images.put(picture, [id, at]);
         }
       });
@@ -132,6 +133,6 @@ export class History {
   }
 }
 
-async function pictureOf({ at, blob, parameters, steps, noise = [], strip, columns = 1 }: KeptPicture): Promise<[number, Picture]> {
-  return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: strip ? steps : [], noise, film: strip, columns } }];
+async function pictureOf({ at, blob, parameters, steps, noise = [], strip, columns = 1, small = false }: KeptPicture): Promise<[number, Picture]> {
+  return [at, { blob, parameters, pixels: await pixelsOf(blob), trail: { at: strip ? steps : [], noise, film: strip, columns }, small }];
 }

@@ -1,7 +1,7 @@
 /** What Generate and its relatives make: cells, each an image with settings of its own, and the runs that fill them. */
 import type { ModelInfo } from 'guided-diffusion';
 import type { ModelChoice } from './models.js';
-import { type LinkedModel, type Process, type Settings, type Usual, aboutSampler, offered, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
+import { type LinkedModel, type Settings, type Usual, aboutSampler, stepsOf, takesEta, takesStrength, titleOf, usualSteps } from './settings.js';
 
 /** Guidance scales that are compared; at 0 nothing guides. */
 const GUIDANCES = [0, 1, 2, 4, 8];
@@ -18,7 +18,7 @@ export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffu
   /** Whether a classifier guides it; earlier versions did not keep that. */
   classifier?: boolean;
   /** Of a stack, its second stage. */
-  upsampler?: { usual: Usual; process: Process };
+  upsampler?: { usual: Usual };
 };
 
 /** A place for one image. */
@@ -110,19 +110,9 @@ export function restOf(job: Job, done: ReadonlyMap<number, unknown>): Job {
 
 const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
 
-/**
- * Whether a stack's second stage is sampled as asked. Where the model makes the steps that it is good with, so does the upsampler, which
- * may be of another process and lack the sampler.
- */
-export function enlargesAsAsked(settings: Settings, { usual, upsampler }: Facts): boolean {
-  const { sampler, steps, eta } = settings;
-  const asked = sampler !== usual.sampler || steps !== usual.steps || (takesEta(sampler) && eta > 0);
-  return asked && upsampler !== undefined && offered(upsampler.process).some(({ name }) => name === sampler);
-}
-
-/** The steps of a stack's second stage, in words. */
-function enlarging(settings: Settings, facts: Facts): string {
-  return facts.upsampler ? `, enlarged in ${enlargesAsAsked(settings, facts) ? settings.steps : facts.upsampler.usual.steps}` : '';
+/** The steps of a stack's second stage, in words; earlier versions kept no number of one's own. */
+function enlarging({ enlarge }: Settings, { upsampler }: Facts): string {
+  return upsampler ? `, enlarged in ${enlarge ?? upsampler.usual.steps}` : '';
 }
 
 /** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */

@@ -95,7 +95,7 @@ export class Loader {
     this.progress.rest('Another model', file ? 'Choose its file, and press “Load this model”.' : 'Press “Load this model” if you trust where it comes from.');
   }
 
-  private sayReady(): void {
+  sayReady(): void {
     if (this.machine.aim?.kind === 'offered') this.sayOffered();
     else this.progress.rest('Ready', this.shared ? 'Press Generate to make this link’s picture.' : 'Press Generate and watch the images form.');
   }
@@ -133,7 +133,7 @@ export class Loader {
     const there = !again && this.coming !== undefined && alike(choice, this.coming);
     this.aimAt(choice, keep);
     if (there) {
-      if (wasOffered && !this.machine.busy) this.sayReady();
+      if ((wasOffered || this.shared) && !this.machine.busy) this.sayReady();
       return;
     }
     this.work.start(

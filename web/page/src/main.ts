@@ -10,7 +10,7 @@ import { History } from './history.js';
 import { HowItWorks, type OnStep, problemOf } from './how.js';
 import { type Job, jobOf } from './jobs.js';
 import { Loader } from './loader.js';
-import { Maker, atOnce } from './maker.js';
+import { Maker } from './maker.js';
 import { ModelPicker, alike, smaller } from './models.js';
 import { Progress } from './progress.js';
 import { exemplifies, showExamples } from './recorded.js';
@@ -33,7 +33,11 @@ class Page {
   private readonly progress = new Progress();
   private readonly address = new Address();
   private readonly history = new History();
-  private readonly gallery = new Gallery(this.history);
+  private readonly gallery = new Gallery(
+    this.history,
+    () => this.machine.state.kind === 'running',
+    () => this.follow(this.form.read(false)),
+  );
   private readonly notice = new Notice(
     (remedy) => this.remedy(remedy),
     () => [this.generateButton, this.cancelButton],
@@ -92,6 +96,7 @@ class Page {
   constructor() {
     new StoredDialog(this.runner);
     this.cancelButton.addEventListener('click', () => this.work.stop());
+    this.live.addEventListener('change', () => !this.live.checked && this.machine.state.kind === 'ready' && this.loader.sayReady());
     addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
@@ -101,7 +106,8 @@ class Page {
     const linked = parseLink(location.hash);
     this.take({ ...linked, model: linked.model ?? { kind: 'emoji' } });
     document.querySelector('main')?.removeAttribute('inert');
-    void this.gallery.recall((job, id) => this.sheetOf(job, { id }));
+    // After a reload, the last run is where it was.
+    void this.gallery.recall((job, id) => this.sheetOf(job, { id }), this.address.own !== null);
   }
 
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
@@ -117,9 +123,9 @@ class Page {
     if (own?.rolling) this.form.resume();
   }
 
-  /** What Generate makes: pictures of the drawing, where one lies on an open board that the model can use. */
+  /** What Generate makes: pictures of the drawing, where one lies on an open board. */
   private get meant(): Job['kind'] {
-    return this.board.drawn && this.runner.stages === 1 ? 'draw' : 'images';
+    return this.board.drawn ? 'draw' : 'images';
   }
 
   private sayMeant(): void {
@@ -215,7 +221,7 @@ class Page {
   private sayBatch(): void {
     const count = this.form.read(false)?.count;
     const other = count !== undefined && this.runner.model !== undefined && !this.runner.fits(count);
-    this.form.say(other ? `The GPU’s programs are compiled first, for ${atOnce(this.runner.batchFor(count))}.` : '');
+    this.form.say(other ? 'The GPU is prepared for this number first.' : '');
   }
 
   /** Frames in the number that Generate will fill, empty or with examples. */
@@ -241,9 +247,9 @@ class Page {
 
   /** Puts a job's settings, and its model, back. */
   private reuse({ model, choice }: Job, settings: Settings): void {
-    const named = new Set(['label', 'first', 'seed', 'sampler', 'steps', 'guidance']);
+    const named = new Set(['label', 'first', 'seed', 'sampler', 'steps', 'enlarge', 'guidance']);
     this.loader.take({ settings, named, model }, choice);
-    if (model || choice) return this.generateButton.focus();
+    if (model || choice) return this.generateButton.focus({ preventScroll: true });
     // Which file it was only the visitor knows.
     this.loader.offer(null, named);
     this.picker.askForFile();
@@ -293,14 +299,14 @@ class Page {
         document.body.classList.toggle('working', cancel);
         this.tuning.enable(idle);
         this.toys.follow(state, idle, this.runner.model ? this.runner.facts.guided : true, this.runner.stages);
-        this.board.enable(idle && this.runner.stages === 1);
+        this.board.enable(idle);
         this.sayMeant();
         this.viewer.update();
       },
       this.cancelButton,
       this.generateButton,
     );
-    if (wasGenerate && !generate) this.cancelButton.focus();
+    if (wasGenerate && !generate) this.cancelButton.focus({ preventScroll: true });
   }
 }
 

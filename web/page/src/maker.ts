@@ -38,7 +38,7 @@ export class Maker {
   async make(job: Job, signal: AbortSignal): Promise<void> {
     const sheet = this.page.sheet(job);
     this.gallery.stageSheet(sheet);
-    if (job.kind !== 'live') reveal(byId('stage', HTMLElement));
+    if (job.kind !== 'live') reveal(byId('current', HTMLElement));
     const { choice } = job;
     const count = job.kind === 'morph' ? MORPH : Math.max(...job.parts.map(({ cells }) => cells.length));
     try {
@@ -124,7 +124,8 @@ const stageOf = (step: Step & { stage?: number }) => step.stage ?? 0;
 /** Brings the images into view where a small screen shows the fields. */
 function reveal(target: HTMLElement): void {
   const { top, bottom } = target.getBoundingClientRect();
-  const seen = top > -120 && Math.min(bottom, top + 300) < innerHeight;
+  // What goes on is said above them.
+  const seen = top >= parseFloat(getComputedStyle(target).scrollMarginTop) && Math.min(bottom, top + 300) < innerHeight;
   const smooth = !matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (!seen) target.scrollIntoView({ block: 'start', behavior: smooth ? 'smooth' : 'auto' });
 }

@@ -30,6 +30,8 @@ export interface Picture {
   pixels: ImageData;
   parameters: Record<string, string>;
   trail: Trail;
+  /** Of a stack, it was to be enlarged yet. */
+  small?: boolean;
 }
 
 /** `brief`: it is soon replaced. */

@@ -12,7 +12,7 @@ import {
   type TuneProgress,
   type TuneResult,
 } from 'guided-diffusion';
-import { type Facts, enlargesAsAsked } from './jobs.js';
+import type { Facts } from './jobs.js';
 import type { ModelChoice } from './models.js';
 import { megabytes } from './plain.js';
 import { OPENS_WITH, type Settings, stepOptions, takesEta, usualOf } from './settings.js';
@@ -50,7 +50,7 @@ export class Runner {
       diffusionSteps,
       process,
       usual: usualOf(info),
-      ...(own && { upsampler: { usual: usualOf(own), process: own.process } }),
+      ...(own && { upsampler: { usual: usualOf(own) } }),
     };
   }
 
@@ -116,7 +116,7 @@ export class Runner {
   sample(settings: Settings, signal: AbortSignal, given: Pick<SampleOptions, 'noise' | 'classes' | 'previewEvery' | 'inside' | 'init' | 'mask' | 'strength'> = {}): Run | StackRun {
     if (!this.loaded) throw new Error('no model is loaded');
     const { model, upsampler } = this.loaded;
-    const { classes, guided, usual, process } = this.facts;
+    const { classes, guided, usual, process, upsampler: second } = this.facts;
     const { sampler, steps } = settings;
     const eta = takesEta(sampler) && { eta: settings.eta };
     const options: SampleOptions = {
@@ -136,8 +136,8 @@ export class Runner {
       delete options.sampler;
       options.steps = steps;
     }
-    if (!upsampler) return model.sample(options);
-    return sampleStack(model, upsampler, { ...options, upsampler: enlargesAsAsked(settings, this.facts) ? { sampler, steps, ...eta } : {} });
+    if (!upsampler || !second) return model.sample(options);
+    return sampleStack(model, upsampler, { ...options, upsampler: stepOptions({ ...second.usual, steps: settings.enlarge }, second.usual) });
   }
 
   /** Side of the images in pixels. */

@@ -35,6 +35,8 @@ export interface Settings {
   label: number | null;
   count: number;
   steps: number;
+  /** Those of a stack's second stage, by its own sampler. */
+  enlarge: number;
   sampler: Sampler;
   eta: number;
   guidance: number;
@@ -61,6 +63,7 @@ export const bounds = {
   label: { min: 0, max: 99_999, whole: true },
   count: { min: 1, max: 64, whole: true },
   steps: { min: 2, max: 1000, whole: true },
+  enlarge: { min: 2, max: 1000, whole: true },
   eta: { min: 0, max: 1, whole: false },
   guidance: { min: 0, max: 100, whole: false },
   first: { min: 0, max: 999_999, whole: true },
@@ -105,7 +108,7 @@ export const OPENS_WITH: Usual = { sampler: 'dpm++2m', steps: 8, guidance: 1 };
 
 /** The settings that the page opens with: one image of each class of emoji. */
 function defaults(): Settings {
-  return { ...OPENS_WITH, label: null, count: 12, eta: 0, seed: randomSeed(), first: 0 };
+  return { ...OPENS_WITH, label: null, count: 12, enlarge: 5, eta: 0, seed: randomSeed(), first: 0 };
 }
 
 /** A plain decimal number within its range, else null. */
@@ -152,6 +155,7 @@ export function parseLink(fragment: string): { settings: Settings; named: Readon
   settings.sampler = note('sampler', samplers.find(({ name }) => name === values.get('sampler'))?.name) ?? settings.sampler;
   settings.count = number('count') ?? settings.count;
   settings.steps = number('steps') ?? (named.has('sampler') ? usualSteps(settings.sampler) : settings.steps);
+  settings.enlarge = number('enlarge') ?? settings.enlarge;
   settings.eta = number('eta') ?? settings.eta;
   settings.guidance = number('guidance') ?? settings.guidance;
   settings.first = number('first') ?? settings.first;
@@ -182,6 +186,7 @@ export function toLink(settings: Settings, model: LinkedModel | null): string {
   if (settings.label !== null) values.set('label', String(settings.label));
   values.set('count', String(settings.count));
   values.set('steps', String(settings.steps));
+  if (model?.kind === 'stack' || (model?.kind === 'url' && model.upsampler)) values.set('enlarge', String(settings.enlarge));
   values.set('sampler', settings.sampler);
   if (takesEta(settings.sampler) && settings.eta > 0) values.set('eta', String(settings.eta));
   values.set('guidance', String(settings.guidance));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { violations } from './axe.mjs';
-import { fill, generate, pixels, start, status } from './harness.mjs';
+import { fill, generate, pixels, slide, start, status } from './harness.mjs';
 
 const edge = (page) => page.textContent('#current .edge');
 const values = (page, ...ids) => page.evaluate((all) => all.map((id) => document.getElementById(id).value), ids);
@@ -76,18 +76,13 @@ describe('the page as it opens', () => {
     assert.match(await page.textContent('#detail'), /^Made in .*a software driver always waits/);
     assert.deepEqual(await violations(page), []);
     const before = [await sheets(), await pixels(page)];
-    await page.evaluate(() => {
-      const slider = document.querySelector('[data-for=guidance]');
-      for (const value of ['2', '2.5', '3']) {
-        slider.value = value;
-        slider.dispatchEvent(new Event('input', { bubbles: true }));
-      }
-    });
+    await slide(page, 'guidance', 2, 2.5, 3);
     await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 3'), null, { timeout: 60_000 });
     await status(page, 'Live');
     assert.equal(await sheets(), before[0]);
     assert.notEqual(await pixels(page), before[1]);
     await page.click('#live-mode');
+    await status(page, 'Ready');
   });
 
   test('walks from emoji to emoji', async () => {
@@ -116,15 +111,27 @@ describe('the page as it opens', () => {
     assert.deepEqual([await page.isChecked('[value=emoji]'), await page.isChecked('#guided')], [true, true], 'a link brings both');
   });
 
-  test('two stages make 64x64 pixels, each in the steps that suit it', async () => {
+  test('two stages make 64x64 pixels, each in steps of its own, of noise or of a drawing', async () => {
     await page.check('[value=stack]');
     await status(page, 'Ready');
     assert.match(await page.textContent('#model-state'), /^64 × 64 pixels, colour/);
     await one(page, { steps: 8 });
     await generate(page);
     assert.equal(await page.evaluate(() => document.querySelector('#current canvas').width), 64);
-    const totals = await page.evaluate(() => window.titles.flatMap((title) => /^Step \d+ of (\d+)$/.exec(title)?.[1] ?? []));
-    assert.deepEqual([...new Set(totals)], ['8', '5']);
+    const totals = () => page.evaluate(() => [...new Set(window.titles.flatMap((title) => /^Step \d+ of (\d+)$/.exec(title)?.[1] ?? []))]);
+    assert.deepEqual(await totals(), ['8', '5']);
+    await page.evaluate(() => (document.querySelector('#more').open = true));
+    await fill(page, { steps: 2, enlarge: 3 });
+    const plain = await pixels(page);
+    await page.click('#draw-toggle');
+    await page.focus('#board');
+    await page.keyboard.press(' ');
+    await generate(page, '#draw-make');
+    assert.equal((await totals()).at(-1), '3');
+    assert.match(await edge(page), /2 dpm\+\+2m steps, enlarged in 3, .*drawn, strength 0.7$/);
+    assert.notEqual(await pixels(page), plain);
+    assert.match(await page.evaluate(() => location.hash), /enlarge=3/);
+    await page.click('#draw-close');
     assert.ok(await page.isDisabled('#morph'));
     assert.deepEqual(messages, []);
   });

@@ -1,7 +1,7 @@
 /** The page in the other engine: it makes images, compares them, shows how they formed, follows the settings live, draws and walks. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { dropWhite, fill, pixels, start, status } from './harness.mjs';
+import { dropWhite, fill, pixels, slide, start, status } from './harness.mjs';
 
 /** Runs in the page: presses a button that saves a file, and gives the first bytes of that. */
 async function saved(button) {
@@ -46,11 +46,7 @@ describe('the page in Firefox', () => {
 
   test('shows how an image formed', async () => {
     await page.evaluate(() => document.querySelectorAll('#current button.frame')[3].click());
-    await page.evaluate(() => {
-      const slider = document.querySelector('#scrub');
-      slider.value = '0';
-      slider.dispatchEvent(new Event('input', { bubbles: true }));
-    });
+    await slide(page, 'scrub', 0);
     assert.match(await page.textContent('#scrub-state'), /^After step 1 of 25, noise level 99/);
     await page.evaluate(() => document.querySelector('#viewer').close());
   });
@@ -61,13 +57,7 @@ describe('the page in Firefox', () => {
     await page.click('#live-mode');
     await status(page, 'Live');
     const before = [await sheets(), await pixels(page)];
-    await page.evaluate(() => {
-      const slider = document.querySelector('[data-for=guidance]');
-      for (const value of ['4', '6', '8']) {
-        slider.value = value;
-        slider.dispatchEvent(new Event('input', { bubbles: true }));
-      }
-    });
+    await slide(page, 'guidance', 4, 6, 8);
     await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 8'), null, { timeout: 60_000 });
     await status(page, 'Live');
     assert.equal(await sheets(), before[0]);
@@ -123,11 +113,7 @@ describe('the page in Firefox', () => {
     const frames = await page.evaluate(() => Number(document.querySelector('#scrub').max));
     assert.ok(frames >= 9, `${frames} images of the walk`);
     const shown = await page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL());
-    await page.evaluate(() => {
-      const slider = document.querySelector('#scrub');
-      slider.value = '0';
-      slider.dispatchEvent(new Event('input', { bubbles: true }));
-    });
+    await slide(page, 'scrub', 0);
     assert.equal(await page.textContent('#scrub-state'), 'Image 1 of the walk');
     // Its trail is read meanwhile.
     await page.waitForFunction((last) => document.querySelector('#viewer-canvas').toDataURL() !== last, shown);

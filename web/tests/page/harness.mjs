@@ -202,6 +202,21 @@ export async function fill(page, values) {
   for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, String(value));
 }
 
+/** Moves the slider of a setting, through these values in turn. `#scrub` is one, too. */
+export function slide(page, name, ...values) {
+  return page.evaluate(
+    ([one, all]) => {
+      const slider = document.querySelector(one === 'scrub' ? '#scrub' : `[data-for=${one}]`);
+      for (const value of all) {
+        slider.value = String(value);
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+      slider.dispatchEvent(new Event('change', { bubbles: true }));
+    },
+    [name, values],
+  );
+}
+
 /** Drops a white picture of 40x30 pixels on the page, and waits until the drawing board shows it. */
 export async function dropWhite(page) {
   await page.evaluate(async () => {

@@ -68,7 +68,8 @@ describe('what is kept and shown', () => {
     await title('Ready');
     assert.equal(await page.getAttribute('#dice', 'aria-pressed'), 'false', 'a seed that was kept stays');
     await paste('#model=emoji&count=2&seed=9');
-    await page.waitForFunction(() => /link’s picture/.test(document.querySelector('#current .edge').textContent));
+    await page.waitForFunction(() => /link’s picture/.test(document.querySelector('#detail').textContent));
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 1, 'the last run is on the stage, before and after a link');
   });
 
   onPage('a guidance of one’s own stays where a classifier comes; its gradient is explained where there is one', async ({ page, ready, title, generate, values }) => {
@@ -99,10 +100,12 @@ describe('what is kept and shown', () => {
 
   onPage('a number of images that needs other kernels is announced', async ({ page, ready }) => {
     await ready();
-    for (const [count, said] of [['3', ''], ['10', 'The GPU’s programs are compiled first, for 10 images at once.'], ['1', 'The GPU’s programs are compiled first, for one image at a time.']]) {
+    const [before] = await page.evaluate(() => [document.querySelector('#seed').getBoundingClientRect().top]);
+    for (const [count, said] of [['3', ''], ['10', 'The GPU is prepared for this number first.']]) {
       await page.fill('#count', count);
       await page.press('#count', 'Tab');
       assert.equal((await page.textContent('#count-hint')).trim(), said);
+      assert.equal(await page.evaluate(() => document.querySelector('#seed').getBoundingClientRect().top), before, 'nothing moves');
     }
   });
 
@@ -142,6 +145,13 @@ describe('what is kept and shown', () => {
     await page.click('#clear');
     await page.waitForFunction(() => !document.querySelector('#sheets button.frame'));
     assert.equal(await page.locator('#current button.frame:enabled').count(), 3, 'what lies on the stage stays');
+    await page.click('#clear');
+    await page.click('#clear');
+    await page.waitForFunction(() => /^To be made/.test(document.querySelector('#current .edge').textContent));
+    assert.ok(await page.isHidden('#clear'), 'nothing is left');
+    await page.reload();
+    await title('Ready');
+    assert.equal(await page.locator('button.frame:enabled').count(), 0);
   });
 
   onPage('what is stored is listed where no GPU opens', async ({ page, open }) => {
@@ -206,10 +216,10 @@ describe('what is kept and shown', () => {
       });
     while ((await kept()) === 0) await page.waitForTimeout(20);
     await page.reload();
-    await page.waitForSelector('#sheets button.frame:enabled');
-    assert.equal(await page.locator('#sheets button.frame:enabled').count(), 1);
-    assert.match(await page.textContent('#sheets .edge'), /Stopped: 1 of 3 finished$/);
-    await page.click('#sheets button.frame:enabled');
+    await page.waitForSelector('#current button.frame:enabled');
+    assert.equal(await page.locator('button.frame:enabled').count(), 1);
+    assert.match(await page.textContent('#current .edge'), /Stopped: 1 of 3 finished$/);
+    await page.click('#current button.frame:enabled');
     assert.ok(await page.isVisible('#scrub'));
     await page.focus('#scrub');
     await page.keyboard.press('Home');
@@ -288,6 +298,34 @@ describe('what is kept and shown', () => {
     await ready('#model=fashion&count=1&steps=4&guidance=2.25&eta=0.33&sampler=ddim&seed=1');
     await generate();
     assert.match(await edge(), /eta 0.33, guidance 2.25/);
+  });
+
+  onPage('in a low window a run moves nothing: neither when it begins nor at its end', async ({ page, ready, hold, waiting, release, title }) => {
+    await page.setViewportSize({ width: 1280, height: 640 });
+    await ready();
+    const top = () => page.evaluate(() => Math.round(scrollY));
+    /** As a pointer does it: a test's own click would scroll. */
+    const press = (selector) => page.evaluate((one) => (document.querySelector(one).focus({ preventScroll: true }), document.querySelector(one).click()), selector);
+    await page.click('#draw-toggle');
+    await page.focus('#board');
+    await page.keyboard.press(' ');
+    await page.evaluate(() => scrollTo(0, 60));
+    for (const [button, cancel] of [['#draw-make', false], ['#generate', true], ['#draw-make', true]]) {
+      await hold('image');
+      await press(button);
+      await waiting('image');
+      const during = await top();
+      await page.waitForTimeout(700); // a smooth scroll
+      const settled = await top();
+      const { y } = await page.locator('#current').boundingBox();
+      assert.ok(y >= 0 && y < 340, `${button}: the images begin at ${y}, after ${during} and ${settled}`);
+      const [status, images] = [await page.locator('.status').boundingBox(), await page.locator('#current').boundingBox()];
+      assert.ok(status.y >= 0 && status.y + status.height <= images.y + 1, 'what goes on stands above them');
+      if (cancel) await press('#cancel');
+      else await release('image');
+      await title(cancel ? 'Cancelled' : 'Done');
+      assert.equal(await top(), settled, button);
+    }
   });
 
   onPage('in a window of 1280 x 800 no setting lies under Generate, nor does the focus, with everything open', async ({ page, ready, pick, title }) => {

@@ -11,6 +11,7 @@ const settings = {
   label: 7,
   count: 12,
   steps: 50,
+  enlarge: 5,
   sampler: 'ddim',
   eta: 0.25,
   guidance: 3.5,
@@ -26,7 +27,8 @@ test('a link keeps every setting', () => {
     assert.deepEqual([read.settings, read.model], [given, { kind: 'fashion' }]);
     assert.ok(['seed', 'sampler', 'steps', 'guidance'].every((name) => read.named.has(name)));
   }
-  assert.deepEqual(parseLink(toLink(settings, { kind: 'stack' })).model, { kind: 'stack' });
+  const stack = parseLink(toLink({ ...settings, enlarge: 9 }, { kind: 'stack' }));
+  assert.deepEqual([stack.settings, stack.model], [{ ...settings, enlarge: 9 }, { kind: 'stack' }]);
 });
 
 test('a link names models from elsewhere', () => {

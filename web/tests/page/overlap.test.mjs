@@ -194,6 +194,9 @@ describe('what overlaps', () => {
     await title('Cancelled');
     assert.equal(await page.locator('#current button.frame:enabled').count(), 3);
     assert.match(await edge(), /Stopped: 0 of 3 enlarged/);
+    await page.reload();
+    await page.waitForSelector('#current button.frame:enabled');
+    assert.match(await edge(), /Stopped: 0 of 3 enlarged/, 'a reload keeps that');
   });
 
   onPage('after a full memory in a run, “Try again” makes what is left', async ({ page, title, release, generating, nextImage, ask }) => {

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { folder } from '../lib/folder.mjs';
 import { violations } from './axe.mjs';
-import { TINY, dropWhite, fill, generate, pixels, start, status } from './harness.mjs';
+import { TINY, dropWhite, fill, generate, pixels, slide, start, status } from './harness.mjs';
 
 const BASE = folder('target/tiny-models/base.safetensors');
 
@@ -30,12 +30,7 @@ describe('the page to play with', () => {
   });
 
   test('the caption says how many steps there are, and the slider gives those that DDIM makes', async () => {
-    await page.evaluate(() => {
-      const slider = document.querySelector('[data-for=steps]');
-      slider.value = '60';
-      slider.dispatchEvent(new Event('input', { bubbles: true }));
-      slider.dispatchEvent(new Event('change', { bubbles: true }));
-    });
+    await slide(page, 'steps', 60);
     assert.equal(await page.inputValue('#steps'), '59', 'a stride of 17 through 1000 timesteps gives 59');
     assert.match(await page.textContent('#steps-hint'), /give 59 steps, not 60/);
     await fill(page, { steps: 250 }); // so many that the run is still under way when it is looked at
@@ -67,6 +62,7 @@ describe('the page to play with', () => {
     await page.locator('#current button.frame').nth(3).click();
     const shown = () => page.evaluate(() => document.querySelector('#viewer-canvas').toDataURL());
     const last = await shown();
+    await page.click('#viewer-more summary');
     assert.equal(await page.textContent('#scrub-state'), 'The image');
     await page.focus('#scrub');
     await page.keyboard.press('Home');
@@ -322,7 +318,7 @@ describe('the page to play with', () => {
     await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
     await page.click('#cancel');
     await status(page, 'The walk has ended');
-    assert.match(await page.textContent('#count-hint'), /compiled first, for one image at a time/, 'fewer images than were compiled for');
+    assert.match(await page.textContent('#count-hint'), /prepared for this number first/, 'fewer images than were compiled for');
     await page.click('#current button.frame');
     const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), page.click('#viewer-clip')]);
     assert.equal(readFileSync(await download.path()).readUInt32BE(0), 0x1a45dfa3, 'a WebM file');
@@ -333,18 +329,26 @@ describe('the page to play with', () => {
   });
 
   test('images stay for the next visit, are saved together, and can be cleared', async () => {
-    const frames = (await enabled(page)) + (await enabled(page, '#sheets'));
+    const [present, earlier] = [await enabled(page), await enabled(page, '#sheets')];
+    const frames = present + earlier;
     await page.reload();
-    await page.waitForFunction((n) => document.querySelectorAll('#sheets button.frame:enabled').length === n, frames);
+    await page.waitForFunction((n) => document.querySelectorAll('#sheets button.frame:enabled').length === n, earlier);
+    assert.equal(await enabled(page), present, 'the last run is on the stage again');
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-all')]);
     const listed = execFileSync('python3', ['-c', 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; print(len(z.namelist()))', await download.path()]);
     assert.equal(Number(listed), frames);
     await page.focus('#clear');
     await page.keyboard.press('Enter');
     assert.match(await page.textContent('#clear'), /Delete all \d+ images\? Press again/);
-    assert.equal(await enabled(page, '#sheets'), frames, 'one press deletes nothing');
+    assert.equal(await enabled(page, '#sheets'), earlier, 'one press deletes nothing');
     await page.keyboard.press('Enter');
     await page.waitForFunction(() => !document.querySelector('#sheets button.frame'));
+    assert.equal(await enabled(page), present, 'what lies on the stage stays');
+    for (const said of [/again$/, /^Clear$/]) {
+      await page.keyboard.press('Enter');
+      await page.waitForFunction(([source]) => new RegExp(source).test(document.querySelector('#clear').textContent), [said.source]);
+    }
+    await page.waitForFunction(() => !document.querySelector('button.frame:enabled'));
     assert.equal(await focused(page), 'gallery-title', 'the focus is not lost');
     await page.reload();
     const left = await page.evaluate(async () => {

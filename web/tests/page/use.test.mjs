@@ -87,6 +87,7 @@ describe('the page in use', () => {
       await page.waitForFunction((text) => document.querySelector('#viewer-said').textContent === text, said);
       return page.evaluate(() => navigator.clipboard.readText());
     };
+    await page.click('#viewer-more summary');
     assert.ok((await clipboard('#viewer-copy', 'Settings copied')).includes(`seed: ${seed}`));
     const link = await clipboard('#viewer-link', 'Link copied');
     assert.equal(link, `${site.address}#model=fashion&label=9&count=1&steps=2&sampler=ddim&guidance=0&seed=${seed}`);
