@@ -57,11 +57,12 @@ try {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width: 1120, height: 640 });
     const frames = [];
-    for (let step = 0; step <= STEPS; step++) {
+    // The images come first: a viewer that plays nothing shows that frame.
+    for (const step of [STEPS, ...Array(STEPS).keys()]) {
       await show(step);
       frames.push(new Blob([await page.screenshot()]));
     }
-    const times = frames.map((_, k) => (k === frames.length - 1 ? LAST : FRAME));
+    const times = frames.map((_, k) => (k === 0 ? LAST : FRAME));
     const file = Buffer.from(await (await animated(frames, times)).arrayBuffer());
     writeFileSync(folder(`docs/images/page-${colorScheme}.png`), file);
     console.log(`page-${colorScheme}.png: ${frames.length} frames, ${file.length} bytes`);
