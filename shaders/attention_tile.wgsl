@@ -19,9 +19,9 @@
 @auto var<storage, read> incoming: array<vec4<f32>>;
 #end
 #if SPLIT
-@auto var<storage, read_write> softmaxes: array<vec2<f32>>; // [part][sample][head][token]: peak, sum
+@auto var<storage, read_write> softmaxes: array<vec2<f32>>; // [part][sample][head][token]: highest score, sum
 #elif MODE == 1
-@auto var<storage, read_write> softmaxes: array<vec4<f32>>; // peak, 1 / sum, forward . incoming
+@auto var<storage, read_write> softmaxes: array<vec4<f32>>; // highest score, 1 / sum, forward . incoming
 #elif MODE > 1
 @auto var<storage, read> softmaxes: array<vec4<f32>>;
 #end
@@ -43,7 +43,7 @@
 // Between lines of workgroup memory, so that invocations beside each other meet different banks.
 #let T_STRIDE = BLOCK + 32 + 8 / DEPTH
 #let W_STRIDE = 32 + (ROWS == 2)
-#let T_ELEMENTS = T_STRIDE * DEPTH + (PASS * D4 > T_STRIDE * DEPTH) * (PASS * D4 - T_STRIDE * DEPTH)
+#let T_ELEMENTS = T_STRIDE * DEPTH + (64 * SUMMANDS > T_STRIDE * DEPTH) * (64 * SUMMANDS - T_STRIDE * DEPTH)
 var<workgroup> tile: array<vec4<f32>, ${T_ELEMENTS}>; // [depth][row, then column], then [column][vec4]
 var<workgroup> weights: array<vec${ROWS}<f32>, ${LINES * W_STRIDE}>; // [y][column]
 var<workgroup> folded: array<vec${ROWS}<f32>, 64>; // [y][x]
@@ -259,9 +259,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
                 tile[at] = summand(place_of(sample, head, first + pass_first + at / ${D4}u), at % ${D4}u);
             }
 #else
-            // All reads before the first is stored, where registers allow: compilers do not do so with a loop's.
+            // All reads before the first is stored, where registers allow: compilers do not do so with a loop's. What is read
+            // beyond the pass, of small heads, is not used.
 #for r in 0..SUMMANDS
-            let at${r} = min(worker + ${64 * r}u, ${PASS * D4 - 1}u);
+            let at${r} = worker + ${64 * r}u;
             let summand${r} = summand(place_of(sample, head, first + pass_first + at${r} / ${D4}u), at${r} % ${D4}u);
 #end
 #for r in 0..SUMMANDS

@@ -16,7 +16,7 @@ use guided_diffusion::gpu::Gpu;
 use guided_diffusion::gpu::trial::Trial;
 use guided_diffusion::op::probe::{Operand, Probe, Values, labels, noise, spread};
 use guided_diffusion::op::sampling::{HISTORY, row};
-use guided_diffusion::op::variant::{AttentionTile, GemmTile, Variant};
+use guided_diffusion::op::variant::{AttentionTile, GemmTile, Sharing, Variant};
 use guided_diffusion::op::{
     Attention, Conv2d, Epilogue, GroupNormAffine, LogSoftmaxGrad, Op, PredictXStart, Prologue, Resample, SamplerStep,
     Threshold, Unary,
@@ -272,6 +272,56 @@ fn what_is_not_finite_stays() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Softmax clamps too: what is not finite among queries, keys or values must show in some result, by every kind of kernel.
+#[test]
+fn attention_of_what_is_not_finite_is_not_finite() {
+    let shape = Shape::new(1, 1, 130, 12);
+    let tile = AttentionTile { workgroup: true, queries: 4, ..AttentionTile::GENERAL };
+    let tiles = [tile, AttentionTile { parts: 2, ..tile }].map(Variant::Attention);
+    let mut failures = Vec::new();
+    for (channel, what) in [(1, "query"), (5, "key"), (9, "value")] {
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = synth::noise("planted", shape.elements(), 0);
+            values[7 * shape.c + channel] = wrong;
+            let operand = Operand { shape, values: Values::Floats(values) };
+            let trial = Trial::of(Probe::new(Attention { heads: 1, new_order: true }.into(), vec![operand])).unwrap();
+            for variant in [None, Some(Variant::Naive), Some(tiles[0]), Some(tiles[1])] {
+                let overrides = variant.map(|variant| ("*".to_owned(), variant)).into_iter().collect();
+                let options = PlanOptions { overrides, ..PlanOptions::default() };
+                for gpu in gpus() {
+                    let plan = Plan::new(trial.graph(), gpu.caps(), &options).unwrap();
+                    if block_on(trial.run(gpu, plan)).unwrap().iter().all(|value| value.is_finite()) {
+                        failures.push(format!("{}: {wrong} in a {what}: {variant:?}", gpu.summary().name));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A variant that is asked for everywhere computes what it can, whatever its parts.
+#[test]
+fn parts_that_cannot_be_are_none() {
+    let gpu = &gpus()[0];
+    let tile = AttentionTile { workgroup: true, queries: 2, ..AttentionTile::GENERAL };
+    let sharing = Sharing::Workgroup { ahead: gpu.caps().reads_ahead };
+    let gemm = GemmTile { parts: 0, sharing, ..GemmTile::SHARED[2] };
+    let attention = [0, 1, 2, 3, usize::MAX].map(|parts| Variant::Attention(AttentionTile { parts, ..tile }));
+    let table = cases::table().unwrap();
+    let runs = table.iter().flat_map(|case| match case.name.as_str() {
+        "three heads of 4" => attention.map(|variant| (case, variant)).into(),
+        "1x1, two sources" => vec![(case, Variant::Gemm(gemm))],
+        _ => Vec::new(),
+    });
+    for (case, variant) in runs {
+        let plan = case.plan(gpu.caps(), variant, Precision::F32).unwrap();
+        let error =
+            relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &case.trial.expected(Precision::F32).unwrap());
+        assert!(error <= TOLERANCE, "{} {} {variant:?}: {error:.2e}", subject(case), case.name);
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 // Functions whose precision WGSL leaves to the driver, to float32's own on all of them.
 
-/// exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38. Cephes' expf: x = n ln 2 + r, a polynomial in r, times
-/// 2^n. Adding 1.5 * 2^23 leaves the integer n in the last bits, where a conversion would be checked for its range.
+/// exp_vec: exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38, and NaN stays, which max may hide.
+/// bounded_exp_vec: exp(y) for y within -87 and 88. Cephes' expf: y = n ln 2 + r, a polynomial in r, times 2^n. Adding
+/// 1.5 * 2^23 leaves the integer n in the last bits, where a conversion would be checked for its range.
 #for w in 1..3
 #let W = 2 * w
-fn exp_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
-    let y = max(x, vec${W}<f32>(-87.0));
+fn bounded_exp_vec${W}(y: vec${W}<f32>) -> vec${W}<f32> {
     let n = floor(y * 1.44269504 + 0.5);
     let r = (y - n * 0.693359375) + n * 2.12194440e-4;
     var p = vec${W}<f32>(1.9875691500e-4);
@@ -18,9 +18,13 @@ fn exp_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
     return e * bitcast<vec${W}<f32>>(bitcast<vec${W}<u32>>(n + (12582912.0 + 127.0)) << vec${W}<u32>(23u));
 }
 
+fn exp_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
+    return bounded_exp_vec${W}(select(x, vec${W}<f32>(-87.0), x < vec${W}<f32>(-87.0)));
+}
+
 fn silu_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
-    // Beyond -80 the result is below 1e-33.
-    return x / (1.0 + exp_vec${W}(min(-x, vec${W}<f32>(80.0))));
+    // Beyond -80 the result is about -1e-33.
+    return x / (1.0 + bounded_exp_vec${W}(clamp(-x, vec${W}<f32>(-87.0), vec${W}<f32>(80.0))));
 }
 
 #end

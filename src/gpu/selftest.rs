@@ -151,15 +151,24 @@ fn describe(variant: Variant) -> String {
         Variant::Gemm(GemmTile { sharing: Sharing::Cooperative(size), .. }) => {
             format!("a matrix product of {size}x{size} cooperative matrices")
         }
-        Variant::Gemm(tile) => format!("a matrix product of {}x{} tiles", tile.rows, 4 * tile.columns4),
+        Variant::Gemm(tile) => {
+            format!("a matrix product of {}x{} tiles{}", tile.rows, 4 * tile.columns4, in_parts(tile.parts))
+        }
         Variant::Block => "blocks of 4x4 pixels".into(),
         Variant::Winograd(t, _) => format!("Winograd F({t}x{t}, 3x3)"),
         Variant::Attention(tile) if tile.subgroup > 0 => {
             format!("{} queries per invocation of a subgroup", tile.queries)
         }
-        Variant::Attention(tile) if tile.workgroup => format!("tiles of {} queries per invocation", tile.queries),
+        Variant::Attention(tile) if tile.workgroup => {
+            format!("tiles of {} queries per invocation{}", tile.queries, in_parts(tile.parts))
+        }
         Variant::Attention(tile) => format!("{} queries per invocation", tile.queries),
     }
+}
+
+/// Another kernel than that of one part.
+fn in_parts(parts: usize) -> &'static str {
+    if parts > 1 { " in parts" } else { "" }
 }
 
 fn relative_l2(actual: &[f32], expected: &[f32]) -> f64 {

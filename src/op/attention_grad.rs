@@ -39,7 +39,8 @@ impl Operator for AttentionGrad {
     fn lower(&self, lowering: &mut dyn Lowering) -> Result<()> {
         let s = lowering.input_shape(1);
         let (heads, size) = (self.attention.heads, s.c / self.attention.heads);
-        let tile = AttentionTile::of(lowering.variant());
+        // Its kernels have no parts, which a variant that is asked for everywhere may have.
+        let tile = AttentionTile { parts: 1, ..AttentionTile::of(lowering.variant()) };
         // Per (sample, head, query): the largest score, the softmax's inverse denominator, out . incoming, nothing.
         let softmaxes = lowering.temporary("softmaxes", 4 * s.n * heads * s.pixels());
         let kernels: Vec<Kernel> = match tile.workgroup {

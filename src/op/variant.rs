@@ -43,10 +43,12 @@ impl Variant {
         }
     }
 
-    /// Whether it may compute what `listed` are the variants of: more or fewer parts than an estimate gives are no other
-    /// kernel.
+    /// Whether it may compute what `listed` are the variants of: more or fewer parts than an estimate gives, at least one, are
+    /// no other kernel.
     pub fn is_legal(self, listed: &[Self]) -> bool {
-        listed.iter().any(|variant| self.is_like(*variant))
+        let no_parts =
+            matches!(self, Self::Gemm(GemmTile { parts: 0, .. }) | Self::Attention(AttentionTile { parts: 0, .. }));
+        !no_parts && listed.iter().any(|variant| self.is_like(*variant))
     }
 }
 

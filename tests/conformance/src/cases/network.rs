@@ -73,15 +73,16 @@ fn extremes() -> Operand {
 
 fn attention() -> Result<Vec<Case>> {
     let qkv = |n, h, w, channels: usize| Shape::new(n, h, w, 3 * channels);
+    // On GPUs the keys of 130 tokens are in parts, the last of which is shorter.
     let list = [
-        ("three heads of 4", 3, false, qkv(2, 7, 5, 12), 1.0),
+        ("three heads of 4", 3, false, qkv(2, 13, 10, 12), 1.0),
         ("three heads of 4, new order", 3, true, qkv(2, 7, 5, 12), 1.0),
         ("two heads of 32", 2, false, qkv(1, 9, 9, 64), 1.0),
         ("two heads of 32, new order", 2, true, qkv(2, 7, 5, 64), 1.0),
         ("one token", 1, true, qkv(3, 1, 1, 32), 1.0),
         ("peaked scores", 2, false, qkv(1, 7, 5, 64), 6.0),
         ("a head of 64", 1, true, qkv(1, 1, 130, 64), 1.0),
-        ("a head of 144", 1, false, qkv(1, 3, 3, 144), 1.0),
+        ("a head of 144", 1, false, qkv(1, 1, 130, 144), 1.0),
     ];
     let case = |(name, heads, new_order, shape, scale)| {
         Case::new(name, Attention { heads, new_order }, vec![spread(shape, scale, 0.0)], &[])
