@@ -72,8 +72,9 @@ fn plan(out: &Path, which: &str, kernels: &mut Kernels) -> Result<()> {
     let transformed_weights = Caps::transformed_weights(Some(16 << 30), false);
     let amd = Caps { wide_registers: true, transformed_weights, ..any.clone() };
     let nvidia = Caps { reads_ahead: true, ..amd.clone() };
-    for (whose, caps) in [("any", &any), ("amd", &amd), ("nvidia", &nvidia)] {
-        let plan = Session::plan(caps, &config, classifier.as_ref(), &options)?;
+    let planned = |caps| Session::plan(caps, &config, classifier.as_ref(), &options);
+    let plan = planned(&amd)?;
+    for (whose, plan) in [("any", &planned(&any)?), ("amd", &plan), ("nvidia", &planned(&nvidia)?)] {
         for s in plan.dispatches() {
             let (owners, _) = match kernels.entry(s.kernel.to_string()) {
                 Entry::Occupied(entry) => entry.into_mut(),
@@ -84,7 +85,6 @@ fn plan(out: &Path, which: &str, kernels: &mut Kernels) -> Result<()> {
             }
         }
     }
-    let plan = Session::plan(&amd, &config, classifier.as_ref(), &options)?;
     let mut steps = String::new();
     for s in plan.dispatches() {
         let weights = s.buffers.iter().map(|(buffer, _)| match buffer {
