@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Type-checks the library and the program for platforms that this machine cannot run: Windows, macOS, Arm Linux. For
-# browsers, scripts/wasm.sh builds it.
+# browsers, scripts/wasm.sh builds it. CONTRIBUTING.md says what can be linked here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
