@@ -332,7 +332,7 @@ describe('package', { concurrency: true }, () => {
         // What a tuning cache says is done, as far as it is legal.
         const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing, parts: 1 })';
         const forced = await page.evaluate(tuned, { alter: { variant } });
-        assert.ok(forced.tuned > 2, `${forced.tuned} kernels follow the cache`);
+        assert.ok(forced.tuned > 0, `${forced.tuned} kernels follow the cache`);
         assert.deepEqual(forced.warnings, []);
         assert.ok(apart(forced.values, usual.values) <= 1);
         const other = await page.evaluate(tuned, { alter: { device: 'another' } });
