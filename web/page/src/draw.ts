@@ -51,6 +51,7 @@ export class DrawingBoard {
       event.preventDefault();
       onMake();
     });
+    this.form.addEventListener('change', () => this.sayTool());
     byId('draw-clear', HTMLButtonElement).addEventListener('click', () => this.clear());
     byId('draw-close', HTMLButtonElement).addEventListener('click', () => this.open(false));
     this.file.addEventListener('change', () => {
@@ -68,7 +69,7 @@ export class DrawingBoard {
       if (this.board.hasPointerCapture(event.pointerId)) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.place(one));
     });
     this.board.addEventListener('keydown', (event) => this.key(event));
-    this.board.addEventListener('pointerup', () => this.sayMark());
+    this.board.addEventListener('pointerup', () => this.sayTool());
     this.board.addEventListener('blur', () => this.show());
     addEventListener('pagehide', () => this.keep());
     void this.recall().catch(() => undefined); // the board is empty then
@@ -87,7 +88,7 @@ export class DrawingBoard {
     this.marker.disabled = !marks;
     if (!marks && this.marker.checked) byId('brush-paint', HTMLInputElement).checked = true;
     if (!marks) this.mask.clearRect(0, 0, SIDE, SIDE);
-    this.sayMark();
+    this.sayTool();
     this.show();
     const grey = channels === 1;
     if (grey === this.grey && !this.empty) return;
@@ -164,8 +165,9 @@ export class DrawingBoard {
     return data.includes(0) ? { width, height, data } : null;
   }
 
-  /** Says what a mark does to the other settings. */
-  private sayMark(): void {
+  /** Says what brush and mark do to the other settings. */
+  private sayTool(): void {
+    this.colour.disabled = this.tool !== 'paint';
     const marked = this.marked() !== null;
     this.strength.disabled = marked;
     const steps = this.least === null ? '' : `, in at least ${this.least} steps of DDNM`;
@@ -198,7 +200,7 @@ export class DrawingBoard {
   /** The board has changed. */
   private changed(): void {
     this.say('');
-    this.sayMark();
+    this.sayTool();
     this.onChange();
   }
 
@@ -257,7 +259,7 @@ export class DrawingBoard {
     } else if (event.key === ' ') this.stroke(this.brush);
     else return;
     event.preventDefault();
-    this.sayMark();
+    this.sayTool();
     this.show(true);
   }
 

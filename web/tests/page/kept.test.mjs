@@ -282,11 +282,12 @@ describe('what is kept and shown', () => {
     await page.mouse.up();
     assert.deepEqual([await level(0.5), await level(0.9)], [0, 0]);
     await page.check('#brush-mark', { force: true });
+    assert.ok(await page.isDisabled('#brush-colour'), 'a mark has a colour of its own');
     await paste('#model=https%3A%2F%2Fexample.org%2Fedm.safetensors&seed=2');
     await title('Another model');
     await page.click('#load');
     await title('Ready');
-    assert.deepEqual([await page.isDisabled('#brush-mark'), await page.isChecked('#brush-paint')], [true, true]);
+    assert.deepEqual([await page.isDisabled('#brush-mark'), await page.isChecked('#brush-paint'), await page.isEnabled('#brush-colour')], [true, true, true]);
     await page.reload();
     await title('Another model');
     await page.click('#draw-toggle');
@@ -355,6 +356,11 @@ describe('what is kept and shown', () => {
       assert.equal(await page.evaluate(() => document.activeElement.id), selector.slice(1));
       const [[, bottom], [top]] = await edges(selector);
       assert.ok(bottom <= top, `${selector} ends at ${bottom}, the bar begins at ${top}`);
+    }
+    const before = await page.evaluate(() => scrollY);
+    for (const id of ['live-mode', 'generate']) {
+      await page.keyboard.press('Tab');
+      assert.deepEqual(await page.evaluate(() => [document.activeElement.id, scrollY]), [id, before], 'what is within sight is not scrolled to');
     }
   });
 });
