@@ -22,6 +22,7 @@ export class SettingsForm {
   private usual: Usual | undefined;
   /** Steps of the model's whole process. */
   private all = bounds.steps.max;
+  private upsampler: Facts['upsampler'];
 
   /** `onChange` follows a finished change, `onInput` each one, `onSubmit` the Generate button or Enter. */
   constructor(
@@ -86,6 +87,7 @@ export class SettingsForm {
     // The steps of a sampler that the model does not have mean nothing for another.
     if (!has || (keep && !keep.has('steps'))) this.setNumber('steps', sampler === usual.sampler ? usual.steps : usualSteps(sampler, process));
     if (keep && !keep.has('guidance') && model.guided) this.setNumber('guidance', usual.guidance);
+    this.upsampler = model.upsampler;
     // Unseen, it is not checked.
     byId('enlarge-field', HTMLElement).hidden = this.fields.enlarge.disabled = !model.upsampler;
     if (keep && !keep.has('enlarge') && model.upsampler) this.setNumber('enlarge', model.upsampler.usual.steps);
@@ -122,10 +124,12 @@ export class SettingsForm {
       if (report) wrong?.reportValidity();
       return null;
     }
+    const { upsampler: second } = this;
+    const enlarge = values.get('enlarge') ?? 1;
     return {
       label: this.classes.value,
       count: values.get('count') ?? 1,
-      enlarge: values.get('enlarge') ?? 1,
+      enlarge: second ? stepsOf(enlarge, second.usual.sampler, second.diffusionSteps) : enlarge,
       steps: stepsOf(values.get('steps') ?? 1, this.sampler.value as Sampler, this.all),
       sampler: this.sampler.value as Sampler,
       eta: values.get('eta') ?? 0,

@@ -117,7 +117,7 @@ export class Sheet {
 
   /** Takes away the frames of images that were never finished, when the sheet leaves the stage or comes from an earlier visit. */
   trim(): void {
-    if (this.finished < this.frames.length) this.sayStopped();
+    if (this.finished.size < this.frames.length) this.sayStopped();
     this.frames.forEach(({ item, trail }, at) => {
       item.hidden = !this.pictures.has(at);
       if (item.hidden) forget(trail);
@@ -126,7 +126,7 @@ export class Sheet {
 
   /** The run ended before its end: previews stay as far as they came, and frames that had none are not shown. */
   stop(): void {
-    if (this.finished === this.frames.length) return;
+    if (this.finished.size === this.frames.length) return;
     this.sayStopped();
     const begun = this.frames.filter(({ trail }) => trail.frames.length > 0);
     const some = begun.length + this.pictures.size > 0;
@@ -143,13 +143,13 @@ export class Sheet {
     if (!some) this.root.classList.add('stopped');
   }
 
-  /** Images that are all that they were to become: of a stack, those that were enlarged. */
-  private get finished(): number {
-    return [...this.pictures.values()].filter(({ small }) => !small).length;
+  /** The places of images that are all that they were to become: of a stack, those that were enlarged. */
+  get finished(): ReadonlySet<number> {
+    return new Set(this.places.filter((at) => !this.pictures.get(at)?.small));
   }
 
   private sayStopped(): void {
-    const { finished } = this;
+    const finished = this.finished.size;
     this.edge.textContent = `${caption(this.job)}. Stopped: ${finished} of ${this.frames.length} ${finished < this.pictures.size ? 'enlarged' : 'finished'}`;
   }
 
@@ -225,11 +225,11 @@ export class Gallery {
   /** The next press of “Clear” deletes. */
   private sure = false;
   private present: Sheet | undefined;
+  /** A run may be adding to what is on the stage. */
+  private running = false;
 
   constructor(
     private readonly history: History,
-    /** A run may be adding to what is on the stage. */
-    private readonly running: () => boolean,
     /** The stage is empty. */
     private readonly onEmpty: () => void,
   ) {
@@ -307,7 +307,7 @@ export class Gallery {
 
   /** What a job that is on the stage still lacks. */
   rest(job: Job): Job {
-    return this.present?.job === job ? restOf(job, this.present.pictures) : job;
+    return this.present?.job === job ? restOf(job, this.present.finished) : job;
   }
 
   /** Whether the stage shows images that a change of settings must not replace. */
@@ -331,7 +331,13 @@ export class Gallery {
 
   /** What “Clear” is for: the earlier sheets; without any, the one on the stage, unless a run is making it. */
   private get clearable(): Sheet[] {
-    return this.earlier.length || !this.present || this.running() ? this.earlier : [this.present];
+    return this.earlier.length || !this.present || this.running ? this.earlier : [this.present];
+  }
+
+  /** Follows the page's state. */
+  follow(running: boolean): void {
+    this.running = running;
+    this.offer();
   }
 
   /** They leave the page once the browser has forgotten them. */
@@ -340,7 +346,10 @@ export class Gallery {
     const gone = this.clearable;
     await this.history.remove(gone.map(({ id }) => id));
     this.earlier = this.earlier.filter((sheet) => !gone.includes(sheet));
-    if (this.present && gone.includes(this.present)) this.present = undefined;
+    if (this.present && gone.includes(this.present)) {
+      this.present = undefined;
+      this.stage.replaceChildren();
+    }
     this.update();
     if (!this.present) this.onEmpty();
   }
@@ -365,5 +374,6 @@ export class Gallery {
   /** The buttons for what there is. */
   private offer(): void {
     this.clearButton.hidden = this.saveButton.hidden = this.earlier.length === 0 && !this.occupied;
+    this.clearButton.disabled = this.clearable.length === 0;
   }
 }

@@ -18,7 +18,7 @@ export type Facts = Pick<ModelInfo, 'classes' | 'classNames' | 'guided' | 'diffu
   /** Whether a classifier guides it; earlier versions did not keep that. */
   classifier?: boolean;
   /** Of a stack, its second stage. */
-  upsampler?: { usual: Usual };
+  upsampler?: { usual: Usual; diffusionSteps: number };
 };
 
 /** A place for one image. */
@@ -95,8 +95,8 @@ export function jobOf(kind: Job['kind'], asked: Settings, facts: Facts, choice: 
   return { ...common, cells, parts: cells.map((cell, at) => ({ settings: cell.settings, cells: [at] })) };
 }
 
-/** The job of what is not `done` yet; a run makes its images in order, so that those of a part that are left are in a row. */
-export function restOf(job: Job, done: ReadonlyMap<number, unknown>): Job {
+/** The job of what is not `done` yet, by place; a run makes its images in order, so that those of a part that are left are in a row. */
+export function restOf(job: Job, done: ReadonlySet<number>): Job {
   const left = job.cells.flatMap((_, at) => (done.has(at) ? [] : [at]));
   if (job.kind === 'morph' || left.length === 0 || left.length === job.cells.length) return job;
   const parts = job.parts.flatMap(({ settings, cells }): Part[] => {
@@ -110,10 +110,20 @@ export function restOf(job: Job, done: ReadonlyMap<number, unknown>): Job {
 
 const inSteps = (steps: number, sampler = '') => `${steps} ${sampler}${steps === 1 ? 'step' : 'steps'}`;
 
-/** The steps of a stack's second stage, in words; earlier versions kept no number of one's own. */
-function enlarging({ enlarge }: Settings, { upsampler }: Facts): string {
-  return upsampler ? `, enlarged in ${enlarge ?? upsampler.usual.steps}` : '';
+/** The steps of a stack's second stage; null without one. Earlier versions kept no number of one's own. */
+const enlargingSteps = ({ enlarge }: Settings, { upsampler }: Facts): number | null => (upsampler ? (enlarge ?? upsampler.usual.steps) : null);
+
+/** The same in words. */
+function enlarging(settings: Settings, facts: Facts): string {
+  const steps = enlargingSteps(settings, facts);
+  return steps === null ? '' : `, enlarged in ${steps}`;
 }
+
+/** The steps that an image's trail is of: of a stack, the second stage's, if it came to that. */
+export const trailSteps = ({ facts, cells }: Job, at: number, small = false): number => {
+  const settings = cells[at]?.settings;
+  return settings ? ((!small && enlargingSteps(settings, facts)) || settings.steps) : 0;
+};
 
 /** What a picture is varied or mended by: few steps are too few for that, and not every sampler does it. */
 function suited(settings: Settings, { mask }: Given, { process }: Facts): Settings {

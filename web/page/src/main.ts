@@ -35,7 +35,6 @@ class Page {
   private readonly history = new History();
   private readonly gallery = new Gallery(
     this.history,
-    () => this.machine.state.kind === 'running',
     () => this.follow(this.form.read(false)),
   );
   private readonly notice = new Notice(
@@ -96,7 +95,7 @@ class Page {
   constructor() {
     new StoredDialog(this.runner);
     this.cancelButton.addEventListener('click', () => this.work.stop());
-    this.live.addEventListener('change', () => !this.live.checked && this.machine.state.kind === 'ready' && this.loader.sayReady());
+    this.live.addEventListener('change', () => this.followLive());
     addEventListener('hashchange', () => this.onLink());
     addEventListener('online', () => this.onOnline());
     addEventListener('keydown', (event) => {
@@ -149,10 +148,15 @@ class Page {
 
   private run(job: Job): void {
     this.loader.adopt(job.choice);
-    this.work.start({ kind: 'running', job }, (signal) => {
-      this.address.show(job, this.form.rolling);
-      return this.maker.make(job, signal);
-    });
+    this.work.start(
+      { kind: 'running', job },
+      (signal) => {
+        this.address.show(job, this.form.rolling);
+        return this.maker.make(job, signal);
+      },
+      // “Live” may have been switched off meanwhile.
+      () => job.kind === 'live' && this.followLive(),
+    );
   }
 
   private cancelled(): void {
@@ -202,6 +206,11 @@ class Page {
   private follow(settings: Settings | null): void {
     this.sayBatch();
     if (settings && !this.gallery.occupied && !this.machine.busy) this.placeholder(settings);
+  }
+
+  /** Where “Live” is switched off, the page does not say it any longer. */
+  private followLive(): void {
+    if (!this.live.checked && this.machine.state.kind === 'ready') this.loader.sayReady();
   }
 
   /** While “Live” is on, each change makes the image anew. */
@@ -300,6 +309,7 @@ class Page {
         this.tuning.enable(idle);
         this.toys.follow(state, idle, this.runner.model ? this.runner.facts.guided : true, this.runner.stages);
         this.board.enable(idle);
+        this.gallery.follow(state.kind === 'running');
         this.sayMeant();
         this.viewer.update();
       },

@@ -50,7 +50,7 @@ export class Runner {
       diffusionSteps,
       process,
       usual: usualOf(info),
-      ...(own && { upsampler: { usual: usualOf(own) } }),
+      ...(own && { upsampler: { usual: usualOf(own), diffusionSteps: own.diffusionSteps } }),
     };
   }
 
@@ -137,7 +137,8 @@ export class Runner {
       options.steps = steps;
     }
     if (!upsampler || !second) return model.sample(options);
-    return sampleStack(model, upsampler, { ...options, upsampler: stepOptions({ ...second.usual, steps: settings.enlarge }, second.usual) });
+    const enlarging = { ...stepOptions({ ...second.usual, steps: settings.enlarge }, second.usual), previewEvery: Math.ceil(settings.enlarge / PREVIEWS) };
+    return sampleStack(model, upsampler, { ...options, upsampler: enlarging });
   }
 
   /** Side of the images in pixels. */

@@ -186,7 +186,9 @@ export function toLink(settings: Settings, model: LinkedModel | null): string {
   if (settings.label !== null) values.set('label', String(settings.label));
   values.set('count', String(settings.count));
   values.set('steps', String(settings.steps));
-  if (model?.kind === 'stack' || (model?.kind === 'url' && model.upsampler)) values.set('enlarge', String(settings.enlarge));
+  const stack = model?.kind === 'stack' || (model?.kind === 'url' && model.upsampler);
+  // Earlier versions kept none.
+  if (stack && settings.enlarge) values.set('enlarge', String(settings.enlarge));
   values.set('sampler', settings.sampler);
   if (takesEta(settings.sampler) && settings.eta > 0) values.set('eta', String(settings.eta));
   values.set('guidance', String(settings.guidance));

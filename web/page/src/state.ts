@@ -66,7 +66,7 @@ export class Machine {
     if (!aim || !meant) return new Set();
     // A classifier has a usual scale of its own.
     const other = aim.kind === 'model' && aim.keep === null && aim.choice.options.classifier !== options.classifier;
-    return other ? new Set(['label', 'first', 'sampler', 'steps', ...(ownGuidance ? ['guidance'] : [])]) : aim.keep;
+    return other ? new Set(['label', 'first', 'sampler', 'steps', 'enlarge', ...(ownGuidance ? ['guidance'] : [])]) : aim.keep;
   }
 }
 

@@ -3,7 +3,7 @@ import { FRAME, canClip, clip } from './clip.js';
 import { byId, closable, element, paint, save } from './dom.js';
 import type { Sheet } from './gallery.js';
 import type { HowItWorks } from './how.js';
-import { type Job, aboutSamplerOf, factsOf } from './jobs.js';
+import { type Job, aboutSamplerOf, factsOf, trailSteps } from './jobs.js';
 import { type Picture, enlarged, framesOf, strip } from './picture.js';
 import { animated } from './png.js';
 import type { Settings } from './settings.js';
@@ -205,8 +205,8 @@ export class Viewer {
     this.how.at(picture.trail.at[k] ?? Infinity);
   }
 
-  private sayStep({ trail }: Picture, k: number): void {
-    const steps = this.shown?.sheet.job.cells[this.shown.at]?.settings.steps ?? 0;
+  private sayStep({ trail, small }: Picture, k: number): void {
+    const steps = this.shown ? trailSteps(this.shown.sheet.job, this.shown.at, small) : 0;
     const walk = this.shown?.sheet.job.kind === 'morph';
     const [at, noise] = [trail.at[k], trail.noise[k] ?? null];
     const level = noise === null ? '' : `, noise level ${noise < 99.5 ? Math.round(noise) : Math.floor(noise * 10) / 10} %`;

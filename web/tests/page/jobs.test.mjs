@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
 import { samplers } from 'guided-diffusion';
-import { caption, factsOf, jobOf, restOf } from '../../dist/jobs.js';
+import { caption, factsOf, jobOf, restOf, trailSteps } from '../../dist/jobs.js';
 import { folder } from '../lib/folder.mjs';
 import { stepsOf, usualSteps } from '../../dist/settings.js';
 import { Machine, buttonsOf } from '../../dist/state.js';
@@ -41,10 +41,12 @@ test('captions and facts name what the model has, and nothing else', () => {
     return [caption(job), Object.keys(factsOf(job, 0)).join()];
   };
   assert.deepEqual(of({}), ['Bag, 25 DDIM steps, guidance 3, seed 7', 'Image,Model,Seed,Steps,Sampler,Guidance']);
-  const upsampler = { usual: { sampler: 'heun', steps: 5, guidance: 1 } };
+  const upsampler = { usual: { sampler: 'heun', steps: 5, guidance: 1 }, diffusionSteps: 1000 };
   assert.equal(of({ upsampler })[0], 'Bag, 25 DDIM steps, enlarged in 5, guidance 3, seed 7');
   const own = jobOf('images', { ...settings, enlarge: 9 }, { ...facts, upsampler }, choice);
   assert.match(caption(own), /^Bag, 25 DDIM steps, enlarged in 9,/);
+  const plain = jobOf('images', settings, facts, choice);
+  assert.deepEqual([trailSteps(own, 1), trailSteps(own, 1, true), trailSteps(plain, 0)], [9, 25, 25], 'an image shows the steps that it came from');
   assert.deepEqual(of({ guided: false }), ['Bag, 25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
   assert.deepEqual(of({ guided: false, classes: 0, classNames: [] }), ['25 DDIM steps, seed 7', 'Image,Model,Seed,Steps,Sampler']);
 });
@@ -68,16 +70,25 @@ test('one state follows from another as the table says, and the buttons from it'
   assert.deepEqual(seen, ['loading', 'loading', 'failed', 'loading', 'ready', 'running', 'idle']);
 });
 
+test('a model that gets a classifier keeps the settings that are not the classifier’s', () => {
+  const machine = new Machine(() => undefined);
+  machine.aim = { kind: 'model', choice, keep: null };
+  assert.equal(machine.keepFor(choice, true), null);
+  const guided = { ...choice, options: { classifier: 'https://example.org/c' } };
+  assert.deepEqual([...machine.keepFor(guided, false)], ['label', 'first', 'sampler', 'steps', 'enlarge']);
+  assert.deepEqual([...machine.keepFor({ ...choice, source: 'https://example.org/other' }, true)], []);
+});
+
 test('what is left of a job is a job of its own', () => {
   const six = { ...settings, label: null, count: 6, first: 2 };
   const job = jobOf('images', six, facts, choice);
-  const left = restOf(job, new Map([[0, {}], [1, {}]]));
+  const left = restOf(job, new Set([0, 1]));
   assert.deepEqual(left.cells, job.cells.slice(2));
   assert.deepEqual([left.settings.first, left.settings.count, left.parts], [4, 4, [{ settings: { ...six, first: 4, count: 4 }, cells: [0, 1, 2, 3] }]]);
   const compared = jobOf('guidance', settings, facts, choice);
-  const rest = restOf(compared, new Map([[0, {}]]));
+  const rest = restOf(compared, new Set([0]));
   assert.deepEqual([rest.cells, rest.parts.map(({ cells }) => cells), rest.settings], [compared.cells.slice(1), [[0], [1], [2], [3]], settings]);
-  assert.equal(restOf(job, new Map()), job);
+  assert.equal(restOf(job, new Set()), job);
 });
 
 test('the service worker asks the server past the browser’s cache; what it kept serves where that fails', async () => {

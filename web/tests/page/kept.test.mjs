@@ -154,6 +154,24 @@ describe('what is kept and shown', () => {
     assert.equal(await page.locator('button.frame:enabled').count(), 0);
   });
 
+  onPage('“Clear” waits for the end of the run that fills the stage; what it deleted is gone at once, also while a model loads', async ({ page, generating, nextImage, release, title, hold, pick, waiting, edge }) => {
+    await generating();
+    await nextImage();
+    assert.deepEqual([await page.isVisible('#clear'), await page.isDisabled('#clear')], [true, true]);
+    await release('image');
+    await title('Done');
+    await hold(EMOJI);
+    await pick('emoji');
+    await waiting(EMOJI);
+    await page.click('#clear');
+    assert.equal(await page.textContent('#clear'), 'Delete all 3 images? Press again');
+    await page.click('#clear');
+    await page.waitForFunction(() => !document.querySelector('button.frame:enabled'));
+    await release(EMOJI);
+    await title('Ready');
+    assert.match(await edge(), /^(To be made|Examples)/);
+  });
+
   onPage('what is stored is listed where no GPU opens', async ({ page, open }) => {
     await open(HASH, { fail: { engine: 'no-adapter' } });
     await page.waitForSelector('#notice h3');
@@ -301,7 +319,7 @@ describe('what is kept and shown', () => {
     assert.match(await edge(), /eta 0.33, guidance 2.25/);
   });
 
-  onPage('in a low window a run moves nothing: neither when it begins nor at its end', async ({ page, ready, hold, waiting, release, title }) => {
+  onPage('in a low window a run brings its images into sight, below what goes on, and its end moves nothing', async ({ page, ready, hold, waiting, release, title }) => {
     await page.setViewportSize({ width: 1280, height: 640 });
     await ready();
     const top = () => page.evaluate(() => Math.round(scrollY));

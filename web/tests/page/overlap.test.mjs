@@ -212,6 +212,31 @@ describe('what overlaps', () => {
     assert.match(await page.textContent('#detail'), /^2 images/);
   });
 
+  onPage('“Try again” of a stack makes what was not enlarged', async ({ page, ready, title, hold, waiting, release }) => {
+    await ready(HASH.replace('fashion', 'stack'));
+    await hold('large');
+    await page.click('#generate');
+    await waiting('large');
+    await page.evaluate(() => fake.waiting.splice(0).forEach(({ resolve }) => resolve()));
+    await waiting('large');
+    await page.evaluate(() => (fake.fail.large = 'out-of-memory'));
+    await release('large');
+    await page.waitForSelector('#notice h3');
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await title('Done');
+    assert.match(await page.textContent('#detail'), /^2 images/);
+  });
+
+  onPage('where “Live” is switched off in a run, the page does not stay “Live”', async ({ page, ready, title, hold, waiting, release }) => {
+    await ready();
+    await hold('image');
+    await page.click('#live-mode');
+    await waiting('image');
+    await page.click('#live-mode');
+    await release('image');
+    await title('Ready');
+  });
+
   onPage('what waits for its turn can be given up', async ({ page, ready, title, generate }) => {
     await ready();
     // In one task, so that nothing has begun by then.
