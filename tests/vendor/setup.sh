@@ -34,6 +34,7 @@ if [ ! -e "$mesa/done" ] || [ ! -e "$nvk/done" ] || { [ ! -e "$nvk_shim" ] && [ 
     }
     # unpack FOLDER: what was downloaded
     unpack() {
+        ls "$work/debs/mesa-vulkan-drivers_$version"* > /dev/null || { echo "the mirror no longer has Mesa $version: set version" >&2; exit 1; }
         for d in "$work"/debs/*.deb; do dpkg-deb -x "$d" "$1"; done
         rm "$work"/debs/*.deb
         touch "$1/done"
@@ -42,7 +43,6 @@ if [ ! -e "$mesa/done" ] || [ ! -e "$nvk/done" ] || { [ ! -e "$nvk_shim" ] && [ 
     suite bookworm-backports update
     if [ ! -e "$mesa/done" ]; then
         suite bookworm-backports download mesa-vulkan-drivers/bookworm-backports libdrm2/bookworm-backports libdrm-amdgpu1/bookworm-backports libdrm-intel1/bookworm-backports
-        ls "$work/debs/mesa-vulkan-drivers_$version"* > /dev/null || { echo "the backports no longer have Mesa $version: set version" >&2; exit 1; }
         unpack "$mesa"
     fi
     if [ ! -e "$nvk/done" ]; then
