@@ -205,7 +205,7 @@ class Page {
   /** What is shown of the settings beside their fields. */
   private follow(settings: Settings | null): void {
     this.sayBatch();
-    if (settings && !this.gallery.occupied && !this.machine.busy) this.placeholder(settings);
+    if (settings && !this.gallery.occupied && !this.machine.busy && !this.live.checked) this.placeholder(settings);
   }
 
   /** Where “Live” is switched off, the page does not say it any longer. */

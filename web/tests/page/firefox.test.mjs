@@ -72,7 +72,8 @@ describe('the page in Firefox', () => {
     await fill(page, { steps: 4 });
     const made = async (wanted) => {
       await page.evaluate(() => document.querySelector('#draw-make').click());
-      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(text), wanted);
+      // Not at each frame of the screen: a busy software driver shows none.
+      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(text), wanted, { polling: 100, timeout: 120_000 });
       await page.waitForSelector('#current button.frame:enabled', { timeout: 180_000 });
       await status(page, 'Done');
       return (await pixels(page)).split(',').map(Number);

@@ -199,6 +199,9 @@ describe('what is kept and shown', () => {
       await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(`guidance ${text}`), value);
     }
     await page.waitForFunction(() => window.changes > 1);
+    await title('Live');
+    await page.press('#guidance', 'Tab');
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 3, 'its images stay when the field is left');
     assert.ok((await page.evaluate(() => window.changes)) < 5, 'not at each image');
     assert.ok(await page.isHidden('#notice'));
   });
