@@ -263,3 +263,31 @@ impl GemmTile {
         Self { parts, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_split_where_workgroups_are_few() {
+        let tile = AttentionTile { queries: 4, workgroup: true, ..AttentionTile::GENERAL };
+        // Tokens, heads of all samples, parts: 64x64_diffusion at batch 1, then 8.
+        for (tokens, heads, parts) in [(1024, 6, 3), (256, 9, 4), (64, 12, 1), (1024, 48, 1), (256, 72, 1)] {
+            let split = tile.split(tokens, heads, 16);
+            assert_eq!(split.parts, parts, "{tokens} tokens, {heads} heads");
+            assert!(parts == 1 || split.groups(tokens, heads, 16) < split.busy());
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_one_part_and_no_part_is_empty() {
+        for tokens in [1, 31, 32, 33, 64, 65, 130, 255, 256, 1024, 4095] {
+            for parts in [1, 2, 3, 4, 7, 100, usize::MAX] {
+                let tile = AttentionTile { workgroup: true, parts, ..AttentionTile::GENERAL };
+                let (share, count) = (tile.share(tokens), tile.count(tokens));
+                assert!(share.is_multiple_of(32) && count <= parts && count * share >= tokens, "{tokens} {parts}");
+                assert!((count - 1) * share < tokens, "{tokens} tokens in {parts} parts: the last one is empty");
+            }
+        }
+    }
+}
