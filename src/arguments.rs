@@ -121,7 +121,7 @@ pub const ARGUMENTS: &[Argument] = arguments! {
             _ => (list!(grid).get)(settings),
         },
     },
-    "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels); none: the sampler's own, though the file has a searched grid";
+    "The timesteps themselves in place of --steps, descending, such as 960,640,320 (sigma-space: noise levels); none: the sampler's own, though the file has a grid of its own";
 
     "eta" "ETA", None, MAKE,
     Access {

@@ -32,11 +32,6 @@ fn op_name(op: &Op) -> String {
     text.split(['(', ' ']).next().unwrap_or_default().to_owned()
 }
 
-/// The op that a case is about: the last one.
-fn subject(case: &Case) -> &'static str {
-    case.ops().last().unwrap().operator().name()
-}
-
 fn check(gpu: &Arc<Gpu>, runs: &[OpRun]) -> Vec<String> {
     let start = Instant::now();
     let adapter = &gpu.summary().name;
@@ -320,7 +315,7 @@ fn parts_that_cannot_be_are_none() {
         let plan = case.plan(gpu.caps(), variant, Precision::F32).unwrap();
         let error =
             relative_l2(&block_on(case.trial.run(gpu, plan)).unwrap(), &case.trial.expected(Precision::F32).unwrap());
-        assert!(error <= TOLERANCE, "{} {} {variant:?}: {error:.2e}", subject(case), case.name);
+        assert!(error <= TOLERANCE, "{} {} {variant:?}: {error:.2e}", case.subject(), case.name);
     }
 }
 
@@ -353,17 +348,21 @@ fn the_table_covers_every_op_and_every_kernel() {
     for variant in cases.iter().flat_map(|case| case.variants(&caps)) {
         assert!(variant.is_legal(&run), "{variant:?}");
     }
-    // With float16 weights each kind of kernel of an op runs in some case.
-    let of_f16 = op_runs(&caps, Kinds::Each).into_iter().filter(|run| run.precision == Precision::F16Weights);
-    let run: BTreeSet<String> = of_f16.map(|run| kind(run.variant)).collect();
-    let cases_of_f16 = cases.iter().filter(|case| case.has_matrices());
-    let all: BTreeSet<String> =
-        cases_of_f16.flat_map(|case| case.variants(&caps.at(Precision::F16Weights))).map(kind).collect();
-    assert_eq!(run, all);
+    // Kinds of kernel take turns with float16 weights, and in browsers at every precision: of each op, each has one.
+    let kind_of = |case: &Case, variant| format!("{} {}", case.subject(), kind(variant));
+    for (kinds, precision) in [(Kinds::Each, Precision::F16Weights), (Kinds::InTurns, Precision::F32)] {
+        let runs = op_runs(&caps, kinds).into_iter().filter(|run| run.precision == precision);
+        let run: BTreeSet<String> = runs.map(|run| kind_of(&run.case, run.variant)).collect();
+        let cases = cases.iter().filter(|case| precision == Precision::F32 || case.has_matrices());
+        let all: BTreeSet<String> = cases
+            .flat_map(|case| case.variants(&caps.at(precision)).into_iter().map(|variant| kind_of(case, variant)))
+            .collect();
+        assert_eq!(run, all, "{kinds:?}");
+    }
 
     let mut names = BTreeSet::new();
     for case in &cases {
-        let name = format!("{} {}", subject(case), case.name);
+        let name = format!("{} {}", case.subject(), case.name);
         assert!(names.insert(name.clone()), "{name} is there twice");
     }
 }

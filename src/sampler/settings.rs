@@ -52,7 +52,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
     /// A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
-    /// model was trained there. Empty: the sampler's own times for `steps`, also where the file has a searched grid or a
+    /// model was trained there. Empty: the sampler's own times for `steps`, also where the file has a grid or a
     /// `few_step`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<Vec<f64>>,

@@ -311,10 +311,10 @@ describe('package', { concurrency: true }, () => {
         const usual = await page.evaluate(tuned, {});
         assert.deepEqual([usual.tuned, usual.caches], [0, []], 'nothing is measured unasked');
 
-        // A budget, twice: all kinds of kernel take long on a software driver.
+        // A budget, twice: all kinds of kernel take minutes on a software driver. A fast machine may measure all of them in one.
         const some = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
         const { measured, left, stored } = some.result;
-        assert.ok(stored && measured > 0 && left > 0, JSON.stringify(some.result));
+        assert.ok(stored && measured > 0, JSON.stringify(some.result));
         assert.deepEqual(some.progress[0], [0, measured + left], 'all of it is counted first');
         assert.deepEqual(some.progress.at(-1), [measured, measured + left]);
         assert.deepEqual(some.values, usual.values, 'a model that is loaded stays as it is');
@@ -323,13 +323,13 @@ describe('package', { concurrency: true }, () => {
         const more = await page.evaluate(tuned, { tune: { budgetMs: 15_000 } });
         assert.equal(Object.keys(more.caches[0].variants).length, measured, 'it was kept');
         assert.equal(more.result.measured + more.result.left, left, 'and is not measured again');
-        assert.ok(more.result.measured > 0, JSON.stringify(more.result));
+        assert.equal(more.result.measured > 0, left > 0, JSON.stringify(more.result));
         const later = await page.evaluate(tuned, {});
         assert.equal(Object.keys(later.caches[0].variants).length, measured + more.result.measured);
         assert.ok(apart(later.values, usual.values) <= 1);
         console.log(`${under.name}: ${measured + more.result.measured} of ${measured + left} kinds of kernel measured, ${later.tuned} changed`);
 
-        // What a tuning cache says is done, as far as it is legal.
+        // What a tuning cache says is done, as far as it is legal: by how many kernels, depends on what was measured within the budgets.
         const variant = 'Gemm(GemmTile { rows: 1, columns4: 1, x: 64, y: 1, sharing: Nothing, parts: 1 })';
         const forced = await page.evaluate(tuned, { alter: { variant } });
         assert.ok(forced.tuned > 0, `${forced.tuned} kernels follow the cache`);

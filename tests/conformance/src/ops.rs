@@ -25,23 +25,24 @@ pub struct OpRun {
     host: bool,
 }
 
-/// By how many kinds of kernel a case is computed.
+/// By how many kinds of kernel a case is computed, beside its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kinds {
     /// By each that is legal.
     Each,
-    /// By one, of which each has its turn: in browsers, which differ from what natives have seen by their compilers alone.
+    /// By one, which the cases of an op take in turns: in browsers, where compiling takes minutes. Each kind of kernel meets their
+    /// compilers, and native tests run it in each case.
     InTurns,
 }
 
-/// Every case by its default and by one kernel of each kind that is legal under `caps` (or whose turn it is), also in float16 arithmetic, where that
-/// changes anything. Kernels of a kind differ in their tiles, which the cases take in turns: all of them in all cases would
-/// compile for minutes, and a tile's edges are the same whatever is read before and added after it. With float16 weights the
-/// kinds take turns too: how a kernel unpacks a weight depends on nothing else of the case.
+/// Every case by its default and by one kernel of each kind that is legal under `caps` (or of the kind whose turn it is), also
+/// in float16 arithmetic, where that changes anything. Kernels of a kind differ in their tiles, which the cases take in turns:
+/// all of them in all cases would compile for minutes, and a tile's edges are the same whatever is read before and added after
+/// it. With float16 weights the kinds take turns too: how a kernel unpacks a weight depends on nothing else of the case.
 ///
 /// # Panics
 /// A defect of the table.
-pub fn op_runs(caps: &Caps, kinds_of: Kinds) -> Vec<OpRun> {
+pub fn op_runs(caps: &Caps, by: Kinds) -> Vec<OpRun> {
     let mut runs = Vec::new();
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     for case in cases::table().unwrap() {
@@ -54,9 +55,9 @@ pub fn op_runs(caps: &Caps, kinds_of: Kinds) -> Vec<OpRun> {
             };
             let all = case.variants(&caps.at(precision));
             let mut kinds: BTreeMap<String, Vec<Variant>> = BTreeMap::new();
-            let name = |variant| format!("{precision:?} {}", kind(variant));
+            let name = |variant| format!("{} {precision:?} {}", case.subject(), kind(variant));
             all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
-            if kinds_of == Kinds::InTurns || precision == Precision::F16Weights {
+            if by == Kinds::InTurns || precision == Precision::F16Weights {
                 // Each kind in the first case that has it, then the one that ran least.
                 let next = kinds.keys().min_by_key(|kind| times.get(*kind)).cloned();
                 kinds.retain(|kind, _| !times.contains_key(kind) || Some(kind) == next.as_ref());
@@ -91,10 +92,9 @@ pub fn kind(variant: Variant) -> String {
 }
 
 impl OpRun {
-    /// The op that its case is about (the last one), and how it is computed.
+    /// The op that its case is about, and how it is computed.
     pub fn kind(&self) -> String {
-        let op = self.case.ops().last().map_or("", |op| op.operator().name());
-        format!("{op} {:?} {:?}", self.variant, self.precision)
+        format!("{} {:?} {:?}", self.case.subject(), self.variant, self.precision)
     }
 
     pub(crate) fn name(&self) -> String {

@@ -141,7 +141,7 @@ export interface ModelInfo {
 
 /**
  * What to sample and how. Without a sampler a discrete process takes dpm++2m, or ddim where a classifier guides; ancestral from
- * 50 steps on. Without steps as well: those that the file has a searched grid for, else 20; ddim25 where a classifier guides. A
+ * 50 steps on. Without steps as well: the fewest that the file has a grid for, else 20; ddim25 where a classifier guides. A
  * number of steps is for ddim the nearest count at a fixed stride that is not larger. Models of noise levels take heun (`edm`)
  * or multistep (`consistency`), files with a `few_step` what that says.
  */

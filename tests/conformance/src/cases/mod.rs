@@ -81,6 +81,11 @@ impl Case {
         nodes.map(|node| &node.op).filter(|op| **op != Op::Input)
     }
 
+    /// The name of the op that it is about, the last one.
+    pub fn subject(&self) -> &'static str {
+        self.ops().last().map_or("", |op| op.operator().name())
+    }
+
     /// What its result may be off by.
     pub(crate) fn tolerance(&self, precision: Precision) -> f64 {
         let attention = precision == Precision::F16 && self.ops().any(|op| matches!(op, Op::Attention(_)));

@@ -73,7 +73,7 @@ guidanceInterval?: [number, number],
 strength?: number, 
 /**
  * A time grid in place of `steps`, descending: timesteps of the full process, or noise levels of sigma-space where the
- * model was trained there. Empty: the sampler's own times for `steps`, also where the file has a searched grid or a
+ * model was trained there. Empty: the sampler's own times for `steps`, also where the file has a grid or a
  * `few_step`.
  */
 grid?: Array<number>, 
