@@ -13,6 +13,11 @@ export class Address {
     return (history.state as { rolling: boolean } | null) ?? null;
   }
 
+  /** Whether the page wrote it for this job. */
+  names({ settings, model }: Job): boolean {
+    return this.own !== null && location.hash === toLink(settings, model);
+  }
+
   /** Has it name a job. Browsers allow some changes per minute only: “Live” writes when it has come to rest. */
   show({ kind, settings, model }: Job, rolling: boolean): void {
     const write = () => {

@@ -100,6 +100,8 @@ export class Sheet {
   async finish(at: number, image: GeneratedImage, small = false): Promise<void> {
     const frame = this.frames[at];
     if (!frame || this.pictures.has(at)) return;
+    // What is there of the second stage is not how a small image came about.
+    if (small && frame.trail.frames[0]?.width !== image.width) forget(frame.trail);
     this.show(at, { ...(await pictureOf(image, frame.trail, this.job.kind === 'live')), small });
     forget(frame.trail);
   }
@@ -246,10 +248,10 @@ export class Gallery {
   }
 
   /**
-   * Shows the sheets of earlier visits, the newest first; one that an earlier version kept otherwise is left out. `last`: the newest one
-   * goes on the stage, where nothing has begun meanwhile.
+   * Shows the sheets of earlier visits, the newest first; one that an earlier version kept otherwise is left out. The newest one that
+   * was `here` goes on the stage, where nothing has begun meanwhile.
    */
-  async recall(sheetOf: (job: Job, id: string) => Sheet, last: boolean): Promise<void> {
+  async recall(sheetOf: (job: Job, id: string) => Sheet, here: (job: Job) => boolean): Promise<void> {
     for (const { id, job, pictures } of await this.history.all()) {
       try {
         const sheet = sheetOf(job, id);
@@ -261,8 +263,11 @@ export class Gallery {
       }
     }
     const begun = this.present && !this.present.root.matches('.draft');
-    const newest = last && !begun ? this.earlier.shift() : undefined;
-    if (newest) return this.stageSheet(newest);
+    const last = begun ? undefined : this.earlier.find(({ job }) => here(job));
+    if (last) {
+      this.earlier = this.earlier.filter((sheet) => sheet !== last);
+      return this.stageSheet(last);
+    }
     this.bound();
     this.update();
   }

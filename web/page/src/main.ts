@@ -35,7 +35,7 @@ class Page {
   private readonly history = new History();
   private readonly gallery = new Gallery(
     this.history,
-    () => this.follow(this.form.read(false)),
+    () => this.placeholder(this.form.read(false)),
   );
   private readonly notice = new Notice(
     (remedy) => this.remedy(remedy),
@@ -105,8 +105,11 @@ class Page {
     const linked = parseLink(location.hash);
     this.take({ ...linked, model: linked.model ?? { kind: 'emoji' } });
     document.querySelector('main')?.removeAttribute('inert');
-    // After a reload, the last run is where it was.
-    void this.gallery.recall((job, id) => this.sheetOf(job, { id }), this.address.own !== null);
+    // After a reload, the last run is where it was; other tabs may have made newer ones.
+    void this.gallery.recall(
+      (job, id) => this.sheetOf(job, { id }),
+      (job) => this.address.names(job),
+    );
   }
 
   /** Takes a link that was pasted; other fragments, as a place on the page, change nothing. */
@@ -205,7 +208,7 @@ class Page {
   /** What is shown of the settings beside their fields. */
   private follow(settings: Settings | null): void {
     this.sayBatch();
-    if (settings && !this.gallery.occupied && !this.machine.busy && !this.live.checked) this.placeholder(settings);
+    if (!this.gallery.occupied && !this.machine.busy && !this.live.checked) this.placeholder(settings);
   }
 
   /** Where “Live” is switched off, the page does not say it any longer. */
@@ -234,9 +237,9 @@ class Page {
   }
 
   /** Frames in the number that Generate will fill, empty or with examples. */
-  private placeholder(settings: Settings): void {
+  private placeholder(settings: Settings | null): void {
     const choice = this.runner.choice ?? this.picker.read(false);
-    if (!choice) return;
+    if (!choice || !settings) return;
     const { shared } = this.loader;
     const draft = shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}`;
     const sheet = this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft });

@@ -72,6 +72,18 @@ describe('what is kept and shown', () => {
     assert.equal(await page.locator('#current button.frame:enabled').count(), 1, 'the last run is on the stage, before and after a link');
   });
 
+  onPage('after a reload the run of this tab is on the stage, not a newer one of another', async ({ page, url, ready, generate }) => {
+    await ready();
+    await generate();
+    const other = await page.context().newPage();
+    await other.goto(`${url}/${HASH.replace('count=3', 'count=1')}`);
+    await other.click('#generate');
+    await other.waitForSelector('#current button.frame:enabled');
+    await page.reload();
+    await page.waitForFunction(() => document.querySelectorAll('#sheets button.frame:enabled').length === 1);
+    assert.equal(await page.locator('#current button.frame:enabled').count(), 3);
+  });
+
   onPage('a guidance of one’s own stays where a classifier comes; its gradient is explained where there is one', async ({ page, ready, title, generate, values }) => {
     const explained = async () => {
       await generate();
