@@ -244,7 +244,7 @@ class Page {
     const draft = shared ? 'The link’s picture' : `To be made${choice.makes && ` (${choice.makes})`}`;
     const sheet = this.sheetOf(jobOf('images', settings, this.runner.facts, choice), { draft });
     this.gallery.stageSheet(sheet);
-    const words = `Examples until ${shared ? 'the link’s picture is' : 'yours are'} made`;
+    const words = `Examples until ${shared ? 'the link’s is' : 'yours are'} made`;
     if (exemplifies(choice)) void showExamples(sheet, words).catch(() => undefined); // empty frames do, too
   }
 

@@ -334,6 +334,20 @@ describe('what is kept and shown', () => {
     assert.match(await edge(), /eta 0.33, guidance 2.25/);
   });
 
+  onPage('on a phone, what “Live” makes stays in sight above the settings', async ({ page, ready, title }) => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    await ready(HASH.replace('count=3', 'count=12'));
+    await page.click('#live-mode');
+    await title('Live');
+    await page.evaluate(() => document.querySelector('#guidance').scrollIntoView({ block: 'end' }));
+    await page.fill('#guidance', '4');
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 4'));
+    const box = (selector) => page.evaluate((one) => document.querySelector(one).getBoundingClientRect().toJSON(), selector);
+    const [images, field] = [await box('#current'), await box('#guidance')];
+    assert.ok(images.top >= 0 && images.bottom < field.top, `images from ${images.top} to ${images.bottom}, the field at ${field.top}`);
+    assert.deepEqual(await violations(page), []);
+  });
+
   onPage('in a low window a run brings its images into sight, below what goes on, and its end moves nothing', async ({ page, ready, hold, waiting, release, title }) => {
     await page.setViewportSize({ width: 1280, height: 640 });
     await ready();
