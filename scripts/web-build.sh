@@ -11,11 +11,6 @@ cp models/{emoji32,emoji32-classifier,emoji32-to-64,fashion32,fashion32-classifi
 cp web/package/{LICENSE,THIRD-PARTY-NOTICES.txt} web/dist
 web/node_modules/.bin/tsc --project web/page --outDir web/dist
 cp -r web/page/static/. web/dist
-# Comments are for readers of the source: document and style go without, as the code does.
-for file in web/dist/index.html web/dist/style.css; do
-    node -e 'const { readFileSync, writeFileSync } = require("fs"); const [, file] = process.argv;
-        writeFileSync(file, readFileSync(file, "utf8").replace(/^ *(\/\*.*?\*\/|<!--.*?-->)\n/gms, ""));' "$file"
-done
 node web/preload.mjs web/dist
 node web/address.mjs web/dist
 node web/precache.mjs web/dist
