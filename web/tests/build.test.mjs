@@ -116,8 +116,11 @@ test('the versions of browsers are those of the youngest feature that is used', 
     features.set(name, found);
   }
   /** The first version that has it, on some systems at least: `systems` says on which. */
-  const since = ({ support }, browser) =>
-    Math.min(...[support[browser]].flat().map(({ flags, prefix, alternative_name: other, version_added: version }) => (flags || prefix || other ? NaN : parseFloat(String(version).replace('≤', '')))).map((version) => (Number.isNaN(version) ? Infinity : version)));
+  const since = ({ support }, browser) => {
+    const plain = [support[browser]].flat().filter(({ flags, prefix, alternative_name: other }) => !(flags || prefix || other));
+    const versions = plain.map(({ version_added: version }) => parseFloat(String(version).replace('≤', '')));
+    return Math.min(...versions.filter(Number.isFinite)); // of none, infinity
+  };
   const youngest = (browser) => {
     const [name, compat] = [...features].reduce((a, b) => (since(b[1], browser) > since(a[1], browser) ? b : a));
     console.log(`${browser}: ${since(compat, browser)} by ${name}, of ${features.size} features`);
