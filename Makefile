@@ -45,7 +45,7 @@ lighthouse: web-build
 test: test-native test-web
 
 test-native:
-	scripts/test-native.sh --locked
+	scripts/test-native.sh
 
 test-web:
 	scripts/test-web.sh
