@@ -131,7 +131,7 @@ fn the_few_steps_that_a_file_names_are_its_default() {
         let own: Settings = serde_json::from_str(own).unwrap();
         assert_ne!(own.resolve(&facts).unwrap().grid, resolved.grid, "what is asked for comes first");
     }
-    // Grids of other numbers of steps are for who asks for these: without `few_step`, the shortest is the default.
+    // The shortest grid is the default only of a file without `few_step`; otherwise a grid is used where its number of steps is asked for.
     let grids = TimeGrids::from([(2, vec![960.0, 640.0])]);
     let [with, without] = [config.few_step.clone(), None].map(|few_step| ModelConfig {
         few_step,

@@ -161,8 +161,8 @@ impl Settings {
             (None, None, Steps::Count(n)) => {
                 // The fewest that someone found worth a grid of their own. A model with `few_step` has said already
                 // how many it does best with.
-                let fewest = facts.config.grids.keys().next().copied();
-                let fewest = fewest.filter(|_| self.grid.is_none() && facts.config.few_step.is_none());
+                let usual = self.grid.is_none() && facts.config.few_step.is_none();
+                let fewest = facts.config.grids.keys().next().copied().filter(|_| usual);
                 Ok(Respacing::Sections(vec![fewest.unwrap_or(n).min(all - 1)]))
             }
         }

@@ -44,7 +44,7 @@ pub enum Kinds {
 /// A defect of the table.
 pub fn op_runs(caps: &Caps, by: Kinds) -> Vec<OpRun> {
     let mut runs = Vec::new();
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    let mut turns: BTreeMap<String, usize> = BTreeMap::new();
     for case in cases::table().unwrap() {
         let case = Arc::new(case);
         for precision in PRECISIONS {
@@ -59,14 +59,14 @@ pub fn op_runs(caps: &Caps, by: Kinds) -> Vec<OpRun> {
             all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
             if by == Kinds::InTurns || precision == Precision::F16Weights {
                 // Each kind in the first case that has it, then the one that ran least.
-                let next = kinds.keys().min_by_key(|kind| times.get(*kind)).cloned();
-                kinds.retain(|kind, _| !times.contains_key(kind) || Some(kind) == next.as_ref());
+                let next = kinds.keys().min_by_key(|kind| turns.get(*kind)).cloned();
+                kinds.retain(|kind, _| !turns.contains_key(kind) || Some(kind) == next.as_ref());
             }
             let mut variants = all[..1].to_vec();
             for (kind, members) in kinds {
-                let time = times.entry(kind).or_default();
-                let next = members[*time % members.len()];
-                *time += 1;
+                let turn = turns.entry(kind).or_default();
+                let next = members[*turn % members.len()];
+                *turn += 1;
                 variants.extend((next != all[0]).then_some(next));
             }
             for variant in variants.into_iter().filter(|variant| differs(*variant)) {
