@@ -1,6 +1,7 @@
 // Functions whose precision WGSL leaves to the driver, to float32's own on all of them.
 
-/// exp_vec: exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38, and NaN stays, which max may hide.
+/// exp_vec: exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38, and NaN stays. x is compared by its bits (from those
+/// below -87's to -infinity's): max may hide NaN, and NVIDIA's compiler makes max of a comparison of floats and a select.
 /// bounded_exp_vec: exp(y) for y within -87 and 88. Cephes' expf: y = n ln 2 + r, a polynomial in r, times 2^n. Adding
 /// 1.5 * 2^23 leaves the integer n in the last bits, where a conversion would be checked for its range.
 #for w in 1..3
@@ -19,7 +20,8 @@ fn bounded_exp_vec${W}(y: vec${W}<f32>) -> vec${W}<f32> {
 }
 
 fn exp_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
-    return bounded_exp_vec${W}(select(x, vec${W}<f32>(-87.0), x < vec${W}<f32>(-87.0)));
+    let below = bitcast<vec${W}<u32>>(x) - vec${W}<u32>(0xc2ae0001u) < vec${W}<u32>(0x3cd20000u);
+    return bounded_exp_vec${W}(select(x, vec${W}<f32>(-87.0), below));
 }
 
 fn silu_vec${W}(x: vec${W}<f32>) -> vec${W}<f32> {
