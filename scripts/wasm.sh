@@ -2,13 +2,13 @@
 # Builds a crate of the workspace for browsers: scripts/wasm.sh CRATE OUT_DIR [CARGO ARGUMENT ...]
 #
 # OUT_DIR gets CRATE.js, an ES module, CRATE_bg.wasm, and their types. The wasm goes through wasm-bindgen, of the version
-# in Cargo.lock, and wasm-opt, of the version in web/package-lock.json.
+# in Cargo.lock.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 crate=$1 out=$2
 shift 2
 name=${crate//-/_}
-scripts/setup.sh rust node
+scripts/setup.sh rust
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 scripts/cargo-for.sh wasm32-unknown-unknown build --profile wasm --package "$crate" "$@"
@@ -16,8 +16,3 @@ mkdir -p "$out"
 rm -f "$out/$name"*
 cargo run --release --locked --quiet --package guided-diffusion-bindgen -- \
     "target/cross/wasm32-unknown-unknown/wasm/$name.wasm" "$out"
-scripts/npm-install.sh
-web/node_modules/.bin/wasm-opt -Os --one-caller-inline-max-function-size=0 --always-inline-max-function-size=0 "$out/${name}_bg.wasm" --output "$out/${name}_bg.wasm.tmp"
-mv "$out/${name}_bg.wasm.tmp" "$out/${name}_bg.wasm"
-printf 'wasm: %s: %d bytes, %d gzipped\n' "$out/${name}_bg.wasm" \
-    "$(wc -c <"$out/${name}_bg.wasm")" "$(gzip -9 <"$out/${name}_bg.wasm" | wc -c)"
