@@ -1,7 +1,7 @@
 // Functions whose precision WGSL leaves to the driver, to float32's own on all of them.
 
-/// exp_vec: exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38, and NaN stays. x is compared by its bits (from those
-/// below -87's to -infinity's): max may hide NaN, and NVIDIA's compiler makes max of a comparison of floats and a select.
+/// exp_vec: exp(x) for x <= 88; below -87 it stays at exp(-87), 1.6e-38, and NaN stays. x is compared by its bits, from the first
+/// below -87 to -infinity: max may hide NaN, and a compiler (NVIDIA's, it seems) may make max of a comparison and a select.
 /// bounded_exp_vec: exp(y) for y within -87 and 88. Cephes' expf: y = n ln 2 + r, a polynomial in r, times 2^n. Adding
 /// 1.5 * 2^23 leaves the integer n in the last bits, where a conversion would be checked for its range.
 #for w in 1..3
