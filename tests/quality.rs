@@ -5,12 +5,12 @@
 
 mod common;
 
-use common::builtin::labelled_as_asked;
+use common::builtin::{ddim25, labelled_as_asked};
 use common::gpu::gpus;
 
 #[test]
 fn an_independent_classifier_labels_most_samples_as_asked() {
-    let right = labelled_as_asked(&gpus()[0], 200, 20);
+    let right = labelled_as_asked(&gpus()[0], &ddim25(), 200, 20);
     println!("{right} of 200 labelled as asked");
     assert!(right >= 170, "only {right} of 200 samples are labelled as asked; 170 are expected");
 }

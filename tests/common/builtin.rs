@@ -36,21 +36,23 @@ pub fn fashion32(gpu: &Arc<Gpu>, batch: usize, precision: Precision) -> Session 
 }
 
 /// 25 steps of DDIM, as all figures of fashion32.
-pub fn ddim25() -> SampleOptions {
-    SampleOptions {
-        settings: Settings { steps: Some("ddim25".parse().unwrap()), ..Settings::default() },
-        ..SampleOptions::default()
-    }
+pub fn ddim25() -> Settings {
+    Settings { steps: Some("ddim25".parse().unwrap()), ..Settings::default() }
 }
 
-/// How many of `count` samples of fashion32, the classes in turn, the judge labels as asked.
-pub fn labelled_as_asked(gpu: &Arc<Gpu>, count: usize, batch: usize) -> usize {
+/// How many of `count` samples of fashion32 by `settings`, the classes in turn, the judge labels as asked.
+pub fn labelled_as_asked(gpu: &Arc<Gpu>, settings: &Settings, count: usize, batch: usize) -> usize {
     let (mut session, judge) = (fashion32(gpu, batch, Precision::F32), Judge::open("judge.safetensors"));
     let mut right = 0;
     for first in (0..count).step_by(batch) {
         let labels: Vec<u32> = (first..count.min(first + batch)).map(|i| i as u32 % 10).collect();
-        let options =
-            SampleOptions { count: labels.len(), labels: labels.clone(), first_index: first as u32, ..ddim25() };
+        let options = SampleOptions {
+            count: labels.len(),
+            labels: labels.clone(),
+            first_index: first as u32,
+            settings: settings.clone(),
+            ..SampleOptions::default()
+        };
         let images: Images = block_on(session.sample(options).unwrap().finish()).unwrap();
         right +=
             labels.iter().enumerate().filter(|(i, l)| judge.read(images.image(*i)).label() == **l as usize).count();

@@ -38,7 +38,8 @@ pub enum Kinds {
 /// Every case by its default and by one kernel of each kind that is legal under `caps` (or of the kind whose turn it is), also
 /// in float16 arithmetic, where that changes anything. Kernels of a kind differ in their tiles, which the cases take in turns:
 /// all of them in all cases would compile for minutes, and a tile's edges are the same whatever is read before and added after
-/// it. With float16 weights the kinds take turns too: how a kernel unpacks a weight depends on nothing else of the case.
+/// it. In other precisions than float32 the kinds take turns too: how a kernel unpacks and multiplies float16 depends on nothing else of
+/// the case.
 ///
 /// # Panics
 /// A defect of the table.
@@ -57,7 +58,7 @@ pub fn op_runs(caps: &Caps, by: Kinds) -> Vec<OpRun> {
             let mut kinds: BTreeMap<String, Vec<Variant>> = BTreeMap::new();
             let name = |variant| format!("{} {precision:?} {}", case.subject(), kind(variant));
             all.iter().for_each(|variant| kinds.entry(name(*variant)).or_default().push(*variant));
-            if by == Kinds::InTurns || precision == Precision::F16Weights {
+            if by == Kinds::InTurns || precision != Precision::F32 {
                 // Each kind in the first case that has it, then the one that ran least.
                 let next = kinds.keys().min_by_key(|kind| turns.get(*kind)).cloned();
                 kinds.retain(|kind, _| !turns.contains_key(kind) || Some(kind) == next.as_ref());
