@@ -25,12 +25,12 @@ fn images_from_given_noise_equal_the_reference() {
     let expected: Vec<f32> = bytemuck::pod_collect_to_vec(golden.tensor("images").unwrap().data());
     let labels: Vec<u32> = bytemuck::pod_collect_to_vec(golden.tensor("labels").unwrap().data());
     on_each(|gpu| {
-        // Float16 arithmetic too, where the adapter can: nobody sees one level.
-        let half = gpu.caps().shader_f16.then_some(Precision::F16);
-        for precision in [Precision::F32].into_iter().chain(half) {
-            let mut session = fashion32(gpu, labels.len(), precision);
-            let start = synth::noise_of("start", &[labels.len(), 1, 32, 32], 0);
-            let (count, labels, settings) = (labels.len(), labels.clone(), ddim25());
+        // Float16 arithmetic too, where the adapter can, of one image, for it is slow there: nobody sees one level.
+        let half = gpu.caps().shader_f16.then_some((Precision::F16, 1));
+        for (precision, count) in [(Precision::F32, labels.len())].into_iter().chain(half) {
+            let mut session = fashion32(gpu, count, precision);
+            let start = synth::noise_of("start", &[labels.len(), 1, 32, 32], 0)[..count * 32 * 32].to_vec();
+            let (labels, settings) = (labels[..count].to_vec(), ddim25());
             let options =
                 SampleOptions { count, labels, settings, noise: Noise::Start(start), ..SampleOptions::default() };
             let images = block_on(session.sample(options).unwrap().finish()).unwrap();
