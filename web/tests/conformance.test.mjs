@@ -12,9 +12,6 @@ import { serve } from '../server.mjs';
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
 const SUITES = { shaders: 200, ops: 250, networks: 28, classifiers: 5, samples: 12, steps: 1, solvers: 45, gpu_plans: 3 };
 
-// Lavapipe without LLVM's optimisations: nearly every kernel here takes longer to compile than to run.
-process.env.GALLIVM_PERF = 'nopt';
-
 /** Runs in the page: loads the wasm and the fixtures. */
 async function open() {
   const fetched = async (name) => {
