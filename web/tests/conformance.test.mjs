@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { adapterOf } from './lib/adapter.mjs';
 import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
+import { runSuite } from './lib/suite.mjs';
 import { serve } from '../server.mjs';
 
 /** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. */
@@ -37,25 +38,12 @@ async function open() {
   );
 }
 
-/** Runs a suite: its largest errors by kind, and what failed. */
+/** Runs a suite in the page. */
 async function run(page, suite) {
-  const names = await page.evaluate((s) => window.conformance.choose(s), suite);
-  assert.ok(names.length >= SUITES[suite], `only ${names.length} in ${suite}`);
-  const [worst, failures] = [new Map(), []];
-  for (const [i, name] of names.entries()) {
-    try {
-      const checks = JSON.parse(await page.evaluate((at) => window.conformance.run(at), i));
-      for (const check of checks) {
-        // Of an op's many cases the worst is reported.
-        const kind = check.name.split(' | ')[0];
-        worst.set(kind, Math.max(worst.get(kind) ?? 0, check.error ?? Infinity));
-        if (!check.passed) failures.push(`${check.name}: ${check.error} exceeds ${check.tolerance}`);
-      }
-    } catch (error) {
-      failures.push(`${name}: ${error.message}`);
-    }
-  }
-  return { count: names.length, worst, failures };
+  const choose = (name) => page.evaluate((chosen) => window.conformance.choose(chosen), name);
+  const found = await runSuite({ choose, run: (i) => page.evaluate((at) => window.conformance.run(at), i) }, suite);
+  assert.ok(found.count >= SUITES[suite], `only ${found.count} in ${suite}`);
+  return found;
 }
 
 describe('conformance', { concurrency: true }, () => {

@@ -10,6 +10,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { runSuite } from './lib/suite.mjs';
 
 const root = new URL('../../', import.meta.url);
 const { create, globals } = await import(new URL('target/dawn/node_modules/webgpu/index.js', root).href);
@@ -42,18 +43,11 @@ function becomeWorker() {
 
 /** Runs a suite, prints what it found, and gives the number of failures. */
 async function check(conformance, suite) {
-  const [begin, names, failures] = [performance.now(), conformance.choose(suite), []];
-  for (const [i, name] of names.entries()) {
-    try {
-      const checks = JSON.parse(await conformance.run(i));
-      const failed = checks.filter(({ passed }) => !passed);
-      failures.push(...failed.map((found) => `${found.name}: ${found.error} exceeds ${found.tolerance}`));
-    } catch (error) {
-      failures.push(`${name}: ${error.message}`);
-    }
-  }
+  const begin = performance.now();
+  const functions = { choose: (name) => conformance.choose(name), run: (i) => conformance.run(i) };
+  const { count, failures } = await runSuite(functions, suite);
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-  console.log([`${suite}: ${names.length} in ${seconds} s, ${failures.length} failed`, ...failures].join('\n  '));
+  console.log([`${suite}: ${count} in ${seconds} s, ${failures.length} failed`, ...failures].join('\n  '));
   return failures.length;
 }
 
