@@ -157,6 +157,16 @@ impl Gpu {
         self.compiled(&[kernel]).await.map(drop)
     }
 
+    /// Has the device's front end check the WGSL of `kernel`, and makes no pipeline of it, which is what takes time.
+    ///
+    /// # Errors
+    /// As [`Gpu::compile`].
+    pub async fn validate(&self, kernel: &Kernel) -> Result<()> {
+        let accepted = self.pipelines.validate(&self.device, kernel).await;
+        self.check()?;
+        accepted
+    }
+
     /// The pipelines of `kernels`, in their order; those that are new are compiled at the same time.
     ///
     /// # Errors

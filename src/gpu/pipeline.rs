@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::scope::{self, Caught, Pending};
 use super::signal::lock;
 use crate::error::{Error, Result};
-use crate::shader::{Access, Kernel};
+use crate::shader::{Access, Kernel, Shader};
 
 /// WGSL's directive for subgroup operations, which naga does not accept yet.
 const ENABLE_SUBGROUPS: &str = if cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };
@@ -78,13 +78,7 @@ impl Pipelines {
         let started = each(&missing, |kernel| self.start(device, kernel));
         for (kernel, started) in missing.into_iter().zip(started) {
             let done = match started {
-                Ok((pipeline, pending)) => match pending.error().await {
-                    None => Ok(pipeline),
-                    Some(Caught { exhausted: true, reason }) => {
-                        Err(Error::OutOfMemory(format!("shader {kernel}: {reason}")))
-                    }
-                    Some(Caught { reason, .. }) => Err(Error::Shader { kernel: kernel.to_string(), reason }),
-                },
+                Ok((pipeline, pending)) => accepted(kernel, pending).await.map(|()| pipeline),
                 Err(error) => Err(error),
             };
             lock(&self.progress).done += 1;
@@ -103,17 +97,34 @@ impl Pipelines {
         found.ok_or_else(|| Error::Gpu("a compiled kernel is gone".into()))
     }
 
-    /// Begins to compile `kernel`; why it was refused, if it was, is reported later.
-    fn start(&self, device: &wgpu::Device, kernel: &Kernel) -> Result<(Pipeline, Pending)> {
-        let label = kernel.to_string();
-        let mut shader = kernel.expand().map_err(|reason| Error::Shader { kernel: label.clone(), reason })?;
+    /// Has the text of `kernel` checked, as it is before a pipeline is made of it.
+    ///
+    /// # Errors
+    /// As [`Pipelines::get`].
+    pub(crate) async fn validate(&self, device: &wgpu::Device, kernel: &Kernel) -> Result<()> {
+        let shader = self.shader(kernel)?;
+        let (_, pending) = scope::watch(device, || self.module(device, &kernel.to_string(), shader.text));
+        accepted(kernel, pending).await
+    }
+
+    /// The text of `kernel`, as a device gets it.
+    fn shader(&self, kernel: &Kernel) -> Result<Shader> {
+        let mut shader = kernel.expand().map_err(|reason| Error::Shader { kernel: kernel.to_string(), reason })?;
         if let Some(alter) = *lock(&self.alter) {
             shader.text = alter(kernel, shader.text);
         }
+        if kernel.uses_subgroups() {
+            shader.text.insert_str(0, ENABLE_SUBGROUPS);
+        }
+        Ok(shader)
+    }
+
+    /// Begins to compile `kernel`; why it was refused, if it was, is reported later.
+    fn start(&self, device: &wgpu::Device, kernel: &Kernel) -> Result<(Pipeline, Pending)> {
+        let (label, shader) = (kernel.to_string(), self.shader(kernel)?);
         let accesses: Vec<Access> = shader.bindings.iter().map(|b| b.access).collect();
         Ok(scope::watch(device, || {
-            let text = if kernel.uses_subgroups() { format!("{ENABLE_SUBGROUPS}{}", shader.text) } else { shader.text };
-            let module = self.module(device, &label, text);
+            let module = self.module(device, &label, shader.text);
             let layout = bind_group_layout(device, &accesses);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(&label),
@@ -146,6 +157,15 @@ impl Pipelines {
         // lowering a graph, which derives buffer sizes and shader parameters from the same shapes; indices that come from
         // the host's data (labels) are clamped in the shader. Divisors are never 0, and every loop ends.
         unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    }
+}
+
+/// What became of `kernel`.
+async fn accepted(kernel: &Kernel, pending: Pending) -> Result<()> {
+    match pending.error().await {
+        None => Ok(()),
+        Some(Caught { exhausted: true, reason }) => Err(Error::OutOfMemory(format!("shader {kernel}: {reason}"))),
+        Some(Caught { reason, .. }) => Err(Error::Shader { kernel: kernel.to_string(), reason }),
     }
 }
 

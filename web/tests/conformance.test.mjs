@@ -1,5 +1,5 @@
 /**
- * The core in browsers: the shaders of networks' plans compile, and the op case table and the golden fixtures give what they
+ * The core in browsers: the shaders of networks' plans are accepted, and the op case table and the golden fixtures give what they
  * must, with the same tolerances as natively. What is run is tests/conformance, as wasm.
  */
 import assert from 'node:assert/strict';

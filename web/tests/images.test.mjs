@@ -15,7 +15,7 @@ const CLASSES = [3, 8];
 
 /** Both samplers; every draw of the ancestral one is made on the GPU. */
 const RUNS = {
-  'DDIM, 10 steps': { sampler: 'ddim', steps: 'ddim10', seed: 11 },
+  'DDIM, 5 steps': { sampler: 'ddim', steps: 'ddim5', seed: 11 },
   'ancestral, 10 steps, guided': { sampler: 'ancestral', steps: '10', seed: 12, guidance: 2 },
 };
 

@@ -1,6 +1,6 @@
 //! Every shader in every specialisation that a plan can ask for: of the golden networks, the public files and the case
-//! table. Native tests translate them all without a device, the case table's as for a large device; browsers compile those of the
-//! networks, and of the case table those that they then run.
+//! table. Native tests translate them all without a device, the case table's as for a large device; browsers check those of the
+//! networks, and of the case table those that they then run. Drivers get those that are run.
 
 use std::collections::BTreeSet;
 

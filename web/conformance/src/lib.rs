@@ -77,14 +77,14 @@ impl Conformance {
     }
 
     /// Runs one of the suite's, by its place: a JSON list of `{name, error, tolerance, passed}`, empty for a shader that was
-    /// compiled.
+    /// accepted.
     ///
     /// # Errors
     /// A refused shader, a lost device.
     pub async fn run(&self, i: usize) -> Result<String, JsError> {
         let checks = match self.kernels.get(i) {
             Some(kernel) => {
-                self.gpu.compile(kernel).await?;
+                self.gpu.validate(kernel).await?;
                 Vec::new()
             }
             None => self.tasks[i].run(&self.gpu, &self.golden).await?,
