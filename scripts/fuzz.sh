@@ -30,7 +30,7 @@ RUSTFLAGS=$flags cargo build --release --locked --manifest-path fuzz/Cargo.toml 
 
 # fuzz TARGET: from valid files, which are the best start, and from what earlier times have found.
 fuzz() {
-    local corpus=$kept/$1 spent runs all TIMEFORMAT=%0U
+    local corpus=$kept/$1 spent runs all TIMEFORMAT='%0U + %0S'
     mkdir -p "$corpus"
     case $1 in
     pickle) find tests/fixtures/pt -name '*.pt' -size -12k -exec cp {} "$corpus" \; ;;
@@ -42,6 +42,7 @@ fuzz() {
         tail -n 40 "$kept/$1.log" >&2
         return 1
     }
+    spent=$((spent))
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$kept/$1.log")
     printf '%s\t%s\t%s\t%s\n' "$1" "$sanitizer" "$spent" "$runs" >>"$kept/processor-seconds.tsv"
     all=$(awk -v target="$1" -v with="$sanitizer" \

@@ -27,8 +27,8 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
-# Two files at a time, for a browser compiles kernels on one core. What hangs ends; Node 18 has no timeout of its own.
+# Three files at a time: a browser compiles kernels on one core, and waits now and then. What hangs ends; Node 18 has no timeout of its own.
 ended=0
-timeout --foreground 3600 node --test --test-concurrency=2 --test-reporter=spec "$@" || ended=$?
+timeout --foreground 3600 node --test --test-concurrency=3 --test-reporter=spec "$@" || ended=$?
 [ $ended != 124 ] || echo 'test-web: stopped, because the tests took more than an hour' >&2
 exit $ended

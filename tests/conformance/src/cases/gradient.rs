@@ -42,7 +42,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     for (name, heads, new_order, tokens, channels) in [
         ("three heads of 4", 3, false, [7, 5], 12),
         ("two heads of 32, new order", 2, true, [7, 10], 64),
-        ("one token", 1, true, [1, 1], 32),
+        ("one token", 1, true, [1, 1], 8),
     ] {
         cases.push(attention(name, Attention { heads, new_order }, s(2, tokens[0], tokens[1], channels))?);
     }
