@@ -6,12 +6,12 @@
 # both. CHROMIUM and FIREFOX name binaries; what they do not name is installed where it lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-parts=(rust node)
+parts=(rust node lavapipe)
 wanted() { [[ $1 == *"${BROWSERS,,}"* ]]; }
 BROWSERS=${BROWSERS:-}
-if wanted chromium; then parts+=(chromium swiftshader); fi
-if wanted firefox; then parts+=(firefox lavapipe); fi
-if [ ${#parts[@]} = 2 ]; then
+if wanted chromium; then parts+=(chromium); fi
+if wanted firefox; then parts+=(firefox); fi
+if [ ${#parts[@]} = 3 ]; then
     echo "test-web: BROWSERS=$BROWSERS: there are chromium and firefox" >&2
     exit 1
 fi
@@ -19,7 +19,7 @@ scripts/setup.sh "${parts[@]}"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 scripts/wasm.sh guided-diffusion-web-conformance target/web-conformance
 scripts/web-build.sh
-# The program, with whose images those of browsers are compared; with examples, so that it is built as the tests build it.
+# The program, with whose images, made on lavapipe, those of browsers are compared; with examples, as the tests build it.
 cargo build --release --locked --bins --examples
 cargo run --release --locked --quiet --example tiny_models -- target/tiny-models
 if [ $# = 0 ]; then

@@ -7,8 +7,8 @@
  * Both make the same images by many steps and by few, in turn; the difference is the time of a step, without the time of
  * loading and compiling. Seconds are the clock's: run it on a machine that has nothing else to do.
  */
+import { SWIFTSHADER, launchChromium } from './lib/chromium.mjs';
 import { natively } from './lib/natively.mjs';
-import { browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 import { openSite } from './lib/site.mjs';
 
@@ -27,15 +27,14 @@ async function inBrowser([model, count, steps]) {
   return performance.now() - begin;
 }
 
-const chromium = browsers().find(({ id }) => id === 'chromium');
-const site = await openSite(chromium.launch, { '/models/': folder('models') });
+const site = await openSite(launchChromium, { '/models/': folder('models') });
 const times = { native: [], chromium: [] };
 try {
   const browser = (steps) => site.page.evaluate(inBrowser, [MODEL, COUNT, steps]);
   const native = async (steps) => {
     const begin = performance.now();
     const what = ['--count', String(COUNT), '--batch', String(COUNT), '--sampler', 'euler', '--steps', String(steps), '--seed', '1'];
-    await natively(chromium, ['--model', folder(`models/${MODEL}`), ...what]);
+    await natively(['--model', folder(`models/${MODEL}`), ...what], SWIFTSHADER);
     return performance.now() - begin;
   };
   await browser(FEW);

@@ -13,8 +13,8 @@ const PATHS = process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromiu
 /** Where it is, or undefined. */
 export const CHROMIUM = PATHS.find((path) => existsSync(path));
 
-/** Vulkan's manifest of the driver inside, for native programs that are to compute on the same one. */
-export const swiftShader = () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim();
+/** The driver inside, for native programs that are to compute on the same one. */
+export const SWIFTSHADER = { adapter: 'SwiftShader', manifest: () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim() };
 
 export const FLAGS = [
   '--enable-unsafe-webgpu', // software adapters count as unsafe

@@ -20,21 +20,30 @@ const PREFERENCES = {
   'gfx.webgpu.force-enabled': true,
 };
 
-/** Vulkan's manifests of the driver, so that no real GPU is taken instead. */
-export const lavapipe = () => execFileSync(folder('scripts/lavapipe.sh'), { encoding: 'utf8' }).trim();
+/** The driver, by its manifest, so that no real GPU is taken instead. */
+export const LAVAPIPE = { adapter: 'llvmpipe', manifest: () => execFileSync(folder('scripts/lavapipe.sh'), { encoding: 'utf8' }).trim() };
 
-/** Starts it; `preferences` are added to those above, or replace them. @returns Playwright's Browser. */
-export async function launchFirefox({ preferences = {} } = {}) {
+/**
+ * Starts it; `preferences` are added to those above, or replace them. Unless `optimize`, the driver compiles kernels without LLVM's
+ * optimizations, which pays where each runs a few times. @returns Playwright's Browser.
+ */
+export async function launchFirefox({ preferences = {}, optimize = true } = {}) {
   const executablePath = PATHS.find((path) => path && existsSync(path));
   if (!executablePath) throw new Error('Firefox is missing: `scripts/setup.sh firefox` installs it');
-  const driver = lavapipe();
+  const driver = LAVAPIPE.manifest();
   // Vulkan's loader wants a runtime folder, which a bare machine lacks.
   const runtime = mkdtempSync(join(tmpdir(), 'firefox-runtime-'));
   const browser = await firefox.launch({
     executablePath,
     channel: 'moz-firefox',
     firefoxUserPrefs: { ...PREFERENCES, ...preferences },
-    env: { ...process.env, XDG_RUNTIME_DIR: runtime, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
+    env: {
+      ...process.env,
+      ...(optimize ? {} : { GALLIVM_PERF: 'nopt' }),
+      XDG_RUNTIME_DIR: runtime,
+      VK_DRIVER_FILES: driver,
+      VK_ICD_FILENAMES: driver,
+    },
   });
   browser.on('disconnected', () => rmSync(runtime, { recursive: true, force: true }));
   return browser;

@@ -1,20 +1,20 @@
 /**
- * Long tasks of a page's main thread, less the time that the system let the thread wait for a processor.
+ * Long tasks of a page's main thread, by the processor time that the thread had in them.
  *
  * The browser counts a task's time on the clock, and software drivers keep every processor busy: a task that computes
- * for a millisecond may take a hundred. Linux reports how long each thread was ready but not running; what remains is the
- * page's own, be it computing or waiting for something.
+ * for a millisecond may take a hundred, waiting for a processor or for another process that does. Linux reports how long
+ * each thread ran.
  */
 import { readFileSync } from 'node:fs';
 
-/** Milliseconds that the main threads of these processes have waited for a processor. */
-function waited(pids) {
+/** Milliseconds that the main threads of these processes have run. */
+function ran(pids) {
   let sum = 0;
   for (const pid of pids) {
     try {
-      sum += Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[1]) / 1e6;
+      sum += Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
     } catch {
-      // The process is gone, or the system keeps no such account: then nothing is taken off.
+      // The process is gone.
     }
   }
   return sum;
@@ -35,7 +35,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
   const session = await browser.newBrowserCDPSession();
   const pids = new Set();
   const samples = [];
-  const sample = () => samples.push({ at: performance.timeOrigin + performance.now(), waited: waited(pids) });
+  const sample = () => samples.push({ at: performance.timeOrigin + performance.now(), ran: ran(pids) });
   // Only the page's has anything to do; browsers do not say which one it is.
   const findProcesses = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
@@ -44,7 +44,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
   await findProcesses();
   sample();
   const timer = setInterval(sample, 20);
-  // A navigation may start a process, which had not waited at all when the samples before were taken.
+  // A navigation may start a process, which had not run when the samples before were taken.
   page.once('framenavigated', findProcesses);
   page.once('close', () => clearInterval(timer));
 
@@ -57,7 +57,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
           const begin = origin + startTime;
           const before = samples.findLast(({ at }) => at <= begin);
           const after = samples.find(({ at }) => at >= begin + duration) ?? samples.at(-1);
-          return { startTime, duration, own: duration - Math.max(0, after.waited - before.waited) };
+          return { startTime, duration, own: Math.min(duration, after.ran - before.ran) };
         })
         .filter(({ own }) => own > limit);
     },
