@@ -37,6 +37,7 @@ fn main() -> Result<(), Error> {
         config.unet.model_channels = 32;
         config.unet.channel_mult = vec![1.0, 1.0];
         config.unet.attention_resolutions = Vec::new();
+        // Attention of wide heads takes SwiftShader longest to compile.
         config.unet.num_head_channels = 8;
         config.unet.resblock_updown = false;
         write(&config, 0, folder.join(name).with_extension("safetensors"))?;

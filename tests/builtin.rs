@@ -14,8 +14,8 @@ use guided_diffusion::sampler::Settings;
 use pollster::block_on;
 use safetensors::SafeTensors;
 
-/// Of one sample per class in the default steps; tests/quality.rs has the whole figure of 25 (0.85 of 200), and takes minutes. The seeds are fixed, so
-/// this cannot fail by chance, only after a change.
+/// Of one sample per class in the default steps; tests/quality.rs has the whole figure of 25 steps (0.85 of 200), and takes minutes.
+/// The seeds are fixed, so this cannot fail by chance, only after a change.
 const AS_ASKED: usize = 7;
 
 #[test]

@@ -157,7 +157,8 @@ impl Gpu {
         self.compiled(&[kernel]).await.map(drop)
     }
 
-    /// Has the device's front end check the WGSL of `kernel`, and makes no pipeline of it, which is what takes time.
+    /// Has the device's front end check the WGSL of `kernel`, and makes no pipeline of it, which is what takes time: browsers' tests
+    /// do so with kernels that they do not run.
     ///
     /// # Errors
     /// As [`Gpu::compile`].

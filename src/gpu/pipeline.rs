@@ -160,7 +160,7 @@ impl Pipelines {
     }
 }
 
-/// What became of `kernel`.
+/// The error of `kernel`'s scope, if there was one, under the kernel's name.
 async fn accepted(kernel: &Kernel, pending: Pending) -> Result<()> {
     match pending.error().await {
         None => Ok(()),

@@ -12,11 +12,13 @@ const LARGEST_TRANSFORM: usize = 96 << 20;
 pub fn attention(output: Shape, heads: usize, gradient: bool, caps: &Caps) -> Vec<Variant> {
     let head4 = output.c / heads.max(1) / 4;
     // vec4s of an invocation's queries, and as many sums. A gradient has twice of each, and SwiftShader, whose subgroups have 4
-    // invocations, compiled two kernels of 64 for 26 seconds, of 16 for 4.
-    let most = match caps.subgroup {
-        _ if !caps.software => 4,
-        Some(4) if gradient => 16,
-        _ => 64,
+    // invocations (lavapipe's too, where vectors have 128 bits), compiled two kernels of 64 for 26 seconds, of 16 for 4.
+    let most = if !caps.software {
+        4
+    } else if gradient && caps.subgroup == Some(4) {
+        16
+    } else {
+        64
     };
     let fits = |queries: usize| (caps.software && queries == 1) || queries * head4 <= most;
     let mut tiles = Vec::new();

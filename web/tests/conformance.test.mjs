@@ -10,15 +10,15 @@ import { folder } from './lib/folder.mjs';
 import { runSuite } from './lib/suite.mjs';
 import { serve } from '../server.mjs';
 
-/** Suites of tests/conformance, and how much is in each at least: an empty suite would pass. Those whose kernels run often. */
+/** Suites of tests/conformance whose kernels run often, and how much is in each at least: an empty suite would pass. */
 const RUN = { samples: 12, steps: 1, solvers: 45 };
-/** Those that mostly compile. The last one changes the device. */
+/** Those that mostly compile. The last one changes the device, and must stay last. */
 const COMPILED = { shaders: 200, ops: 250, networks: 28, classifiers: 5, gpu_plans: 3 };
 
 /** What runs in one browser after the other: for what mostly compiles, Firefox's driver does that in less time. */
 const PARTS = {
   chromium: [{ suites: { ...RUN, ...COMPILED } }],
-  firefox: [{ suites: RUN }, { suites: COMPILED, optimize: false }],
+  firefox: [{ suites: RUN }, { suites: COMPILED, optimise: false }],
 };
 
 /** Runs in the page: loads the wasm and the fixtures. */

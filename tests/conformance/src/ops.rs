@@ -38,8 +38,8 @@ pub enum Kinds {
 /// Every case by its default and by one kernel of each kind that is legal under `caps` (or of the kind whose turn it is), also
 /// in float16 arithmetic, where that changes anything. Kernels of a kind differ in their tiles, which the cases take in turns:
 /// all of them in all cases would compile for minutes, and a tile's edges are the same whatever is read before and added after
-/// it. In other precisions than float32 the kinds take turns too: how a kernel unpacks and multiplies float16 depends on nothing else of
-/// the case.
+/// it. In other precisions than float32 the kinds take turns too: a fault that a kind has in float16 alone, and in one case alone, can
+/// be missed.
 ///
 /// # Panics
 /// A defect of the table.

@@ -14,7 +14,10 @@ const PATHS = process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromiu
 export const CHROMIUM = PATHS.find((path) => existsSync(path));
 
 /** The driver inside, for native programs that are to compute on the same one. */
-export const SWIFTSHADER = { adapter: 'SwiftShader', manifest: () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim() };
+export const SWIFTSHADER = {
+  adapter: 'SwiftShader',
+  manifest: () => execFileSync(folder('scripts/swiftshader.sh'), { encoding: 'utf8' }).trim(),
+};
 
 export const FLAGS = [
   '--enable-unsafe-webgpu', // software adapters count as unsafe

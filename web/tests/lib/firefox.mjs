@@ -21,13 +21,16 @@ const PREFERENCES = {
 };
 
 /** The driver, by its manifest, so that no real GPU is taken instead. */
-export const LAVAPIPE = { adapter: 'llvmpipe', manifest: () => execFileSync(folder('scripts/lavapipe.sh'), { encoding: 'utf8' }).trim() };
+export const LAVAPIPE = {
+  adapter: 'llvmpipe',
+  manifest: () => execFileSync(folder('scripts/lavapipe.sh'), { encoding: 'utf8' }).trim(),
+};
 
 /**
- * Starts it; `preferences` are added to those above, or replace them. Unless `optimize`, the driver compiles kernels without LLVM's
- * optimizations, which pays where each runs a few times. @returns Playwright's Browser.
+ * Starts it; `preferences` are added to those above, or replace them. Unless `optimise`, the driver compiles kernels without LLVM's
+ * optimisations, which pays where each runs a few times. @returns Playwright's Browser.
  */
-export async function launchFirefox({ preferences = {}, optimize = true } = {}) {
+export async function launchFirefox({ preferences = {}, optimise = true } = {}) {
   const executablePath = PATHS.find((path) => path && existsSync(path));
   if (!executablePath) throw new Error('Firefox is missing: `scripts/setup.sh firefox` installs it');
   const driver = LAVAPIPE.manifest();
@@ -39,7 +42,7 @@ export async function launchFirefox({ preferences = {}, optimize = true } = {}) 
     firefoxUserPrefs: { ...PREFERENCES, ...preferences },
     env: {
       ...process.env,
-      ...(optimize ? {} : { GALLIVM_PERF: 'nopt' }),
+      ...(optimise ? {} : { GALLIVM_PERF: 'nopt' }),
       XDG_RUNTIME_DIR: runtime,
       VK_DRIVER_FILES: driver,
       VK_ICD_FILENAMES: driver,

@@ -3,21 +3,28 @@
  *
  * The browser counts a task's time on the clock, and software drivers keep every processor busy: a task that computes
  * for a millisecond may take a hundred, waiting for a processor or for another process that does. Linux reports how long
- * each thread ran.
+ * each thread ran. A task that does nothing but wait is not seen.
  */
 import { readFileSync } from 'node:fs';
 
-/** Milliseconds that the main threads of these processes have run. */
-function ran(pids) {
-  let sum = 0;
+/** Milliseconds that the main thread of each of these processes has run, by its number. */
+function read(pids) {
+  const ran = new Map();
   for (const pid of pids) {
     try {
-      sum += Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+      ran.set(pid, Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6);
     } catch {
       // The process is gone.
     }
   }
-  return sum;
+  return ran;
+}
+
+/** Milliseconds that one of the main threads, the busiest, ran from the first to the last of these samples. */
+function busiest(samples) {
+  const spans = new Map();
+  for (const { ran } of samples) for (const [pid, ms] of ran) spans.set(pid, [spans.get(pid)?.[0] ?? ms, ms]);
+  return Math.max(0, ...[...spans.values()].map(([first, last]) => last - first));
 }
 
 /** Runs in the page, first thing. */
@@ -35,7 +42,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
   const session = await browser.newBrowserCDPSession();
   const pids = new Set();
   const samples = [];
-  const sample = () => samples.push({ at: performance.timeOrigin + performance.now(), ran: ran(pids) });
+  const sample = () => samples.push({ at: performance.timeOrigin + performance.now(), ran: read(pids) });
   // Only the page's has anything to do; browsers do not say which one it is.
   const findProcesses = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
@@ -44,7 +51,7 @@ export async function watchLongTasks(browser, page, limit = 50) {
   await findProcesses();
   sample();
   const timer = setInterval(sample, 20);
-  // A navigation may start a process, which had not run when the samples before were taken.
+  // A navigation may start a process.
   page.once('framenavigated', findProcesses);
   page.once('close', () => clearInterval(timer));
 
@@ -55,9 +62,9 @@ export async function watchLongTasks(browser, page, limit = 50) {
       return tasks
         .map(({ startTime, duration }) => {
           const begin = origin + startTime;
-          const before = samples.findLast(({ at }) => at <= begin);
-          const after = samples.find(({ at }) => at >= begin + duration) ?? samples.at(-1);
-          return { startTime, duration, own: Math.min(duration, after.ran - before.ran) };
+          const before = samples.findLastIndex(({ at }) => at <= begin);
+          const after = samples.findIndex(({ at }) => at >= begin + duration);
+          return { startTime, duration, own: busiest(samples.slice(before, after < 0 ? samples.length : after + 1)) };
         })
         .filter(({ own }) => own > limit);
     },

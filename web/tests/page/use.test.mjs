@@ -22,8 +22,7 @@ describe('the page in use', () => {
   let [site, context, page, messages, longTasks] = [];
   before(async () => {
     site = await start({ trained: true });
-    // A page that starts waits for the browser's other processes, which a busy machine may hold up: what is the page's own doing is long
-    // at each start.
+    // Processors that are shared compute at half their speed now and then: what a page itself does for long is long at each start.
     for (let starts = 0; starts < 3; starts++) {
       await context?.close();
       ({ context, page, messages, longTasks } = await site.open({ hash: '#model=fashion&label=9&count=1&steps=8&guidance=3&seed=5' }));

@@ -39,6 +39,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             &[],
         )?);
     }
+    // One wide head is enough, for SwiftShader compiles each for seconds.
     for (name, heads, new_order, tokens, channels) in [
         ("three heads of 4", 3, false, [7, 5], 12),
         ("two heads of 32, new order", 2, true, [7, 10], 64),
