@@ -16,12 +16,13 @@ fn seeds() {
 libfuzzer_sys::fuzz_target!(init: seeds(), |data: &[u8]| {
     bounded(data.len(), 64, || use_file(data.to_vec()));
     // The length field is a hurdle for mutations; supply it, and data for tensors to lie in.
-    use_file(framed(data, 0));
-    use_file(framed(data, 16));
-    let _ = Header::parse("fuzz", &framed(data, 0), u64::MAX);
-    stream(&framed(data, 16));
+    for file in [framed(data, 0), framed(data, 16)] {
+        bounded(file.len(), 64, || Header::parse("fuzz", &file, u64::MAX).is_ok());
+        bounded(file.len(), 64, || stream(&file));
+        bounded(file.len(), 64, || use_file(file.clone()));
+    }
     if let Ok(text) = std::str::from_utf8(data) {
-        let _ = ModelConfig::from_metadata(text);
+        bounded(text.len(), 64, || ModelConfig::from_metadata(text).is_ok());
     }
 });
 

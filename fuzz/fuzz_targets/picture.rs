@@ -31,7 +31,7 @@ libfuzzer_sys::fuzz_target!(init: seeds(), |data: &[u8]| {
         std::fs::remove_file(&path).unwrap();
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        recipe(text);
+        bounded(data.len(), 256, || recipe(text));
     }
 });
 

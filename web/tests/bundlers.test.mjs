@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { browsers } from './lib/browsers.mjs';
+import { PATIENCE, browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 import { serve } from '../server.mjs';
 
@@ -107,7 +107,7 @@ describe('the tarball', () => {
     page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
     try {
       await page.goto(address);
-      await page.waitForFunction(() => document.querySelector('output').textContent !== 'starting', null, { timeout: 120_000 });
+      await page.waitForFunction(() => document.querySelector('output').textContent !== 'starting', null, { timeout: PATIENCE });
       const text = await page.evaluate(() => document.querySelector('output').textContent);
       assert.match(text, /^adapter: /, errors.join('\n'));
       return text;

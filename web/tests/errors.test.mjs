@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { GuidedDiffusion, GuidedDiffusionError, browsers as needed } from 'guided-diffusion';
-import { browsers } from './lib/browsers.mjs';
+import { PATIENCE, browsers } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 import { openSite } from './lib/site.mjs';
 import { readFileSync } from 'node:fs';
@@ -105,7 +105,7 @@ async function cancelLate() {
 }
 
 /** Runs in the page: how long another model's run and end take while a download stands still. */
-async function besides(url) {
+async function besides([url, patience]) {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
   const engine = await GuidedDiffusion.create();
   const model = await engine.load('/models/base.safetensors');
@@ -122,7 +122,7 @@ async function besides(url) {
     await model.dispose();
     return images.length;
   })();
-  const waited = new Promise((resolve) => setTimeout(resolve, 60_000, 'it waited for the download'));
+  const waited = new Promise((resolve) => setTimeout(resolve, patience, 'it waited for the download'));
   const done = await Promise.race([work, waited]);
   control.abort();
   const stopped = await loading.catch(({ name }) => name);
@@ -181,7 +181,7 @@ describe('errors', { concurrency: true }, () => {
 
       test('a download holds up no other model, and can be stopped', async () => {
         faulty.state.fault = 'stall';
-        const found = await page.evaluate(besides, `${faulty.url}/plain/base.safetensors`);
+        const found = await page.evaluate(besides, [`${faulty.url}/plain/base.safetensors`, PATIENCE]);
         assert.deepEqual(found, [1, 'AbortError']);
       });
     });

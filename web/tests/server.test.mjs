@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { serve } from '../server.mjs';
+import { PATIENCE } from './lib/browsers.mjs';
 import { folder } from './lib/folder.mjs';
 
 describe('the server', () => {
@@ -69,7 +70,7 @@ describe('the server', () => {
       const program = spawn(process.execPath, ['--input-type=module', '-e', code], { env: { ...process.env, CHROMIUM: '/nowhere' } });
       let said = '';
       program.stdout.on('data', (piece) => (said += piece));
-      const late = setTimeout(() => program.kill(), 60_000);
+      const late = setTimeout(() => program.kill(), PATIENCE);
       const [status] = await once(program, 'close');
       clearTimeout(late);
       assert.equal(status, 0, `${module}: it goes on for ever`);

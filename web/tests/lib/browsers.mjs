@@ -7,6 +7,9 @@ const BROWSERS = [
   { id: 'firefox', name: 'Firefox on lavapipe', launch: launchFirefox },
 ];
 
+/** Milliseconds after which something hangs: compiling takes a software driver on a busy machine minutes. */
+export const PATIENCE = 300_000;
+
 /** All of them, or those whose `id` holds the `BROWSERS` of the environment. */
 export function browsers() {
   const wanted = (process.env.BROWSERS ?? '').toLowerCase();

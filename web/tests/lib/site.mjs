@@ -1,4 +1,5 @@
 /** A page for tests of the package: a server, a browser, and all that is written to the console. */
+import { PATIENCE } from './browsers.mjs';
 import { serveFaulty } from './faulty.mjs';
 import { folder } from './folder.mjs';
 import { serve } from '../../server.mjs';
@@ -25,6 +26,7 @@ export async function openSite(launch, mounts, broken = null) {
     throw error;
   });
   const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
   const messages = [];
   page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => messages.push(`uncaught: ${error.message}`));

@@ -26,7 +26,7 @@ const STATES = {
     await page.click('#current button.frame');
     await page.click('#how summary');
     await page.click('#how-show');
-    await page.waitForFunction(() => document.querySelector('#how-said').textContent.startsWith('Step 2 of'), null, { timeout: 180_000 });
+    await page.waitForFunction(() => document.querySelector('#how-said').textContent.startsWith('Step 2 of'));
   },
   'two stages': async (page) => {
     await page.click('#viewer [data-close]');

@@ -77,7 +77,7 @@ describe('the page as it opens', () => {
     assert.deepEqual(await violations(page), []);
     const before = [await sheets(), await pixels(page)];
     await slide(page, 'guidance', 2, 2.5, 3);
-    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 3'), null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 3'));
     await status(page, 'Live');
     assert.equal(await sheets(), before[0]);
     assert.notEqual(await pixels(page), before[1]);
@@ -88,7 +88,7 @@ describe('the page as it opens', () => {
   test('walks from emoji to emoji', async () => {
     await one(page);
     await page.click('#morph');
-    await page.waitForFunction(() => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 2, null, { timeout: 300_000 });
+    await page.waitForFunction(() => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 2);
     await page.click('#cancel');
     await status(page, 'The walk has ended');
   });

@@ -4,6 +4,7 @@ import { copyFileSync, cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { PATIENCE } from '../lib/browsers.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { folder as path } from '../lib/folder.mjs';
 import { serve } from '../../server.mjs';
@@ -33,7 +34,7 @@ export function onFakePage() {
       const context = await browser.newContext({ serviceWorkers: 'block' });
       try {
         const page = await context.newPage();
-        page.setDefaultTimeout(20_000);
+        page.setDefaultTimeout(PATIENCE);
         const messages = [];
         page.on('pageerror', (error) => messages.push(error.message));
         await work(steer(page, server.url));

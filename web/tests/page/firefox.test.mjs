@@ -38,7 +38,7 @@ describe('the page in Firefox', () => {
     const first = await pixels(page);
     for (const [button, count, same] of [['#compare-guidance', 5, 2], ['#compare-steps', 4, 0]]) {
       await page.click(button);
-      await page.waitForFunction((n) => document.querySelectorAll('#current button.frame:enabled').length === n, count, { timeout: 120_000 });
+      await page.waitForFunction((n) => document.querySelectorAll('#current button.frame:enabled').length === n, count);
       await status(page, 'Done');
       assert.equal(await pixels(page, same), first, `${button}: the image with the same settings is the same`);
     }
@@ -58,7 +58,7 @@ describe('the page in Firefox', () => {
     await status(page, 'Live');
     const before = [await sheets(), await pixels(page)];
     await slide(page, 'guidance', 4, 6, 8);
-    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 8'), null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelector('#current .edge').textContent.includes('guidance 8'));
     await status(page, 'Live');
     assert.equal(await sheets(), before[0]);
     assert.notEqual(await pixels(page), before[1]);
@@ -73,8 +73,8 @@ describe('the page in Firefox', () => {
     const made = async (wanted) => {
       await page.evaluate(() => document.querySelector('#draw-make').click());
       // Not at each frame of the screen: a busy software driver shows none.
-      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(text), wanted, { polling: 100, timeout: 120_000 });
-      await page.waitForSelector('#current button.frame:enabled', { timeout: 180_000 });
+      await page.waitForFunction((text) => document.querySelector('#current .edge').textContent.includes(text), wanted, { polling: 100 });
+      await page.waitForSelector('#current button.frame:enabled');
       await status(page, 'Done');
       return (await pixels(page)).split(',').map(Number);
     };
@@ -96,7 +96,7 @@ describe('the page in Firefox', () => {
     await fill(page, { steps: 2 });
     await page.click('#morph');
     const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;
-    await page.waitForFunction(walked, null, { timeout: 300_000 });
+    await page.waitForFunction(walked);
     const press = () => page.evaluate(() => document.querySelector('#morph').click());
     const said = () => page.textContent('#detail');
     await press();
@@ -106,7 +106,7 @@ describe('the page in Firefox', () => {
     await page.waitForTimeout(2000);
     assert.equal(await said(), held, 'a walk that is held up shows nothing more');
     await press();
-    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
+    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held);
     // Not page.click, which waits for two frames of the screen: a software driver that is busy shows none.
     await page.evaluate(() => document.querySelector('#cancel').click());
     await status(page, 'The walk has ended');
@@ -130,7 +130,7 @@ describe('the page in Firefox', () => {
     await page.waitForFunction(() => document.querySelector('#stage-title').textContent !== 'The walk has ended');
     await status(page, 'Ready');
     await page.click('#generate');
-    await page.waitForFunction(() => document.querySelectorAll('#current button.frame:enabled').length === 1, null, { timeout: 300_000 });
+    await page.waitForFunction(() => document.querySelectorAll('#current button.frame:enabled').length === 1);
     await status(page, 'Done');
     const side = await page.evaluate(() => document.querySelector('#current canvas').width);
     assert.equal(side, 64, 'the upsampler made it');

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adapterOf } from '../lib/adapter.mjs';
+import { PATIENCE } from '../lib/browsers.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { serve } from '../../server.mjs';
@@ -30,9 +31,6 @@ export const TINY = '/tiny/';
 const MODELS = fileURLToPath(new URL('../../../target/tiny-models', import.meta.url));
 
 const FASHION = ['fashion32.safetensors', 'fashion32-classifier.safetensors'];
-
-/** Milliseconds after which something hangs: compiling takes a software driver on a busy machine a minute. */
-const PATIENCE = 180_000;
 
 /** One image in few steps: software drivers are slow. */
 export const QUICK = '#model=fashion&label=9&count=1&steps=4&guidance=2&seed=7';
@@ -67,6 +65,7 @@ export async function start({ fail = null, trained = false } = {}) {
   /** A page in a context of its own. `hash`: the settings of the link. */
   async function open({ hash = QUICK, colorScheme = 'light' } = {}) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 1280, height: 860 } });
+    context.setDefaultTimeout(PATIENCE);
     const page = await context.newPage();
     const messages = listen(page);
     await page.addInitScript(observeShifts);
@@ -79,6 +78,7 @@ export async function start({ fail = null, trained = false } = {}) {
   /** A page at an address that is not secure, to which browsers do not offer WebGPU. */
   async function openInsecure() {
     const page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE);
     await page.goto(address.replace('127.0.0.1', INSECURE));
     return page;
   }
@@ -90,6 +90,7 @@ export async function start({ fail = null, trained = false } = {}) {
     });
     others.push(firefox);
     const page = await firefox.newPage();
+    page.setDefaultTimeout(PATIENCE);
     await page.goto(address + hash);
     return page;
   }
@@ -161,7 +162,7 @@ export function counts(page) {
 export async function status(page, wanted) {
   const begins = (text) => document.querySelector('#stage-title').textContent.startsWith(text);
   try {
-    await page.waitForFunction(begins, wanted, { timeout: PATIENCE });
+    await page.waitForFunction(begins, wanted);
   } catch {
     const parts = ['#stage-title', '#detail', '#notice'];
     const shown = await page.evaluate((ids) => ids.map((id) => document.querySelector(id).textContent), parts);
@@ -171,7 +172,7 @@ export async function status(page, wanted) {
 
 /** Waits for an error that is shown, which axe must find nothing wrong with, and gives its text. */
 export async function noticed(page) {
-  await page.waitForSelector('#notice h3', { timeout: PATIENCE });
+  await page.waitForSelector('#notice h3');
   assert.deepEqual(await violations(page), []);
   return page.textContent('#notice');
 }
@@ -193,7 +194,7 @@ export async function generate(page, button = '#generate') {
     new MutationObserver(() => window.titles.push(title.textContent)).observe(title, { childList: true });
   });
   await page.click(button);
-  await page.waitForFunction(() => window.titles.some((text) => !text.startsWith('Done')), null, { timeout: PATIENCE });
+  await page.waitForFunction(() => window.titles.some((text) => !text.startsWith('Done')));
   await status(page, 'Done');
 }
 

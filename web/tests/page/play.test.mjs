@@ -22,7 +22,7 @@ describe('the page to play with', () => {
   after(() => site?.close());
 
   test('a load can be cancelled, and Generate loads again', async () => {
-    await page.click('#cancel', { timeout: 60_000 });
+    await page.click('#cancel');
     await status(page, 'Cancelled');
     assert.ok(await page.isVisible('#generate'));
     await page.click('#generate');
@@ -96,7 +96,7 @@ describe('the page to play with', () => {
   test('shows what happens in a step, and follows the slider', async () => {
     await page.click('#how summary');
     await page.click('#how-show');
-    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 8 of 8', null, { timeout: 180_000 });
+    await page.waitForFunction(() => document.querySelector('#how-said').textContent === 'Step 8 of 8');
     assert.equal(await page.locator('#how canvas:visible').count(), 5, 'x_t, the noise, the guess, the gradient, x_t-1');
     const drawn = (part) =>
       page.evaluate((id) => [...document.getElementById(id).getContext('2d').getImageData(0, 0, 32, 32).data], `how-${part}`);
@@ -135,7 +135,7 @@ describe('the page to play with', () => {
     await fill(page, { count: 3, steps: 43 });
     await page.press('#steps', 'Tab');
     await page.click('#generate');
-    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
+    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent));
     await page.click('#cancel');
     await status(page, 'Cancelled');
     assert.equal(await enabled(page), 1);
@@ -194,7 +194,7 @@ describe('the page to play with', () => {
     await dropWhite(page);
     await page.waitForSelector('#board:visible');
     await page.locator('#strength').fill('0.45');
-    await page.waitForSelector('#draw-make:enabled', { timeout: 180_000 });
+    await page.waitForSelector('#draw-make:enabled');
     await generate(page, '#draw-make');
     assert.match(await edge(page), /drawn, strength 0.45$/);
     await page.click('#draw-close');
@@ -305,7 +305,7 @@ describe('the page to play with', () => {
     await page.press('#steps', 'Tab');
     await page.click('#morph');
     const walked = () => Number(/^(\d+) images so far/.exec(document.querySelector('#detail').textContent)?.[1]) >= 9;
-    await page.waitForFunction(walked, null, { timeout: 300_000 });
+    await page.waitForFunction(walked);
     await page.click('#morph');
     assert.equal(await page.textContent('#morph'), 'Continue');
     assert.equal(await page.textContent('#stage-title'), 'Paused');
@@ -315,12 +315,12 @@ describe('the page to play with', () => {
     await page.waitForTimeout(2000);
     assert.equal(await page.textContent('#detail'), held, 'a walk that is held up shows nothing more');
     await page.click('#morph');
-    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held, { timeout: 300_000 });
+    await page.waitForFunction((before) => document.querySelector('#detail').textContent !== before, held);
     await page.click('#cancel');
     await status(page, 'The walk has ended');
     assert.match(await page.textContent('#count-hint'), /prepared for this number first/, 'fewer images than were compiled for');
     await page.click('#current button.frame');
-    const [download] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }), page.click('#viewer-clip')]);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#viewer-clip')]);
     assert.equal(readFileSync(await download.path()).readUInt32BE(0), 0x1a45dfa3, 'a WebM file');
     await page.focus('#scrub');
     await page.keyboard.press('Home');

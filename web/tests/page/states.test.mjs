@@ -1,6 +1,7 @@
 /** What can go wrong: each state is explained, and where the page can go on, it does. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { PATIENCE } from '../lib/browsers.mjs';
 import { QUICK, fill, generate, noticed, pixels, start, status } from './harness.mjs';
 
 /** Drops a file on the page, as a file manager would. */
@@ -60,7 +61,7 @@ describe('states of one page', () => {
   test('a device that is lost in a run is explained, the images stay, and Restart goes on', async () => {
     await fill(page, { count: 2, steps: 100 });
     await page.click('#generate');
-    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent), null, { timeout: 120_000 });
+    await page.waitForFunction(() => /Images 2 to 2/.test(document.querySelector('#detail').textContent));
     await page.workers()[0].evaluate(() => self.hook.devices.at(-1).destroy());
     assert.match(await noticed(page), /The GPU stopped/);
     assert.equal(await page.locator('#sheets button.frame:enabled').count(), 2, 'the images of both runs are kept');
@@ -139,7 +140,7 @@ describe('states of other browsers', () => {
       await page.reload();
       // In steps: waitForFunction takes a promise for true.
       const renewed = async () => (await caches.keys()).length === 1 && (await caches.match('added.js')) !== undefined;
-      const end = performance.now() + 120_000;
+      const end = performance.now() + PATIENCE;
       while (!(await page.evaluate(renewed)) && performance.now() < end) await page.waitForTimeout(200);
       await site.server.close();
       await page.reload();
