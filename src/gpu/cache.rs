@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adapter::Gpu;
-use crate::checkpoint::writer::AtomicFile;
+use crate::checkpoint::writer::{AtomicFile, remove_orphans};
 use crate::error::{Error, Result};
 use crate::plan::tuning::{MAX_BYTES, TuningCache};
 use crate::shader::fnv1a;
@@ -111,6 +111,7 @@ impl Cache {
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        remove_orphans(&self.folder, path.file_name());
         let mut file = AtomicFile::create(path)?;
         for part in parts {
             file.write_all(part).map_err(|e| Error::io(path, e))?;
@@ -174,5 +175,17 @@ mod tests {
             assert!(unpack(&file[..at], "a device").is_err(), "{at} bytes");
         }
         assert!(unpack(b"", "a device").is_err());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes() {
+        let folder = std::env::temp_dir().join(format!("guided-diffusion-cache-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join(".a.json.99999999.0.tmp"), "half").expect("written");
+        Cache::new(&folder).write(&folder.join("a.json"), &[b"whole"]).expect("written");
+        let names: Vec<_> =
+            std::fs::read_dir(&folder).expect("there").flatten().map(|entry| entry.file_name()).collect();
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(names, ["a.json"]);
     }
 }
