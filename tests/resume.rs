@@ -132,6 +132,32 @@ fn a_stack_goes_on_in_either_stage() {
     assert_eq!(std::fs::read_dir(folder.join("killed")).expect("there").count(), 30, "pictures and nothing else");
 }
 
+/// The steps of finished images are kept as the images are, and what a dead process half wrote goes.
+#[test]
+fn a_killed_trajectory_goes_on() {
+    let folder = models("resume-trajectory");
+    for kind in ["png", "apng"] {
+        let run = |name: &str| format!("--count 60 --batch 2 --out {name}.npz --trajectory {name}.{kind}");
+        let [whole, killed] = ["whole", "killed"].map(run);
+        folder.ok(&words(BASE, &whole));
+        let arguments = words(BASE, &killed);
+        assert!(killed_after(&folder, &arguments, "killed.npz.partial/journal", 3));
+        std::fs::write(folder.join(&format!(".killed.{kind}.99999999.0.tmp")), "half").expect("written");
+        assert!(!folder.join(&format!("killed.{kind}")).exists());
+        let said = folder.ok(&[&arguments[..], &["--json"]].concat());
+        let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        assert!(report["finished_before"].as_u64().is_some_and(|n| n >= 4), "{said}");
+        for kind in ["npz", kind] {
+            assert_eq!(bytes(&folder, &format!("killed.{kind}")), bytes(&folder, &format!("whole.{kind}")), "{kind}");
+        }
+        assert!(folder.names().iter().all(|name| !name.contains(".partial") && !name.ends_with(".tmp")));
+    }
+    // Begun without it, its finished images have no steps.
+    assert!(killed_after(&folder, &words(BASE, "--count 60 --batch 2 --out x.npz"), "x.npz.partial/journal", 3));
+    let text = folder.refused(2, &words(BASE, "--count 60 --batch 2 --out x.npz --trajectory x.png"));
+    assert!(text.contains("their steps were not kept"), "{text}");
+}
+
 #[test]
 fn parts_merge_into_the_bytes_of_the_whole() {
     let folder = models("merge");

@@ -25,7 +25,6 @@ use crate::recipe::GivenFile;
 use crate::run::{Noise, Run, SampleOptions};
 use crate::sampler::{Sampler, Settings};
 use crate::session::{Session, SessionOptions};
-use crate::tensor::Shape;
 use crate::{Error, Result};
 
 /// What one batch starts from.
@@ -113,26 +112,20 @@ impl<'a> Job<'a> {
             .zip(pairs(&models))
             .flat_map(|(stage, (model, _))| stage.cautions(model.config()));
         cautions.for_each(|caution| note(&format!("note: {caution}")));
-        let mut trajectory = self.trajectory()?;
-        let places = Places { out: self.out, small_out: self.small_out, restart: self.run.restart };
+        let trajectory = self.run.trajectory.as_deref();
+        let places = Places { out: self.out, small_out: self.small_out, trajectory, restart: self.run.restart };
         let Some(mut outputs) = Outputs::open(&places, &self.request, &models)? else { return Ok(Ended::Done) };
         let before = outputs.out.written();
         let mut done = Done::new(before);
         let mut interrupted = false;
         if !outputs.out.is_complete() {
-            if before > 0 && trajectory.is_some() {
-                return Err(Error::Options(format!(
-                    "{before} images are finished already, and their steps were not kept; --restart makes them again, or leave \
-                     --trajectory out"
-                )));
-            }
             if before > 0 {
                 note(&format!("{before} of {} images are finished already", self.request.indices.len()));
             }
             let mut lost = None;
             loop {
                 let work = Work { noise: noise.as_deref(), input: input.as_ref() };
-                match self.stages(&models, &work, &mut outputs, &mut trajectory, &mut done).await {
+                match self.stages(&models, &work, &mut outputs, &mut done).await {
                     // What is finished is on disk, so that a new device can continue. A second loss has a lasting cause.
                     Err(Error::DeviceLost(reason)) if lost.is_none() => {
                         note(&format!("note: the GPU device was lost ({reason}); opening it again"));
@@ -146,6 +139,11 @@ impl<'a> Job<'a> {
             }
         }
         done.written = outputs.out.written();
+        // Before the images' journal goes, without which the same command would make them and their steps again.
+        let shown = match &outputs.trajectory {
+            Some(trajectory) => trajectory.write(&self.request.texts())?,
+            None => false,
+        };
         let path = outputs.out.finish()?;
         if let Some((small, path)) = outputs.small {
             let count = small.written();
@@ -153,11 +151,11 @@ impl<'a> Job<'a> {
                 note(&format!("{}: {count} small images", path.display()));
             }
         }
-        if let Some(trajectory) = trajectory
-            && let Some(path) = trajectory.finish(&self.request.texts())?
-            && !self.run.json
-        {
-            note(&format!("{}: the predicted images of each step", path.display()));
+        if let Some(trajectory) = outputs.trajectory.filter(|_| shown) {
+            let path = trajectory.remove();
+            if !self.run.json {
+                note(&format!("{}: the predicted images of each step", path.display()));
+            }
         }
         let report = Report {
             request: &self.request,
@@ -171,19 +169,12 @@ impl<'a> Job<'a> {
         Ok(if interrupted { Ended::Interrupted } else { Ended::Done })
     }
 
-    fn trajectory(&self) -> Result<Option<Trajectory>> {
-        let (Some(path), Some(stage)) = (&self.run.trajectory, self.request.stages.last()) else { return Ok(None) };
-        let Shape { h, w, c, .. } = stage.shape();
-        Trajectory::new(path, self.request.grid(), self.request.indices.len(), stage.steps, [h, w, c]).map(Some)
-    }
-
     /// Makes what is missing of every stage, one after the other, on a device that it opens.
     async fn stages(
         &self,
         models: &Models,
         work: &Work<'_>,
         outputs: &mut Outputs<'_>,
-        trajectory: &mut Option<Trajectory>,
         done: &mut Done,
     ) -> Result<Ended> {
         let request = &self.request;
@@ -235,7 +226,7 @@ impl<'a> Job<'a> {
                 let enlarged = low.map(|low| low.rows(indices.clone())).transpose()?;
                 let noise = if k == 0 { self.draws(stage, work.noise, indices.clone())? } else { None };
                 let given = Batch { indices: indices.clone(), low_res: enlarged, noise };
-                let kept = trajectory.as_mut().filter(|_| is_last);
+                let kept = outputs.trajectory.as_mut().filter(|_| is_last);
                 let Some(images) = self.batch(&mut session, stage, given, kept, &progress, done).await? else {
                     interrupted = true;
                     break;
@@ -245,6 +236,8 @@ impl<'a> Job<'a> {
                     return Err(stage.recipe.not_finite(image, precision, &gpu.summary().name));
                 }
                 if is_last {
+                    // Before the images, of which none may be finished without its steps.
+                    outputs.trajectory.as_mut().map_or(Ok(()), Trajectory::end_batch)?;
                     let records: Vec<_> = indices.map(|index| request.record(index)).collect();
                     outputs.out.push(&images, &records)?;
                     progress.finished(images.count());
@@ -329,7 +322,7 @@ impl<'a> Job<'a> {
         if let Some(trajectory) = &mut trajectory {
             trajectory.begin_batch();
         }
-        let Some(mut images) = self.steps(run, trajectory.as_deref_mut(), progress, done).await? else {
+        let Some(mut images) = self.steps(run, trajectory, progress, done).await? else {
             return Ok(None);
         };
         if let Some(edit) = edit {
@@ -344,7 +337,6 @@ impl<'a> Job<'a> {
                 done.errors.extend(back.distances(&edit.known));
             }
         }
-        trajectory.map_or(Ok(()), Trajectory::end_batch)?;
         Ok(Some(images))
     }
 

@@ -8,9 +8,10 @@ use super::models::{Models, Opened};
 use super::output::{Layout, Output};
 use super::request::Request;
 use super::stage::Stage;
-use crate::Result;
+use super::trajectory::Trajectory;
 use crate::config::ModelConfig;
 use crate::shader::fnv1a;
+use crate::{Error, Result};
 
 /// Where a run's images go.
 pub(super) struct Places<'a> {
@@ -18,6 +19,8 @@ pub(super) struct Places<'a> {
     pub out: &'a Path,
     /// `--small-out`.
     pub small_out: Option<&'a Path>,
+    /// `--trajectory`.
+    pub trajectory: Option<&'a Path>,
     /// `--restart`.
     pub restart: bool,
 }
@@ -28,6 +31,8 @@ pub(super) struct Outputs<'a> {
     pub out: Output,
     /// The first stage's images, if they are wanted too.
     pub small: Option<(Output, &'a Path)>,
+    /// The steps of the last stage's images, if they are wanted too: of no fewer images than are finished.
+    pub trajectory: Option<Trajectory>,
 }
 
 impl<'a> Outputs<'a> {
@@ -36,9 +41,10 @@ impl<'a> Outputs<'a> {
     /// # Errors
     /// A place that belongs to another run, or cannot be written.
     pub fn open(places: &Places<'a>, request: &Request, models: &Models) -> Result<Option<Self>> {
-        let Places { out, small_out, restart } = *places;
+        let Places { out, small_out, trajectory, restart } = *places;
         let (Some(first), Some(last)) = (request.stages.first(), request.stages.last()) else { return Ok(None) };
         let run = identity(request, models)?;
+        let trajectory = trajectory.map(|path| Trajectory::open(path, request, last, &run, restart)).transpose()?;
         let is_stack = request.stages.len() > 1;
         let low_bytes = if is_stack { first.height * first.width * first.channels } else { 0 };
         let whole = Layout { low_bytes, ..layout(request, last, run) };
@@ -51,7 +57,14 @@ impl<'a> Outputs<'a> {
                 Some((Output::open(path, part, restart, |index| request.record(index))?, path))
             }
         };
-        Ok(Some(Self { out, small }))
+        let before = out.written();
+        if trajectory.as_ref().is_some_and(|trajectory| trajectory.written() < before) {
+            return Err(Error::Options(format!(
+                "{before} images are finished already, and their steps were not kept; --restart makes them again, or leave \
+                 --trajectory out"
+            )));
+        }
+        Ok(Some(Self { out, small, trajectory }))
     }
 
     /// Images of a stage that need not be made any more.
@@ -72,7 +85,10 @@ impl<'a> Outputs<'a> {
                 low.keep(0, count)?;
                 self.small.as_mut().map_or(Ok(()), |(small, _)| small.keep(count))
             }
-            _ => self.out.keep(count),
+            _ => {
+                self.out.keep(count)?;
+                self.trajectory.as_mut().map_or(Ok(()), |trajectory| trajectory.keep(count))
+            }
         }
     }
 }

@@ -1,9 +1,15 @@
-//! The predicted image at each step of a run, kept until its end and written as one picture: a strip with a row per image and
-//! a column per step, or an animation of all images, a frame per step.
+//! The predicted image at each step of a run, kept in a journal of its own until its end and written as one picture: a strip
+//! with a row per image and a column per step, or an animation of all images, a frame per step.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::writer::{AtomicFile, check_parent};
+use serde_json::Value;
+
+use super::journal::{self, Journal};
+use super::request::Request;
+use super::stage::Stage;
+use crate::checkpoint::writer::{AtomicFile, check_parent, remove_orphans};
 use crate::image::{Grid, Images, volume};
 use crate::png;
 use crate::{Error, Result};
@@ -19,20 +25,27 @@ pub struct Trajectory {
     path: PathBuf,
     animated: bool,
     grid: Grid,
+    /// Images, and steps of each.
+    count: usize,
     steps: usize,
-    /// By image and, within it, by step.
-    images: Option<Images>,
+    /// Height, width, values per pixel.
+    shape: [usize; 3],
+    /// Finished images, each as its steps.
+    journal: Journal,
     /// The batch under way, by step.
     batch: Vec<Images>,
 }
 
 impl Trajectory {
-    /// Checks that so many images of `shape` (height, width, channels) with so many steps can be kept and written.
+    /// Checks that the request's images of `stage` with their steps can be kept and written, and opens their journal as that
+    /// of an output.
     ///
     /// # Errors
-    /// [`Error::Options`] for a name of another format, or for more than a picture holds; [`Error::Io`] for a folder that is
-    /// not there.
-    pub fn new(path: &Path, grid: Grid, count: usize, steps: usize, shape: [usize; 3]) -> Result<Self> {
+    /// [`Error::Options`] for a name of another format, for more than a picture holds, or where another run was begun;
+    /// [`Error::Io`] for a folder that is not there, or another process at it.
+    pub fn open(path: &Path, request: &Request, stage: &Stage, run: &Value, restart: bool) -> Result<Self> {
+        let (grid, count, steps) = (request.grid(), request.indices.len(), stage.steps);
+        let shape = [stage.height, stage.width, stage.channels];
         let refuse = |why: String| Err(Error::Options(format!("{}: {why}", path.display())));
         let animated = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("png") => false,
@@ -53,7 +66,23 @@ impl Trajectory {
         if !matches!(channels, 1 | 3) {
             return refuse(format!("images of {channels} channels are no pictures"));
         }
-        Ok(Self { path: path.into(), animated, grid, steps, images: None, batch: Vec::new() })
+        remove_orphans(path.parent().unwrap_or(Path::new("")), path.file_name());
+        let place = journal::place(path, false, &request.indices);
+        let journal = Journal::open(place, run, &[steps * height * width * channels], restart)?;
+        Ok(Self { path: path.into(), animated, grid, count, steps, shape, journal, batch: Vec::new() })
+    }
+
+    /// Images whose steps are kept.
+    pub fn written(&self) -> usize {
+        self.journal.finished(0)
+    }
+
+    /// Drops those from number `count` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn keep(&mut self, count: usize) -> Result<()> {
+        self.journal.keep(0, count)
     }
 
     /// Begins a batch. What is there of one that was stopped, or whose device was lost, is dropped.
@@ -66,32 +95,30 @@ impl Trajectory {
         self.batch.push(images);
     }
 
-    /// Ends a batch, which is kept.
-    ///
-    /// # Errors
-    /// [`Error::Options`] for images of another shape.
-    pub fn end_batch(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        let Some(first) = batch.first() else { return Ok(()) };
-        let steps = |k: usize| batch.iter().flat_map(move |images| images.image(k).iter().copied());
-        let values = (0..first.count()).flat_map(steps).collect();
-        let count = first.count() * batch.len();
-        let own = Images::new(count, first.height(), first.width(), first.channels(), values)?;
-        match &mut self.images {
-            Some(all) => all.append(&own),
-            none => {
-                *none = Some(own);
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes the picture, with the run's parameters, and returns its place; None where no image was finished.
+    /// Ends a batch, which is kept: its steps are on disk when it returns.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(self, texts: &[(String, String)]) -> Result<Option<PathBuf>> {
-        let Some(images) = self.images else { return Ok(None) };
+    pub fn end_batch(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        let steps = |k: usize| batch.iter().flat_map(move |images| images.pixels(k).bytes);
+        let count = batch.first().map_or(0, Images::count);
+        let pixels: Vec<u8> = (0..count).flat_map(steps).collect();
+        self.journal.push(0, count, &pixels)
+    }
+
+    /// Writes the picture, with the run's parameters; false where images are missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, texts: &[(String, String)]) -> Result<bool> {
+        if self.written() < self.count {
+            return Ok(false);
+        }
+        let ([height, width, channels], count) = (self.shape, self.count * self.steps);
+        let mut pixels = vec![0; volume([count, height, width, channels])?];
+        self.journal.pixels(0)?.read_exact(&mut pixels).map_err(|e| Error::io(&self.path, e))?;
+        let images = Images::from_u8(count, height, width, channels, &pixels)?;
         let mut frames = Vec::new();
         if self.animated {
             let steps = self.steps.max(1);
@@ -108,6 +135,12 @@ impl Trajectory {
         png::write_frames(&mut file, &frames, DELAYS, texts)
             .map_err(|e| Error::io(&self.path, std::io::Error::other(e)))?;
         file.commit()?;
-        Ok(Some(self.path))
+        Ok(true)
+    }
+
+    /// Removes what was kept, and returns the picture's place.
+    pub fn remove(self) -> PathBuf {
+        self.journal.remove();
+        self.path
     }
 }
