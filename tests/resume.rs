@@ -158,6 +158,19 @@ fn a_killed_trajectory_goes_on() {
     assert!(text.contains("their steps were not kept"), "{text}");
 }
 
+/// What a resumed inversion reports covers the images that it made, and it says how many these are.
+#[test]
+fn a_killed_inversion_says_what_its_error_covers() {
+    let folder = models("resume-invert");
+    folder.ok(&words(BASE, "--count 40 --out pictures"));
+    let arguments =
+        words("invert --model base.safetensors --steps 2 --class 3 --input pictures --batch 2 --out x.npy", "--json");
+    assert!(killed_after(&folder, &arguments, "x.npy.partial/journal", 3));
+    let report: serde_json::Value = serde_json::from_str(&folder.ok(&arguments)).expect("JSON");
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    assert_eq!(number(&report["finished_before"]) + number(&report["error_levels"]["images"]), 40, "{report}");
+}
+
 #[test]
 fn parts_merge_into_the_bytes_of_the_whole() {
     let folder = models("merge");

@@ -69,7 +69,7 @@ impl Report<'_> {
         // Of the images that this process made.
         let errors = (!done.errors.is_empty()).then(|| {
             let mean = done.errors.iter().map(|[mean, _]| mean).sum::<f64>() / done.errors.len() as f64;
-            (mean, done.errors.iter().map(|[_, most]| *most).fold(0.0, f64::max))
+            (mean, done.errors.iter().map(|[_, most]| *most).fold(0.0, f64::max), done.errors.len())
         });
         let inverts = request.stages.iter().any(Stage::inverts);
         let back = (exists && inverts).then(|| request.back(self.model, self.out));
@@ -86,8 +86,8 @@ impl Report<'_> {
             object["images_per_second"] = json!(rate);
             object["first_step_seconds"] = json!(first_step.map(|t| t.as_secs_f64()));
             object["interrupted"] = json!(written < wanted);
-            if let Some((mean, most)) = errors {
-                object["error_levels"] = json!({ "mean": mean, "max": most });
+            if let Some((mean, most, images)) = errors {
+                object["error_levels"] = json!({ "mean": mean, "max": most, "images": images });
             }
             if let Some(command) = back {
                 object["sample_command"] = json!(command);
@@ -116,10 +116,11 @@ impl Report<'_> {
         let plural = if written == 1 { "" } else { "s" };
         let on = done.adapter.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
         let made = if before > 0 { format!(", {made} of them") } else { String::new() };
-        if let Some((mean, most)) = errors {
+        if let Some((mean, most, images)) = errors {
+            let now = if images < written { format!(" {images} made now") } else { String::new() };
             note(&format!(
-                "sampled from it by ddim with as many steps, the pictures come back with an error of {mean:.2} of 255 levels on \
-                 average, {most:.0} at most"
+                "sampled from it by ddim with as many steps, the pictures{now} come back with an error of {mean:.2} of 255 levels \
+                 on average, {most:.0} at most"
             ));
         }
         print(&format!("{out}: {written} image{plural}{made} in {seconds:.1} s ({rate:.2} per second){on}{first}\n"))?;
