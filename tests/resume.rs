@@ -219,7 +219,10 @@ fn the_kubernetes_examples_command_continues_and_merges() {
     let arguments = "--model /data/64x64_diffusion.safetensors --count 50000 --batch 16";
     assert!(block.contains(arguments));
     let base = BASE.strip_prefix("sample ").expect("arguments");
-    let block = block.replace(arguments, &format!("{base} --count 24 --batch 2"));
+    // The adapter of what it is compared with.
+    let adapter = std::env::var_os("TEST_ADAPTERS")
+        .map_or(String::new(), |_| format!(" --adapter '{}'", common::gpu::adapters()[0]));
+    let block = block.replace(arguments, &format!("{base} --count 24 --batch 2{adapter}"));
     let block = block.replace("/data", folder.0.to_str().expect("a path"));
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_guided-diffusion"));
     let path = format!("{}:/usr/bin:/bin", program.parent().expect("a folder").display());
