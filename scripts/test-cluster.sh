@@ -57,7 +57,7 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 SchedulerParameters=sched_interval=1
 MailProg=/bin/true
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES State=UP
 END
 export SLURM_CONF=$work/slurm.conf
