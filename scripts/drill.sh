@@ -1,7 +1,14 @@
 #!/usr/bin/env bash
-# Runs the drills of tests/drills.rs and prints their figures, which docs/reliability.md lists: scripts/drill.sh [NAME ...]
+# Runs the drills of tests/drills.rs and the rounds in browsers and prints their figures, which docs/reliability.md lists:
+# scripts/drill.sh [NAME ...], of which `rounds` is those in browsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ $# = 0 ] || [ "$1" = rounds ]; then
+    scripts/setup.sh rust node lavapipe chromium firefox
+    scripts/web-build.sh
+    node web/tests/rounds.mjs
+    [ $# = 0 ] || exit 0
+fi
 scripts/setup.sh rust lavapipe swiftshader cxx vulkan-headers
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" VK_DRIVER_FILES VK_ICD_FILENAMES NODEVICE_SELECT=1
 VK_DRIVER_FILES=$(scripts/lavapipe.sh):$(scripts/swiftshader.sh)
