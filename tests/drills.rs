@@ -7,6 +7,8 @@ mod common;
 mod files;
 #[path = "drills/gpu.rs"]
 mod gpu;
+#[path = "drills/kernels.rs"]
+mod kernels;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
