@@ -11,9 +11,10 @@ mod gpu;
 mod kernels;
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::folder::Folder;
 use common::gpu::{adapters, open};
@@ -28,7 +29,15 @@ use guided_diffusion::{Error, Session, SessionOptions};
 use pollster::block_on;
 
 const RUN: &str = "sample --model base.safetensors --steps 3 --class 3,5 --count 4 --batch 2 --seed 11";
+/// Outputs of images, by their name.
 const KINDS: [&str; 4] = ["a.npz", "a.npy", "a.png", "pictures"];
+/// What else the program writes, and by which arguments before its name.
+const OTHERS: [(&str, &str); 4] = [
+    ("steps.png", "sample --model base.safetensors --steps 200 --class 3 --count 2 --out images.npz --trajectory"),
+    ("converted.safetensors", "convert base.safetensors --out"),
+    ("merged.npz", "merge part.npz --out"),
+    ("grids.safetensors", "grid base.safetensors --steps 2 --images 1 --out"),
+];
 
 fn words<'a>(text: &'a str, more: &'a str) -> Vec<&'a str> {
     text.split_whitespace().chain(more.split_whitespace()).collect()
@@ -59,7 +68,7 @@ fn layout() -> Layout {
         grid: Grid { rows: 10, columns: 20, by_column: false, gap: 0 },
         texts: Vec::new(),
         labels: (0..200).collect(),
-        run: serde_json::json!({"seed": 1}),
+        run: serde_json::json!({"seed": 1, "first": 0, "count": 200, "start": 0, "end": 200}),
         low_bytes: 0,
     }
 }
@@ -86,7 +95,7 @@ fn writer() {
     let Some(path) = std::env::var_os("DRILL_WRITE") else { return };
     if let Err(error) = write_images(Path::new(&path)) {
         eprintln!("said: {error}");
-        std::process::exit(7);
+        std::process::exit(1);
     }
 }
 
@@ -112,37 +121,64 @@ fn finished(path: &Path) -> Option<Vec<u8>> {
     Some(names.iter().flat_map(|name| std::fs::read(name).expect("a picture")).collect())
 }
 
+fn remove(path: &Path) {
+    std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_file(path)).expect("removed");
+}
+
+/// What is under a final name is whole: a file, or each picture that is there.
+fn is_whole(found: Option<&[u8]>, expected: &[u8], path: &Path) -> bool {
+    found.is_none_or(|found| if path.is_dir() { expected.starts_with(found) } else { found == expected })
+}
+
+/// The journal of an output of images, while it is not complete.
+fn journal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(if path.extension().is_some() { ".partial" } else { "/.partial-0-200" });
+    name.into()
+}
+
 #[test]
 fn killed_while_writing() {
+    const KILLS: usize = 13; // of each kind of output
+    const TRIES: usize = 20 * KILLS;
     let folder = Folder::new("drill-kill");
-    let (mut kills, mut state) = (0, 12_345u64);
+    let (mut all, mut state) = (0, 12_345u64);
     for kind in KINDS {
-        std::fs::create_dir(folder.join("whole")).expect("made");
-        let whole = folder.join("whole").join(kind);
-        write_images(&whole).expect("written");
-        let expected = finished(&whole).expect("there");
-        std::fs::remove_dir_all(folder.join("whole")).expect("removed");
         let path = folder.join(kind);
-        for _ in 0..13 {
+        let begin = Instant::now();
+        assert!(spawn_writer(&path).status().expect("started").success());
+        let longest = begin.elapsed();
+        let expected = finished(&path).expect("there");
+        remove(&path);
+        let (mut kills, mut tries) = (0, 0);
+        while kills < KILLS {
+            tries += 1;
+            assert!(tries <= TRIES, "{kind}: {kills} of {TRIES} kills came while it was writing");
             let mut child = spawn_writer(&path).spawn().expect("started");
+            while !journal(&path).exists() && child.try_wait().expect("a child").is_none() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            std::thread::sleep(Duration::from_micros(state >> 47));
-            child.kill().expect("killed");
-            child.wait().expect("a child");
-            kills += 1;
-            // A picture or a file is whole, or not there.
-            match finished(&path) {
-                Some(found) if path.is_dir() => assert!(expected.starts_with(&found), "{kind}: a half picture"),
-                Some(found) => assert!(found == expected, "{kind}: a half file"),
-                None => {}
+            std::thread::sleep(longest.mul_f64((state >> 32) as f64 / f64::from(u32::MAX)));
+            let begun = journal(&path).exists();
+            child.kill().expect("killed, or ended before");
+            let killed = child.wait().expect("a child").signal() == Some(9);
+            let found = finished(&path);
+            assert!(is_whole(found.as_deref(), &expected, &path), "{kind}: a half file");
+            if found.as_ref() == Some(&expected) {
+                // Complete: the next one begins anew.
+                remove(&path);
+            } else if killed && begun {
+                kills += 1;
             }
         }
         assert!(spawn_writer(&path).status().expect("started").success());
         assert!(finished(&path).expect("there") == expected, "{kind}");
+        all += kills;
     }
     let names = folder.names();
     assert_eq!(names, ["a.npy", "a.npz", "a.png", "pictures"], "nothing else is left");
-    println!("killed while writing: {kills} times, 0 half files, the final bytes those of an undisturbed run");
+    println!("killed while writing: {all} times, 0 half files, the final bytes those of an undisturbed run");
 }
 
 /// A file system of a few kilobytes, which ends with the drill.
@@ -161,48 +197,71 @@ impl Drop for Disk {
     }
 }
 
+/// A process that writes to a path, whose name says what.
+fn writing(folder: &Folder, path: &Path) -> Command {
+    match OTHERS.iter().find(|(name, _)| path.ends_with(name)) {
+        Some((_, arguments)) => folder.command(&words(arguments, &path.to_string_lossy())),
+        None => spawn_writer(path),
+    }
+}
+
+/// How many of a call a library of faults has counted.
+fn counted(counts: &[u8], call: &str) -> usize {
+    let counts = String::from_utf8_lossy(counts);
+    counts.lines().find_map(|line| line.strip_prefix(call)?.trim().parse().ok()).expect(call)
+}
+
 #[test]
 fn a_full_disk_and_a_broken_one() {
-    let folder = Folder::new("drill-disk");
+    let folder = gpu::smallest("drill-disk");
+    write_images(&folder.join("part.npz")).expect("written");
     let disk = Disk(folder.join("disk"));
     std::fs::create_dir(&disk.0).expect("made");
-    disk.mount("size=16k");
-    let mut refused = 0;
-    for kind in KINDS {
+    disk.mount("size=16m");
+    let (mut kinds, mut broken) = (0, [0; 3]);
+    for kind in KINDS.into_iter().chain(OTHERS.map(|(name, _)| name)) {
         let path = disk.0.join(kind);
-        let error = write_images(&path).expect_err("16 KiB do not hold it");
-        assert!(error.to_string().contains("No space left") && error.to_string().contains(kind), "{error}");
-        assert!(kind == "pictures" || !path.exists(), "{kind}: a half file");
-        refused += 1;
-        // With more space it goes on.
-        disk.mount("remount,size=16m");
-        write_images(&path).expect("now it fits");
-        let found = finished(&path).expect("there");
-        write_images(&folder.join(kind)).expect("written");
-        assert!(found == finished(&folder.join(kind)).expect("there"), "{kind}");
-        std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)).expect("removed");
+        let with_faults = |variable: &str, value: &str| {
+            let mut command = writing(&folder, &path);
+            command.env("LD_PRELOAD", library("libsystem_faults.so")).env("DRILL_DISK", &disk.0);
+            command.env(variable, value).output().expect("started")
+        };
+        let counts = folder.join("counts");
+        let output = with_faults("DRILL_COUNT", &counts.to_string_lossy());
+        assert!(output.status.success(), "{kind}: {}", text(&output));
+        let expected = finished(&path).expect("there");
+        remove(&path);
+        let refused = |output: Output, reason: &str, when: &str| {
+            let said = text(&output);
+            assert_eq!(output.status.code(), Some(1), "{kind}, {when}: {said}");
+            assert!(said.contains(reason) && said.contains(kind), "{kind}, {when}: {said}");
+            assert!(is_whole(finished(&path).as_deref(), &expected, &path), "{kind}, {when}: a half file");
+        };
+        let goes_on = |when: &str| {
+            let output = writing(&folder, &path).output().expect("started");
+            assert!(output.status.success(), "{kind}, {when}: {}", text(&output));
+            assert!(finished(&path).expect("there") == expected, "{kind}, {when}");
+            remove(&path);
+        };
         disk.mount("remount,size=16k");
-    }
-    drop(disk);
-    let mut broken = 0;
-    for kind in KINDS {
-        let expected = finished(&folder.join(kind)).expect("there");
-        for first in [1, 2, 40, 90] {
-            let path = folder.join(&format!("broken-{kind}"));
-            let mut command = spawn_writer(&path);
-            let output = command.env("LD_PRELOAD", library("libsystem_faults.so")).env("DRILL_EIO", first.to_string());
-            let output = output.output().expect("started");
-            assert!(output.status.code() == Some(7), "{kind}: {}", text(&output));
-            assert!(text(&output).contains("Input/output error") && text(&output).contains(kind), "{}", text(&output));
-            assert!(path.is_dir() || !path.exists(), "{kind}: a half file");
-            write_images(&path).expect("the disk is sound again");
-            assert!(expected == finished(&path).expect("there"), "{kind}");
-            std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)).expect("removed");
-            broken += 1;
+        refused(writing(&folder, &path).output().expect("started"), "No space left", "16 KiB");
+        disk.mount("remount,size=16m");
+        goes_on("16 KiB");
+        kinds += 1;
+        let counts = bytes(&folder, "counts");
+        for (done, (call, most)) in broken.iter_mut().zip([("write", 4), ("sync", 3), ("rename", 3)]) {
+            for at in gpu::spread(counted(&counts, call), most) {
+                let fault = format!("{call}:{at}");
+                refused(with_faults("DRILL_EIO", &fault), "Input/output error", &fault);
+                goes_on(&fault);
+                *done += 1;
+            }
         }
     }
     println!(
-        "a full disk: {refused} kinds of output, a broken one: {broken} moments; named, and gone on with afterwards"
+        "a full disk: {kinds} kinds of output; EIO from a write on: {} moments, from a sync: {}, from a rename: {}; named, no half \
+         file, and gone on with afterwards",
+        broken[0], broken[1], broken[2]
     );
 }
 
@@ -224,7 +283,7 @@ fn generate_and_cancel() {
         let checkpoint = Checkpoint::synthetic(&config, 0).expect("synthetic");
         let mut session =
             block_on(Session::load(&gpu, &checkpoint, &config, &SessionOptions::default())).expect("loaded");
-        let mut samples = Vec::new();
+        let (mut samples, mut created) = (Vec::new(), (0, 0));
         for round in 0..ROUNDS {
             let mut options = SampleOptions { count: 1, labels: vec![3], ..SampleOptions::default() };
             options.settings.steps = Some("4".parse().expect("steps"));
@@ -238,6 +297,12 @@ fn generate_and_cancel() {
             } else {
                 drop(run)
             }
+            // Once each kind of round was there, a round makes nothing.
+            let now = (gpu.pipelines_created(), gpu.buffers_created());
+            if round < 6 {
+                created = now;
+            }
+            assert_eq!(now, created, "{name}: pipelines and buffers after round {round}");
             if round >= ROUNDS / 5 && round % 100 == 0 {
                 samples.push((round as f64, usage()));
             }
@@ -250,11 +315,12 @@ fn generate_and_cancel() {
             / samples.iter().map(|s| (s.0 - x) * (s.0 - x)).sum::<f64>();
         let files: Vec<usize> = samples.iter().map(|s| s.1.1).collect();
         assert!(files.iter().all(|n| *n == files[0]), "{name}: {files:?} open files");
-        // Half a kilobyte per round is what the allocator's own noise comes to; a lost buffer would be 256 bytes or more per round.
-        assert!(slope < 0.5, "{name}: {slope} KiB per round");
+        // The allocator's own noise came to 0.05 to 0.15 KiB on lavapipe; a lost buffer would be 0.25 KiB and what is kept about it.
+        assert!(slope < 0.25, "{name}: {slope} KiB per round");
         println!(
-            "generate and cancel on {name}: {ROUNDS} rounds, {slope:.3} KiB per round, {} open files throughout",
-            files[0]
+            "generate and cancel on {name}: {ROUNDS} rounds, {slope:.3} KiB per round; {} open files, {} pipelines and {} buffers \
+             throughout",
+            files[0], created.0, created.1
         );
     }
 }

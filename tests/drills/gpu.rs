@@ -1,37 +1,41 @@
 //! Drills of the device: lost and without memory. A Vulkan layer fails on purpose (gpu_faults.c).
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use conformance::tiny;
 use guided_diffusion::config::Role;
 
 use crate::common::folder::Folder;
 use crate::common::tiny::{models, write};
-use crate::{RUN, bytes, library, text, words};
+use crate::{RUN, bytes, counted, library, text, words};
 
 /// What the layer counts and fails at.
 const CALLS: [&str; 4] = ["submit", "memory", "buffer", "pipeline"];
 
 /// The program with a faulty driver: `fault` is a variable of gpu_faults.c and its value.
-fn with_fault(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Output {
+fn faulty(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Command {
     let layers = library("libgpu_faults.so");
     let mut command = folder.command(arguments);
     command.env("VK_INSTANCE_LAYERS", "VK_LAYER_DRILL_faults").env("VK_LAYER_PATH", layers.parent().expect("a folder"));
-    command.env(fault.0, fault.1).output().expect("started")
+    command.env(fault.0, fault.1);
+    command
+}
+
+fn with_fault(folder: &Folder, arguments: &[&str], fault: (&str, &str)) -> Output {
+    faulty(folder, arguments, fault).output().expect("started")
 }
 
 /// How often a run makes each of the calls.
 fn counts(folder: &Folder, arguments: &[&str]) -> [usize; 4] {
     let output = with_fault(folder, arguments, ("DRILL_COUNT", "counts"));
     assert!(output.status.success(), "{}", text(&output));
-    let counts = String::from_utf8(bytes(folder, "counts")).expect("numbers");
+    let counts = bytes(folder, "counts");
     std::fs::remove_file(folder.join("counts")).expect("there");
-    let count = |call: &str| counts.lines().find_map(|line| line.strip_prefix(call)?.trim().parse().ok());
-    CALLS.map(|call| count(call).expect(call))
+    CALLS.map(|call| counted(&counts, call))
 }
 
 /// About `most` of the numbers from 1 to `count`, with the first and the last.
-fn spread(count: usize, most: usize) -> Vec<usize> {
+pub fn spread(count: usize, most: usize) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..most).map(|i| 1 + i * (count - 1) / (most - 1)).collect();
     chosen.dedup();
     chosen
@@ -40,7 +44,7 @@ fn spread(count: usize, most: usize) -> Vec<usize> {
 /// A run of the smallest network with all kinds of calls, since each loss costs two loads; its images are whole.npz.
 const LOST: &str = "sample --model base.safetensors --steps 2 --class 3,5 --count 2 --batch 1 --seed 11";
 
-fn smallest(name: &str) -> Folder {
+pub fn smallest(name: &str) -> Folder {
     let folder = Folder::new(name);
     let mut config = tiny(Role::Diffusion);
     config.unet.channel_mult = vec![1.0];
@@ -94,6 +98,24 @@ fn a_device_lost_while_it_is_set_up() {
          errors while it was opened, with nothing left",
         again + refused
     );
+}
+
+#[test]
+fn a_device_lost_while_tuning() {
+    let folder = smallest("drill-tuning");
+    let run = |out: &str, fault: (&str, &str)| {
+        let mut command = faulty(&folder, &words(LOST, &format!("--tune-budget 2 --out {out}")), fault);
+        let output = command.env("GUIDED_DIFFUSION_CACHE", "cache").output().expect("started");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    // Tuning comes first.
+    let said = run("lost.npz", ("DRILL_LOSE", "submit:5"));
+    assert!(said.contains("opening it again"), "{said}");
+    // By the kernels that were found fastest then, and are remembered, the same command makes the same bytes.
+    run("again.npz", ("DRILL_COUNT", "counts"));
+    assert_eq!(bytes(&folder, "lost.npz"), bytes(&folder, "again.npz"));
+    println!("a device lost while kernels are measured: opened again, measured again, and the run continues");
 }
 
 #[test]
