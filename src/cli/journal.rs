@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::console::note;
 use super::differences::differences;
 use crate::checkpoint::writer::{check_parent, is_at};
 use crate::{Error, Result};
@@ -73,12 +74,17 @@ impl Journal {
             Some(found) => {
                 return Err(Error::Options(format!(
                     "{}: another run was begun here ({}); give its arguments to continue it, --restart to drop it, \
-                     or another --out",
+                     or another output",
                     folder.display(),
                     differences(&found.run, run)
                 )));
             }
-            None => (HashMap::new(), 0),
+            None => {
+                if !restart && file.metadata().is_ok_and(|found| found.len() > 0) {
+                    note(&format!("note: {}: no run can be read from it; all images are made again", path.display()));
+                }
+                (HashMap::new(), 0)
+            }
         };
         file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| Error::io(&path, e))?;
         let mut journal = Self { folder, file, stages: Vec::new(), done: false };
@@ -92,10 +98,14 @@ impl Journal {
             let on_disk = file.metadata().map_err(|e| Error::io(&path, e))?.len();
             let there =
                 on_disk.checked_div(bytes as u64).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-            let images = finished.get(&stage).copied().unwrap_or(0).min(there);
+            let promised = finished.get(&stage).copied().unwrap_or(0);
+            let images = promised.min(there);
+            if images < promised {
+                note(&format!("note: {}: of {promised} finished images {images} are still there", path.display()));
+            }
             journal.stages.push(Spool { file, path, images, bytes });
         }
-        journal.done = journal.is_empty();
+        journal.done = journal.stages.iter().all(|spool| spool.images == 0);
         Ok(journal)
     }
 
@@ -151,10 +161,6 @@ impl Journal {
         self.done = true;
     }
 
-    fn is_empty(&self) -> bool {
-        self.stages.iter().all(|spool| spool.images == 0)
-    }
-
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
         let path = || self.folder.join("journal");
         let mut text = serde_json::to_vec(line).map_err(|e| Error::io(path(), e.into()))?;
@@ -180,15 +186,16 @@ impl Drop for Journal {
 fn lock(folder: &Path, path: &Path) -> Result<File> {
     check_parent(folder)?;
     loop {
-        match std::fs::create_dir(folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io(folder, e)),
-            _ => {}
+        if let Err(e) = std::fs::create_dir(folder)
+            && e.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(Error::io(folder, e));
         }
         // Not through a link that someone may have put there.
         for (place, is_right) in [(folder, Metadata::is_dir as fn(&Metadata) -> bool), (path, Metadata::is_file)] {
             if std::fs::symlink_metadata(place).is_ok_and(|found| !is_right(&found)) {
                 return Err(Error::Options(format!(
-                    "{}: unfinished images are kept here, but something else has this name; move it, or give another --out",
+                    "{}: unfinished images are kept here, but something else has this name; move it, or give another output",
                     place.display()
                 )));
             }
@@ -201,9 +208,7 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
         };
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(busy(folder, "these images"));
-            }
+            Err(TryLockError::WouldBlock) => return Err(busy(folder, "these images")),
             // A file system without locks: then nobody is refused.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(Error::io(path, e)),
@@ -216,7 +221,7 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
 
 /// Not impossible arguments: whoever tries again later may succeed, such as a pod whose predecessor's node is lost.
 fn busy(folder: &Path, images: &str) -> Error {
-    let reason = format!("another process is making {images}; wait for it, or give another --out");
+    let reason = format!("another process is making {images}; wait for it, or give another output");
     Error::io(folder, std::io::Error::new(std::io::ErrorKind::WouldBlock, reason))
 }
 
@@ -230,12 +235,13 @@ pub fn place(output: &Path, is_folder: bool, indices: &Range<u32>) -> PathBuf {
     name.into()
 }
 
-/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images that a part which another
-/// process is making has too.
+/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images that another part has too: one
+/// that another process is making, or one that did not end, which would take the new pictures for its own. `restart` drops the
+/// latter.
 ///
 /// # Errors
-/// [`Error::Io`].
-pub fn refuse_overlap(folder: &Path, indices: &Range<u32>) -> Result<()> {
+/// [`Error::Io`]; [`Error::Options`] for a part that did not end.
+pub fn refuse_overlap(folder: &Path, indices: &Range<u32>, restart: bool) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {
         let name = entry.file_name();
         let range = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
@@ -243,9 +249,20 @@ pub fn refuse_overlap(folder: &Path, indices: &Range<u32>) -> Result<()> {
         if (start..end) == *indices || end <= indices.start || indices.end <= start {
             continue;
         }
-        let open = File::options().write(true).open(entry.path().join("journal"));
-        if open.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock))) {
-            return Err(busy(folder, &format!("images {start} to {} here", end.saturating_sub(1))));
+        let images = format!("images {start} to {}", end.saturating_sub(1));
+        let (place, path) = (entry.path(), entry.path().join("journal"));
+        let Ok(mut file) = File::options().read(true).write(true).open(&path) else { continue };
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(busy(folder, &format!("{images} here")));
+        }
+        if restart {
+            std::fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
+        } else if !matches!(read(&mut file, &path), Ok(None)) {
+            return Err(Error::Options(format!(
+                "{}: a run of {images} was begun here, and did not end; give its arguments to continue it, --restart to drop it, \
+                 or another output",
+                place.display()
+            )));
         }
     }
     Ok(())
@@ -337,6 +354,21 @@ mod tests {
         File::options().write(true).open(place.join("stage1")).expect("there").set_len(1).expect("cut");
         assert_eq!(open().finished(0), 0);
         open().remove();
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_part_that_did_not_end_keeps_its_images() {
+        let folder = Folder::new("overlap");
+        let place = place(&folder.0, true, &(0..10));
+        let mut journal = Journal::open(place.clone(), &json!({"seed": 1}), &[0], false).expect("opened");
+        journal.push(0, 4, &[]).expect("written");
+        assert!(refuse_overlap(&folder.0, &(5..12), false).is_err_and(|e| e.to_string().contains("another process")));
+        drop(journal);
+        let text = refuse_overlap(&folder.0, &(5..12), false).expect_err("it did not end").to_string();
+        assert!(text.contains("images 0 to 9") && text.contains("--restart"), "{text}");
+        refuse_overlap(&folder.0, &(10..20), false).expect("beside it");
+        refuse_overlap(&folder.0, &(5..12), true).expect("dropped");
         assert!(!place.exists());
     }
 

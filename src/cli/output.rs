@@ -160,7 +160,7 @@ impl Output {
                 create_folder(path)?;
             }
             folder = Some(Folder { path: path.to_path_buf(), created });
-            journal::refuse_overlap(path, &layout.indices)?;
+            journal::refuse_overlap(path, &layout.indices, restart)?;
             remove_orphans(path, None);
         } else {
             if format == Format::Grid {
