@@ -141,6 +141,9 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bytes() {
     assert!(text.contains("seed 1, here 2") && text.contains("--restart"), "{text}");
     // Parts of a run share the folder, if they have no image in common.
     let part = |indices| open(&folder.join("samples"), Layout { indices, ..layout(9, 1) });
+    let text = part(0..6).expect_err("what did not end keeps its images").to_string();
+    assert!(text.contains("images 0 to 4") && text.contains("--restart"), "{text}");
+    std::fs::remove_dir_all(folder.join("samples/.partial-0-5")).expect("there");
     let first = part(0..6).expect("a first part");
     assert!(part(6..9).is_ok());
     let text = part(5..9).expect_err("image 5 is the other's").to_string();
