@@ -150,7 +150,9 @@ fn valid_files_that_hold_no_state_dict_say_so() {
         assert!(text.contains(words) && text.contains(name), "{text}");
     }
     let text = refusal(zip(&[("word/document.xml", b"<w/>")]));
-    assert!(text.contains("not one that torch.save wrote"), "{text}");
+    assert!(text.contains("not one that torch.save wrote") && !text.contains("arrays"), "{text}");
+    let text = Checkpoint::from_bytes("x.NPZ", zip(&[("arr_0.npy", b"")])).unwrap_err().to_string();
+    assert!(text.contains("x.NPZ: ") && text.contains("an archive of arrays, no checkpoint"), "{text}");
     let text = refusal(zip(&[("m/data.pkl", b"}."), ("m/constants.pkl", b")."), ("m/code/x.py", b"")]));
     assert!(text.contains("TorchScript"), "{text}");
     let text = refusal(zip(&[("m/data.pkl", b"}."), ("m/byteorder", b"big")]));

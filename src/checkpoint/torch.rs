@@ -9,7 +9,7 @@ use super::header::{Header, Strides, TensorInfo, malformed};
 use super::parts::ReadAt;
 use super::pickle::{self, Element, Machine, Storage, Tensor, Value};
 use super::zip;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The number that starts a legacy file, as the pickle's long integer.
 const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
@@ -32,12 +32,21 @@ fn is_legacy(bytes: &[u8]) -> bool {
 /// The header of a .pt file; `key` chooses among several state dicts.
 pub(super) fn parse(file: &str, bytes: &[u8], key: Option<&str>) -> Result<(Header, Strides)> {
     let parsed = if is_legacy(bytes) { legacy(bytes, key) } else { zipped(&bytes, key) };
-    parsed.map_err(|reason| malformed(file, reason))
+    parsed.map_err(|reason| refused(file, reason))
 }
 
 /// The same of a file that is read in parts, only in the zip format.
 pub(super) fn parse_parts(name: &str, file: &dyn ReadAt) -> Result<(Header, Strides)> {
-    zipped(file, None).map_err(|reason| malformed(name, reason))
+    zipped(file, None).map_err(|reason| refused(name, reason))
+}
+
+/// NumPy's archives are zip files too, and `sample` writes such.
+fn refused(file: &str, reason: String) -> Error {
+    if !file.to_ascii_lowercase().ends_with(".npz") {
+        return malformed(file, reason);
+    }
+    let more = "an .npz file is an archive of arrays, no checkpoint: give a .safetensors or .pt file";
+    malformed(file, format!("{reason}; {more}"))
 }
 
 fn zipped(file: &dyn ReadAt, key: Option<&str>) -> Result<(Header, Strides), String> {
