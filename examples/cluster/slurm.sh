@@ -17,12 +17,16 @@ set -uo pipefail
 # Starts of a job whose program fails, after which it is given up. Node failures and pre-emptions are Slurm's to restart.
 starts=5
 
-folder=$1
+usage='usage: sbatch --array=0-7 slurm.sh FOLDER [ARGUMENTS OF guided-diffusion sample]...'
+folder=${1:?$usage}
 shift
-part=$folder/part$(printf '%05d' "$SLURM_ARRAY_TASK_ID").npz
+part=$folder/part$(printf '%05d' "${SLURM_ARRAY_TASK_ID:?$usage}").npz
 mkdir -p "$folder"
 # A job that is requeued after its last image has nothing to do.
-[ -e "$part" ] && exit 0
+if [ -e "$part" ]; then
+    echo "$part is there already: it is taken as it is; remove it or give another folder where arguments have changed" >&2
+    exit 0
+fi
 
 # It continues where an earlier start of this job ended: its finished images lie in $part.partial.
 "${PROGRAM:-guided-diffusion}" sample "$@" --shard "$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))/$SLURM_ARRAY_TASK_COUNT" \
