@@ -3,9 +3,11 @@
 //! They are the user's, so every length is bounded before memory is taken, and a refusal names the file and the reason.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use zip::ZipArchive;
+use zip::result::ZipError;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -258,8 +260,23 @@ fn jpeg(file: BufReader<File>) -> Result<Pixels, String> {
     Ok(Pixels { height, width, channels, bytes })
 }
 
+/// Opens an .npz file.
+///
+/// # Errors
+/// [`Error::Io`], also where it is cut short or damaged: that is no fault of the arguments.
+pub(super) fn open_archive(path: &Path) -> Result<ZipArchive<BufReader<File>>> {
+    ZipArchive::new(open(path)?).map_err(|error| match error {
+        ZipError::Io(error) if error.kind() != ErrorKind::UnexpectedEof => Error::io(path, error),
+        error @ ZipError::UnsupportedArchive(_) => refuse(path, error),
+        _ => {
+            let text = "this .npz archive is cut short or damaged; remove it and make it again";
+            Error::io(path, std::io::Error::new(ErrorKind::InvalidData, text))
+        }
+    })
+}
+
 fn npz(path: &Path) -> Result<Labeled> {
-    let mut archive = zip::ZipArchive::new(open(path)?).map_err(|e| refuse(path, e))?;
+    let mut archive = open_archive(path)?;
     let images = {
         let mut entry = archive
             .by_name("arr_0.npy")
@@ -268,7 +285,7 @@ fn npz(path: &Path) -> Result<Labeled> {
     };
     let labels = match archive.by_name("arr_1.npy") {
         Ok(mut entry) => Some(labels(&mut entry, images.count()).map_err(|e| refuse(path, format!("arr_1: {e}")))?),
-        Err(zip::result::ZipError::FileNotFound) => None,
+        Err(ZipError::FileNotFound) => None,
         Err(e) => return Err(refuse(path, format!("arr_1: {e}"))),
     };
     Ok(Labeled { images, labels, grid: None })

@@ -4,8 +4,9 @@
 //! own parameters. What does not fit together is named before anything is written; pixels are copied part by part, so that
 //! memory holds no more than one picture.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use zip::ZipArchive;
 use super::console::{print, print_json};
 use super::differences::differences;
 use super::input::{self, refuse};
+use super::journal;
 use super::npy::{Dtype, Header};
 use super::other_args::MergeArgs;
 use super::output::{Format, write_npz};
@@ -23,8 +25,10 @@ use crate::png;
 use crate::recipe::KEYWORD;
 use crate::{Error, Result};
 
-/// Ranges of missing images that an error lists.
-const MOST_RANGES: usize = 8;
+/// Ranges of missing images, and unfinished parts, that an error lists.
+const MOST_LISTED: usize = 8;
+/// Bytes of a journal's first line at most: it holds a recipe and configurations.
+const MAX_HEAD: u64 = 1 << 20;
 
 /// Some of a run's images, one after the other.
 struct Part {
@@ -43,12 +47,13 @@ struct Part {
 /// Merges parts into one file.
 ///
 /// # Errors
-/// [`Error::Options`] for parts of different runs, images that are missing or there twice, and files that do not say what
-/// made them; [`Error::Io`].
+/// [`Error::Options`] for parts of different runs, images that are missing or there twice, files that do not say what made
+/// them, and an output that is one of the parts; [`Error::Io`], also for damaged archives.
 pub fn run(args: &MergeArgs) -> Result<()> {
     if Format::of(&args.out)? != Format::Npz {
         return Err(Error::Options(format!("{}: parts are merged into an .npz file", args.out.display())));
     }
+    distinct(args)?;
     let mut parts = Vec::new();
     for path in &args.parts {
         if path.is_dir() { parts.extend(pictures(path)?) } else { parts.push(archive(path)?) }
@@ -88,7 +93,27 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     if args.json {
         return print_json(&json!({"output": out, "images": count, "parts": args.parts.len()}));
     }
-    print(&format!("{out}: {count} images of {} parts\n", args.parts.len()))
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    print(&format!("{out}: {} of {}\n", counted(count as usize, "image"), counted(args.parts.len(), "part")))
+}
+
+/// Refuses a part that is given twice, and an output that would replace one of its parts.
+fn distinct(args: &MergeArgs) -> Result<()> {
+    // What is not there is named where it is read.
+    let real = |path: &Path| path.canonicalize().ok();
+    let out = real(&args.out);
+    let mut seen = BTreeSet::new();
+    for path in &args.parts {
+        let Some(place) = real(path) else { continue };
+        if Some(&place) == out.as_ref() {
+            let why = "--out is one of the parts, which it would replace; give another --out";
+            return Err(refuse(&args.out, why));
+        }
+        if !seen.insert(place) {
+            return Err(refuse(path, "this part is given twice; give each part once"));
+        }
+    }
+    Ok(())
 }
 
 /// An .npz file that `sample` or `upsample` wrote.
@@ -226,15 +251,54 @@ fn complete(parts: &[Part], whole: Range<u32>) -> Result<()> {
         1 => range.start.to_string(),
         _ => format!("{} to {}", range.start, range.end - 1),
     };
-    let mut list: Vec<String> = missing.iter().take(MOST_RANGES).map(range).collect();
-    if missing.len() > MOST_RANGES {
+    let mut list: Vec<String> = missing.iter().take(MOST_LISTED).map(range).collect();
+    if missing.len() > MOST_LISTED {
         list.push("…".into());
     }
     let all = whole.end - whole.start;
     Err(Error::Options(format!(
-        "{count} of {all} images are missing: {}; make their parts and merge again",
-        list.join(", ")
+        "{count} of {all} images are missing: {}; make their parts and merge again{}",
+        list.join(", "),
+        unfinished(parts, &missing)
     )))
+}
+
+/// What an error says of parts of the same run that lie unfinished beside those that are there.
+fn unfinished(parts: &[Part], missing: &[Range<u32>]) -> String {
+    let Some(first) = parts.first() else { return String::new() };
+    let is_missing = |journal: &Path| {
+        let mut line = String::new();
+        let head =
+            File::open(journal.join("journal")).map(|file| BufReader::new(file.take(MAX_HEAD)).read_line(&mut line));
+        let Ok(Ok(_)) = head else { return false };
+        let mut head: Value = serde_json::from_str(&line).unwrap_or_default();
+        let run = head["run"].take();
+        let [Some(start), Some(end)] = ["start", "end"].map(|name| run[name].as_u64()) else { return false };
+        missing.iter().any(|range| u64::from(range.start) < end && start < u64::from(range.end))
+            && without(run, &["start", "end"]) == first.run
+    };
+    let folders: BTreeSet<&Path> =
+        parts.iter().filter(|part| part.is_archive).filter_map(|part| part.path.parent()).collect();
+    let mut found = BTreeSet::new();
+    for folder in folders {
+        let entries = std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        for entry in entries.into_iter().flatten().flatten() {
+            let place = folder.join(entry.file_name());
+            if place.to_string_lossy().ends_with(".npz.partial") && is_missing(&place) {
+                found.insert(place.display().to_string());
+            }
+        }
+    }
+    let list: Vec<String> = found.iter().take(MOST_LISTED).cloned().collect();
+    match (list.len(), found.len() > list.len()) {
+        (0, _) => String::new(),
+        (1, _) => format!(" ({} is there: that part is unfinished; run its command again)", list[0]),
+        (_, more) => format!(
+            " ({}{} are there: those parts are unfinished; run their commands again)",
+            list.join(", "),
+            if more { ", …" } else { "" }
+        ),
+    }
 }
 
 /// Copies a part's pixels.
@@ -256,8 +320,14 @@ fn copy(part: &Part, to: &mut dyn Write) -> Result<()> {
 }
 
 fn open(path: &Path) -> Result<ZipArchive<impl Read + Seek>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    ZipArchive::new(BufReader::new(file)).map_err(|e| refuse(path, e))
+    let journal = journal::place(path, false, &(0..0));
+    input::open_archive(path).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound && journal.exists() => {
+            let why = format!("{} is there: this part is unfinished; run its command again", journal.display());
+            Error::io(path, std::io::Error::new(ErrorKind::NotFound, why))
+        }
+        error => error,
+    })
 }
 
 fn picture(path: &Path) -> Result<(crate::image::Pixels, Vec<(String, String)>)> {
