@@ -185,21 +185,43 @@ fn parts_merge_into_the_bytes_of_the_whole() {
     assert_eq!(bytes(&folder, "all.npz"), bytes(&folder, "whole.npz"));
     folder.ok(&run("--count 12 --first 4 --batch 2 --seed 1 --shard 1/3 --out other.npz"));
     folder.ok(&run("--count 12 --first 4 --batch 2 --out pictures"));
-    std::fs::write(folder.join("foreign.npz"), &bytes(&folder, "part0.npz")[..100]).expect("written");
+    std::fs::write(folder.join("short.npz"), &bytes(&folder, "part0.npz")[..100]).expect("written");
+    std::fs::copy(folder.join("part1.npz"), folder.join("copy.npz")).expect("copied");
+    let before = bytes(&folder, "part0.npz");
     for (arguments, part) in [
         ("part0.npz part2.npz --out x.npz", "4 of 12 images are missing: 8 to 11"),
-        ("part0.npz part1.npz part1.npz part2.npz --out x.npz", "image 8 of part1.npz is there already of part1.npz"),
+        ("part0.npz part1.npz ./part1.npz part2.npz --out x.npz", "./part1.npz: this part is given twice"),
+        ("part0.npz part1.npz copy.npz part2.npz --out x.npz", "is there already of"),
+        ("part0.npz part1.npz part2.npz --out ./part0.npz", "./part0.npz: --out is one of the parts"),
         ("part0.npz other.npz part2.npz --out x.npz", "one run: seed 11, here 1"),
         ("part0.npz part1.npz part2.npz --count 13 --out x.npz", "parts of a run of 12 images"),
         ("part0.npz pictures --out x.npz", "are not parts of one run"),
-        ("part0.npz foreign.npz --out x.npz", "foreign.npz"),
         ("part0.npz --out x.png", ".npz"),
         ("pictures --count 13 --out x.npz", "1 of 13 images are missing: 16"),
     ] {
         let text = folder.refused(2, &words("merge", arguments));
         assert!(text.contains(part), "{text}");
     }
-    assert!(folder.refused(1, &words("merge none.npz --out x.npz", "")).contains("none.npz"));
+    assert_eq!(bytes(&folder, "part0.npz"), before);
+    for (part, words_of_it) in [("none.npz", "none.npz"), ("short.npz", "short.npz: this .npz archive is cut short")] {
+        let text = folder.refused(1, &words("merge part0.npz --out x.npz", part));
+        assert!(text.contains(words_of_it), "{text}");
+    }
+    // A part of this run that is begun, found beside the others, and by its name; and one of another run.
+    let begun = |out| format!("{BASE} --count 12 --first 4 --batch 2 --shard 1/3 --out {out}.npz");
+    assert!(killed_after(&folder, &words(&begun("begun"), ""), "begun.npz.partial/journal", 1));
+    assert!(killed_after(
+        &folder,
+        &words(&begun("odd").replace("seed 11", "seed 12"), ""),
+        "odd.npz.partial/journal",
+        1
+    ));
+    let text = folder.refused(2, &words("merge part0.npz part2.npz --out x.npz", ""));
+    assert!(text.contains("(begun.npz.partial is there: that part is unfinished") && !text.contains("odd"), "{text}");
+    let text = folder.refused(1, &words("merge part0.npz begun.npz part2.npz --out x.npz", ""));
+    assert!(text.contains("begun.npz: begun.npz.partial is there: this part is unfinished"), "{text}");
+    let one = folder.ok(&words("merge whole.npz --out one.npz", ""));
+    assert!(one.contains("12 images of 1 part\n"), "{one}");
     folder.ok(&words("merge pictures --out pictures.npz", ""));
     let [whole, merged] = ["whole.npz", "pictures.npz"].map(|name| input::images(&folder.join(name)).expect(name));
     assert_eq!((whole.labels, whole.images), (merged.labels, merged.images));
@@ -254,12 +276,44 @@ fn the_kubernetes_examples_command_continues_and_merges() {
         Some(2),
         "fails the job"
     );
-    assert_eq!((run(1), run(1)), (Some(0), Some(0)), "and again when all is done");
+    assert_eq!(run(1), Some(0));
+    let again = pod(1, &block).stderr(Stdio::piped()).output().expect("a shell");
+    assert_eq!(again.status.code(), Some(0), "and again when all is done");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("part00001.npz is there already: it is taken as it is"));
     assert_eq!(std::fs::read_dir(folder.join("samples")).expect("there").count(), 3, "the parts and nothing else");
     let parts: Vec<String> = (0..3).map(|k| format!("samples/part0000{k}.npz")).collect();
     folder.ok(&words("merge --out all.npz", &parts.join(" ")));
     folder.ok(&words(BASE, "--count 24 --batch 2 --out whole.npz"));
     assert_eq!(bytes(&folder, "all.npz"), bytes(&folder, "whole.npz"));
+}
+
+/// Slurm's own part is scripts/test-cluster.sh's.
+#[cfg(unix)]
+#[test]
+fn the_slurm_example_says_its_usage_and_what_is_done() {
+    let folder = Folder::new("resume-slurm");
+    std::fs::create_dir(folder.join("parts")).expect("made");
+    std::fs::write(folder.join("parts/part00002.npz"), b"").expect("written");
+    let job = |arguments: &[&str], task: Option<&str>| {
+        let mut command = std::process::Command::new("bash");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cluster/slurm.sh")).args(arguments);
+        command.current_dir(&folder.0).env("PROGRAM", "/bin/false").env_remove("SLURM_ARRAY_TASK_ID");
+        let output = command.envs(task.map(|task| ("SLURM_ARRAY_TASK_ID", task))).output().expect("a shell");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (arguments, task, done, words) in [
+        (&[][..], Some("2"), false, "usage: sbatch --array="),
+        (&["parts"], None, false, "usage: sbatch --array="),
+        (
+            &["parts"],
+            Some("2"),
+            true,
+            "parts/part00002.npz is there already: it is taken as it is; remove it or give another",
+        ),
+    ] {
+        let (success, text) = job(arguments, task);
+        assert!(success == done && text.contains(words), "{arguments:?} {task:?}: {text}");
+    }
 }
 
 /// Weights that overflow: the clipping of the predicted x_0 does not hide it, and nothing comes under the final name.
