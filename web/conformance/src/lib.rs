@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use conformance::solvers::Solvers;
 use conformance::{Check, Golden, Kinds, Task, kernels, tasks};
-use guided_diffusion::gpu::selftest;
 use guided_diffusion::shader::Kernel;
 use guided_diffusion::{AdapterChoice, Checkpoint, Gpu, OpenOptions};
 use serde_json::json;
@@ -85,15 +84,6 @@ impl Conformance {
     pub async fn run(&self, i: usize) -> Result<String, JsError> {
         let checks = match self.kernels.get(i) {
             Some(kernel) => {
-                // First a text that must be refused: otherwise the check would see nothing.
-                if i == 0 {
-                    selftest::plant(&self.gpu, Some(|_, text| text + "fn broken() -> f32 { return 1u; }"));
-                    let refused = self.gpu.validate(kernel).await.is_err();
-                    selftest::plant(&self.gpu, None);
-                    if !refused {
-                        return Err(JsError::new("a broken text was accepted"));
-                    }
-                }
                 self.gpu.validate(kernel).await?;
                 Vec::new()
             }
