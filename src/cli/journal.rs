@@ -235,9 +235,8 @@ pub fn place(output: &Path, is_folder: bool, indices: &Range<u32>) -> PathBuf {
     name.into()
 }
 
-/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images that another part has too: one
-/// that another process is making, or one that did not end, which would take the new pictures for its own. `restart` drops the
-/// latter.
+/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images of another part: one that a process
+/// is making, or one that did not end (which `restart` drops), since that would take the new pictures for its own.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Options`] for a part that did not end.

@@ -8,8 +8,6 @@
  * A CALL is submit, memory (a block of it), buffer or pipeline.
  *
  * It knows one instance and passes everything else through. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <vulkan/vk_layer.h>
 #include <vulkan/vulkan.h>
@@ -24,36 +22,19 @@ static PFN_vkCreateBuffer next_buffer;
 static PFN_vkCreateComputePipelines next_pipelines;
 enum call { SUBMIT, MEMORY, BUFFER, PIPELINE, CALLS };
 static const char *const names[CALLS] = {"submit", "memory", "buffer", "pipeline"};
-static long counts[CALLS];
+#include "calls.h"
 static int lost, devices, lost_device;
-
-/* Whether a variable means this call, the K-th of its kind. */
-static int is_meant(const char *variable, enum call call, long at) {
-    const char *text = getenv(variable);
-    size_t length = strlen(names[call]);
-    return text && !strncmp(text, names[call], length) && text[length] == ':' && atol(text + length + 1) == at;
-}
 
 /* Counts a call and says what becomes of it. */
 static VkResult fate(enum call call) {
     long at = __sync_add_and_fetch(&counts[call], 1);
-    if (!lost && is_meant("DRILL_LOSE", call, at)) {
+    if (!lost && meant("DRILL_LOSE", call) == at) {
         lost = 1;
         lost_device = devices;
     }
     if (lost && lost_device == devices)
         return VK_ERROR_DEVICE_LOST;
-    return is_meant("DRILL_REFUSE", call, at) ? VK_ERROR_OUT_OF_DEVICE_MEMORY : VK_SUCCESS;
-}
-
-__attribute__((destructor)) static void report(void) {
-    const char *name = getenv("DRILL_COUNT");
-    FILE *file = name ? fopen(name, "w") : NULL;
-    if (file) {
-        for (int call = 0; call < CALLS; call++)
-            fprintf(file, "%s %ld\n", names[call], counts[call]);
-        fclose(file);
-    }
+    return meant("DRILL_REFUSE", call) == at ? VK_ERROR_OUT_OF_DEVICE_MEMORY : VK_SUCCESS;
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos, VkFence fence) {
