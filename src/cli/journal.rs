@@ -1,44 +1,23 @@
 //! The finished part of a run, kept beside its output, so that a run that was killed continues where it ended.
 //!
-//! A folder `OUT.partial` (in an output folder, `.partial-FIRST-END`) holds `journal`, lines of JSON, and one file of
-//! pixels per stage. The first line says what the run is; each further one, that so many more images of a stage are on
-//! disk. A batch's pixels are flushed to the disk before its line is written, so that the journal never promises more than
-//! there is; a last line without its end was not finished and does not count. The journal is locked while a process writes
-//! to it, and the operating system ends the lock with the process, however that ends.
+//! A folder `OUT.partial` (in an output folder, `.partial-FIRST-END`) holds the journal itself, as `begun` reads it, and one
+//! file of pixels per stage. A batch's pixels are flushed to the disk before its line is written, so that the journal never
+//! promises more than there is. The journal is locked while a process writes to it, and the operating system ends the lock
+//! with the process, however that ends.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
+use super::begun::{self, Head, Line, busy};
 use super::console::note;
 use super::differences::differences;
 use crate::checkpoint::writer::{check_parent, is_at};
 use crate::{Error, Result};
-
-/// What the first line is called; another number means another layout of the folder.
-const VERSION: u32 = 1;
-/// How a journal's name begins in a folder of pictures.
-const PREFIX: &str = ".partial-";
-/// Bytes of a journal at most: 100 bytes per batch, and 2^22 batches.
-const MAX_BYTES: u64 = 400 << 20;
-
-#[derive(Serialize, Deserialize)]
-struct Head {
-    journal: u32,
-    run: Value,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Line {
-    stage: usize,
-    /// All of the stage that are on disk.
-    images: usize,
-}
 
 /// The pixels of one stage.
 #[derive(Debug)]
@@ -66,17 +45,17 @@ impl Journal {
     /// # Errors
     /// [`Error::Options`] where it belongs to another run; [`Error::Io`], also where another process has it open.
     pub fn open(folder: PathBuf, run: &Value, sizes: &[usize], restart: bool) -> Result<Self> {
-        let path = folder.join("journal");
+        let path = folder.join(begun::FILE);
         let mut file = lock(&folder, &path)?;
-        let found = if restart { None } else { read(&mut file, &path)? };
+        let found = if restart { None } else { begun::read(&mut file, &path)? };
         let (finished, end) = match found {
-            Some(found) if found.run == *run => (found.finished, found.end),
+            Some(found) if found.head.run == *run => (found.finished, found.end),
             Some(found) => {
                 return Err(Error::Options(format!(
-                    "{}: another run was begun here ({}); give its arguments to continue it, --restart to drop it, \
-                     or another output",
+                    "{}: another run was begun here ({}); {}",
                     folder.display(),
-                    differences(&found.run, run)
+                    differences(&found.head.run, run),
+                    found.head.choices()
                 )));
             }
             None => {
@@ -89,7 +68,7 @@ impl Journal {
         file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| Error::io(&path, e))?;
         let mut journal = Self { folder, file, stages: Vec::new(), done: false };
         if end == 0 {
-            journal.line(&Head { journal: VERSION, run: run.clone() })?;
+            journal.line(&Head::new(run))?;
         }
         for (stage, &bytes) in sizes.iter().enumerate() {
             let path = journal.folder.join(format!("stage{}", stage + 1));
@@ -162,7 +141,7 @@ impl Journal {
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
-        let path = || self.folder.join("journal");
+        let path = || self.folder.join(begun::FILE);
         let mut text = serde_json::to_vec(line).map_err(|e| Error::io(path(), e.into()))?;
         text.push(b'\n');
         self.file.write_all(&text).and_then(|()| self.file.sync_data()).map_err(|e| Error::io(path(), e))
@@ -176,7 +155,7 @@ impl Drop for Journal {
             for spool in &self.stages {
                 let _ = std::fs::remove_file(&spool.path);
             }
-            let _ = std::fs::remove_file(self.folder.join("journal"));
+            let _ = std::fs::remove_file(self.folder.join(begun::FILE));
             let _ = std::fs::remove_dir(&self.folder);
         }
     }
@@ -219,90 +198,13 @@ fn lock(folder: &Path, path: &Path) -> Result<File> {
     }
 }
 
-/// Not impossible arguments: whoever tries again later may succeed, such as a pod whose predecessor's node is lost.
-fn busy(folder: &Path, images: &str) -> Error {
-    let reason = format!("another process is making {images}; wait for it, or give another output");
-    Error::io(folder, std::io::Error::new(std::io::ErrorKind::WouldBlock, reason))
-}
-
-/// Where the journal of an output is.
-pub fn place(output: &Path, is_folder: bool, indices: &Range<u32>) -> PathBuf {
-    if is_folder {
-        return output.join(format!("{PREFIX}{}-{}", indices.start, indices.end));
-    }
-    let mut name = output.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
-}
-
-/// Parts of a run may share a folder of pictures, and each has its journal there. Refuses images of another part: one that a process
-/// is making, or one that did not end (which `restart` drops), since that would take the new pictures for its own.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Options`] for a part that did not end.
-pub fn refuse_overlap(folder: &Path, indices: &Range<u32>, restart: bool) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {
-        let name = entry.file_name();
-        let range = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
-        let Some((Ok(start), Ok(end))) = range.map(|(a, b)| (a.parse::<u32>(), b.parse::<u32>())) else { continue };
-        if (start..end) == *indices || end <= indices.start || indices.end <= start {
-            continue;
-        }
-        let images = format!("images {start} to {}", end.saturating_sub(1));
-        let (place, path) = (entry.path(), entry.path().join("journal"));
-        let Ok(mut file) = File::options().read(true).write(true).open(&path) else { continue };
-        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            return Err(busy(folder, &format!("{images} here")));
-        }
-        if restart {
-            std::fs::remove_dir_all(&place).map_err(|e| Error::io(&place, e))?;
-        } else if !matches!(read(&mut file, &path), Ok(None)) {
-            return Err(Error::Options(format!(
-                "{}: a run of {images} was begun here, and did not end; give its arguments to continue it, --restart to drop it, \
-                 or another output",
-                place.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What a journal says.
-struct Found {
-    run: Value,
-    /// Images by stage.
-    finished: HashMap<usize, usize>,
-    /// Where its last whole line ends.
-    end: u64,
-}
-
-/// Reads a journal; None where not even its first line is whole.
-fn read(file: &mut File, path: &Path) -> Result<Option<Found>> {
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
-    let refuse = || {
-        let reason = "this is not a journal of this version of the program; --restart starts the run over";
-        Error::Options(format!("{}: {reason}", path.display()))
-    };
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let Some(first) = lines.next() else { return Ok(None) };
-    let head: Head = serde_json::from_slice(first).map_err(|_| refuse())?;
-    if head.journal != VERSION {
-        return Err(refuse());
-    }
-    let mut finished = HashMap::new();
-    for line in lines {
-        let line: Line = serde_json::from_slice(line).map_err(|_| refuse())?;
-        finished.insert(line.stage, line.images);
-    }
-    Ok(Some(Found { run: head.run, finished, end: bytes.len() as u64 }))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Read;
+
     use serde_json::json;
+
+    use super::*;
 
     struct Folder(PathBuf);
 
@@ -359,15 +261,17 @@ mod tests {
     #[test]
     fn a_part_that_did_not_end_keeps_its_images() {
         let folder = Folder::new("overlap");
-        let place = place(&folder.0, true, &(0..10));
+        let place = begun::place(&folder.0, true, &(0..10));
         let mut journal = Journal::open(place.clone(), &json!({"seed": 1}), &[0], false).expect("opened");
         journal.push(0, 4, &[]).expect("written");
-        assert!(refuse_overlap(&folder.0, &(5..12), false).is_err_and(|e| e.to_string().contains("another process")));
+        assert!(
+            begun::refuse_overlap(&folder.0, &(5..12), false).is_err_and(|e| e.to_string().contains("another process"))
+        );
         drop(journal);
-        let text = refuse_overlap(&folder.0, &(5..12), false).expect_err("it did not end").to_string();
+        let text = begun::refuse_overlap(&folder.0, &(5..12), false).expect_err("it did not end").to_string();
         assert!(text.contains("images 0 to 9") && text.contains("--restart"), "{text}");
-        refuse_overlap(&folder.0, &(10..20), false).expect("beside it");
-        refuse_overlap(&folder.0, &(5..12), true).expect("dropped");
+        begun::refuse_overlap(&folder.0, &(10..20), false).expect("beside it");
+        begun::refuse_overlap(&folder.0, &(5..12), true).expect("dropped");
         assert!(!place.exists());
     }
 
@@ -394,6 +298,10 @@ mod tests {
         std::fs::write(place.join("journal"), "{\"journal\":99,\"run\":{}}\n").expect("written");
         let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
         assert!(text.contains("not a journal of this version"), "{text}");
+        // One that says no command.
+        std::fs::write(place.join("journal"), "{\"journal\":1,\"run\":{}}\n").expect("written");
+        let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another run").to_string();
+        assert!(text.contains("run its command again to continue it"), "{text}");
         std::fs::write(place.join("journal"), "no end of line").expect("written");
         assert_eq!(Journal::open(place, &run, &[1], false).expect("started over").finished(0), 0);
     }

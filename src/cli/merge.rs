@@ -4,19 +4,19 @@
 //! own parameters. What does not fit together is named before anything is written; pixels are copied part by part, so that
 //! memory holds no more than one picture.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
+use std::io::{BufReader, ErrorKind, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use zip::ZipArchive;
 
+use super::begun::{self, Begun};
 use super::console::{print, print_json};
 use super::differences::differences;
 use super::input::{self, refuse};
-use super::journal;
 use super::npy::{Dtype, Header};
 use super::other_args::MergeArgs;
 use super::output::{Format, write_npz};
@@ -27,8 +27,6 @@ use crate::{Error, Result};
 
 /// Ranges of missing images, and unfinished parts, that an error lists.
 const MOST_LISTED: usize = 8;
-/// Bytes of a journal's first line at most: it holds a recipe and configurations.
-const MAX_HEAD: u64 = 1 << 20;
 
 /// Some of a run's images, one after the other.
 struct Part {
@@ -266,37 +264,36 @@ fn complete(parts: &[Part], whole: Range<u32>) -> Result<()> {
 /// What an error says of parts of the same run that lie unfinished beside those that are there.
 fn unfinished(parts: &[Part], missing: &[Range<u32>]) -> String {
     let Some(first) = parts.first() else { return String::new() };
-    let is_missing = |journal: &Path| {
-        let mut line = String::new();
-        let head =
-            File::open(journal.join("journal")).map(|file| BufReader::new(file.take(MAX_HEAD)).read_line(&mut line));
-        let Ok(Ok(_)) = head else { return false };
-        let mut head: Value = serde_json::from_str(&line).unwrap_or_default();
-        let run = head["run"].take();
+    let is_missing = |run: Value| {
         let [Some(start), Some(end)] = ["start", "end"].map(|name| run[name].as_u64()) else { return false };
         missing.iter().any(|range| u64::from(range.start) < end && start < u64::from(range.end))
             && without(run, &["start", "end"]) == first.run
     };
     let folders: BTreeSet<&Path> =
         parts.iter().filter(|part| part.is_archive).filter_map(|part| part.path.parent()).collect();
-    let mut found = BTreeSet::new();
+    let mut found = BTreeMap::new();
     for folder in folders {
         let entries = std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
         for entry in entries.into_iter().flatten().flatten() {
             let place = folder.join(entry.file_name());
-            if place.to_string_lossy().ends_with(".npz.partial") && is_missing(&place) {
-                found.insert(place.display().to_string());
+            if place.to_string_lossy().ends_with(".npz.partial")
+                && let Some(Begun { head, .. }) = begun::look(&place)
+            {
+                let again = head.again();
+                if is_missing(head.run) {
+                    found.insert(place.display().to_string(), again);
+                }
             }
         }
     }
-    let list: Vec<String> = found.iter().take(MOST_LISTED).cloned().collect();
-    match (list.len(), found.len() > list.len()) {
-        (0, _) => String::new(),
-        (1, _) => format!(" ({} is there: that part is unfinished; run its command again)", list[0]),
-        (_, more) => format!(
+    let list: Vec<&str> = found.keys().take(MOST_LISTED).map(String::as_str).collect();
+    match (found.first_key_value(), found.len()) {
+        (None, _) => String::new(),
+        (Some((place, again)), 1) => format!(" ({place} is there: that part is unfinished; {again})"),
+        (_, all) => format!(
             " ({}{} are there: those parts are unfinished; run their commands again)",
             list.join(", "),
-            if more { ", …" } else { "" }
+            if all > list.len() { ", …" } else { "" }
         ),
     }
 }
@@ -320,13 +317,13 @@ fn copy(part: &Part, to: &mut dyn Write) -> Result<()> {
 }
 
 fn open(path: &Path) -> Result<ZipArchive<impl Read + Seek>> {
-    let journal = journal::place(path, false, &(0..0));
-    input::open_archive(path).map_err(|error| match error {
-        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound && journal.exists() => {
-            let why = format!("{} is there: this part is unfinished; run its command again", journal.display());
+    let journal = begun::place(path, false, &(0..0));
+    input::open_archive(path).map_err(|error| match (error, begun::look(&journal)) {
+        (Error::Io { source, .. }, Some(begun)) if source.kind() == ErrorKind::NotFound => {
+            let why = format!("{} is there: this part is unfinished; {}", journal.display(), begun.head.again());
             Error::io(path, std::io::Error::new(ErrorKind::NotFound, why))
         }
-        error => error,
+        (error, _) => error,
     })
 }
 

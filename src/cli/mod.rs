@@ -2,6 +2,7 @@
 
 mod adapters;
 pub mod args;
+mod begun;
 mod bench;
 pub mod classes;
 mod console;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::begun;
 use super::classes::in_turn;
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::npy::{Dtype, Header};
 use crate::checkpoint::writer::{AtomicFile, check_parent, create_folder, keep_folder, remove_orphans};
 use crate::image::{Grid, Images, Pixels};
@@ -160,7 +161,7 @@ impl Output {
                 create_folder(path)?;
             }
             folder = Some(Folder { path: path.to_path_buf(), created });
-            journal::refuse_overlap(path, &layout.indices, restart)?;
+            begun::refuse_overlap(path, &layout.indices, restart)?;
             remove_orphans(path, None);
         } else {
             if format == Format::Grid {
@@ -176,7 +177,7 @@ impl Output {
         };
         let stages = if layout.low_bytes > 0 { vec![layout.low_bytes, bytes] } else { vec![bytes] };
         let stage = stages.len() - 1;
-        let place = journal::place(path, format == Format::Folder, &layout.indices);
+        let place = begun::place(path, format == Format::Folder, &layout.indices);
         let mut journal = Journal::open(place, &layout.run, &stages, restart)?;
         if let Some(folder) = &folder {
             let is_there = |index: &u32| folder.path.join(file_name(&name(*index))).is_file();

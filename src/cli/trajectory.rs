@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::journal::{self, Journal};
+use super::begun;
+use super::journal::Journal;
 use super::request::Request;
 use super::stage::Stage;
 use crate::checkpoint::writer::{AtomicFile, check_parent, remove_orphans};
@@ -67,7 +68,7 @@ impl Trajectory {
             return refuse(format!("images of {channels} channels are no pictures"));
         }
         remove_orphans(path.parent().unwrap_or(Path::new("")), path.file_name());
-        let place = journal::place(path, false, &request.indices);
+        let place = begun::place(path, false, &request.indices);
         let journal = Journal::open(place, run, &[steps * height * width * channels], restart)?;
         Ok(Self { path: path.into(), animated, grid, count, steps, shape, journal, batch: Vec::new() })
     }
