@@ -1,9 +1,9 @@
 """Our readers of checkpoints against Python's (safetensors, torch.load with weights_only), on damaged files.
 
-    differential.py READ FOLDER [FILES PER FORMAT (3000)] [SEED (0)]
+    differential.py READ FOLDER [FILES PER FORMAT (20000)] [SEED (0)]
 
 READ is the program of fuzz_targets/read.rs; files are written to FOLDER. scripts/differential.sh runs it. Both sides must accept
-a file with the same values, or both must refuse it. Where the two formats' readers are meant to differ, REASONS says by which
+a file with the same values, or both must refuse it. Where the two formats' readers are meant to differ, OURS and THEIRS say by which
 message and why; any other difference fails, and its file stays in FOLDER.
 """
 

@@ -3,11 +3,15 @@
 # scripts/drill.sh [NAME ...], of which `rounds` is those in browsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ $# = 0 ] || [ "$1" = rounds ]; then
+rounds='' names=()
+for name in "$@"; do
+    if [ "$name" = rounds ]; then rounds=yes; else names+=("$name"); fi
+done
+if [ $# = 0 ] || [ -n "$rounds" ]; then
     scripts/setup.sh rust node lavapipe chromium firefox
     scripts/web-build.sh
     node web/tests/rounds.mjs
-    [ $# = 0 ] || exit 0
+    [ $# = 0 ] || [ ${#names[@]} -gt 0 ] || exit 0
 fi
 scripts/setup.sh rust lavapipe swiftshader cxx vulkan-headers
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" VK_DRIVER_FILES VK_ICD_FILENAMES NODEVICE_SELECT=1
@@ -22,5 +26,6 @@ cat >target/drills/faults.json <<END
 {"file_format_version": "1.1.0", "layer": {"name": "VK_LAYER_DRILL_faults", "type": "GLOBAL", "library_path": "./libgpu_faults.so",
  "api_version": "1.3.0", "implementation_version": "1", "description": "faults on purpose"}}
 END
-# One after the other: what is measured is the whole process's.
-cargo test --release --locked --test drills -- --test-threads=1 --nocapture "$@" | grep -v '^writer\|^$'
+# One after the other: what is measured is the whole process's. A name that no drill has is an error.
+cargo test --release --locked --test drills -- --test-threads=1 --nocapture "${names[@]}" |
+    awk '/^running 0 tests/ { none = 1 } !/^(writer.*)?$/ { print; fflush() } END { exit none }'

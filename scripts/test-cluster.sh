@@ -16,6 +16,7 @@ export PROGRAM=$PWD/target/release/guided-diffusion
 work=$(mktemp -d)
 pids=()
 finish() {
+    [ -z "${job:-}" ] || scancel "$job" 2>/dev/null || true
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
     rm -rf "$work"
@@ -84,7 +85,8 @@ kill -KILL "$killed"
 echo "test-cluster: killed process $killed with $(($(wc -l <"$victim.partial/journal") - 1)) of 4 batches"
 until_true 4800 sh -c "[ -z \"\$(squeue --noheader --job=$job 2>/dev/null)\" ]"
 grep -q 'starting again' "$work/job-3.log" || fail "Slurm did not start the killed shard again"
+grep -q 'finished already' "$work/job-3.log" || fail "the killed shard did not continue"
 "$PROGRAM" merge "$work"/parts/part*.npz --out "$work/all.npz"
 cmp "$work/all.npz" "$work/whole.npz" || fail "the merged file differs from the single run's"
-[ "$(ls "$work/parts" | wc -l)" = 8 ] || fail "something else than the parts is left: $(ls -A "$work/parts")"
+[ "$(ls -A "$work/parts" | wc -l)" = 8 ] || fail "something else than the parts is left: $(ls -A "$work/parts")"
 echo "test-cluster: the merged file has the single run's bytes"

@@ -205,6 +205,19 @@ fn imports_follow_the_order_that_the_document_lists() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Suites that Cargo.toml turns off are parts of tests/device.rs, but for those that run on request.
+#[test]
+fn a_suite_that_is_turned_off_runs_otherwise() {
+    const ON_REQUEST: [&str; 3] = ["golden_full", "drills", "quality"];
+    let text = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (manifest, device) = (text("Cargo.toml"), text("tests/device.rs"));
+    let suites = manifest.split("\n[[test]]\n").skip(1).filter(|suite| suite.contains("\ntest = false"));
+    let off: BTreeSet<&str> = suites.filter_map(|suite| suite.split('"').nth(1)).collect();
+    let parts: BTreeSet<&str> =
+        device.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    assert_eq!(off, parts.into_iter().chain(ON_REQUEST).collect());
+}
+
 #[test]
 fn the_check_sees_wrong_imports_and_circles() {
     let layers = ["error", "op", "plan"].map(String::from);

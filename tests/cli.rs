@@ -254,22 +254,26 @@ fn reports_are_json() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_keeps_finished_images() {
+fn what_ends_a_run_keeps_finished_images() {
     let folder = Folder::new("interrupt");
     let arguments = ["sample", "--count", "4000", "--batch", "1", "--steps", "ddim2", "--out", "images"];
-    let mut child = folder.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
     let images = folder.join("images");
     let finished = || std::fs::read_dir(&images).map_or(0, |entries| entries.filter(is_picture).count());
-    while finished() == 0 && child.try_wait().expect("a child").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    for signal in ["-INT", "-TERM"] {
+        let before = finished();
+        let mut child =
+            folder.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+        while finished() == before && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "{signal}");
+        assert!(finished() > before, "{signal}: the second run continues the first");
+        let others = std::fs::read_dir(&images).expect("there").filter(|entry| !is_picture(entry));
+        let others: Vec<_> = others.map(|entry| entry.expect("an entry").file_name()).collect();
+        assert_eq!(others, [".partial-0-4000"], "the journal, for who goes on, and no temporary file");
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success());
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert!(finished() > 0);
-    let others = std::fs::read_dir(&images).expect("there").filter(|entry| !is_picture(entry));
-    let others: Vec<_> = others.map(|entry| entry.expect("an entry").file_name()).collect();
-    assert_eq!(others, [".partial-0-4000"], "the journal, for who goes on, and no temporary file");
     assert!(input::images(&images).is_ok());
 
     fn is_picture(entry: &std::io::Result<std::fs::DirEntry>) -> bool {

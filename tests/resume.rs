@@ -10,7 +10,6 @@ use common::folder::Folder;
 use common::tiny::models;
 use guided_diffusion::cli::input;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_guided-diffusion");
 const BASE: &str = "sample --model base.safetensors --steps 2 --class 3,5 --seed 11";
 const STACK: &str = "sample --model base.safetensors --classifier judge.safetensors --upsampler up.safetensors --steps 2 \
                      --upsampler-steps ddim2 --class 3,5 --seed 11";
@@ -84,8 +83,8 @@ fn a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one() {
     assert!(text.contains("noise_schedule \"linear\", here \"cosine\""), "{text}");
     // Another run is refused, as long as the first one's images lie there, and so is a second process.
     let text = folder.refused(2, &run("--count 90 --batch 2 --eta 0.5 --sampler ddim --out killed.npz"));
-    let again = format!("run `{PROGRAM} {}` to continue it", arguments.join(" "));
-    assert!(text.contains("eta") && text.contains(&again) && text.contains("--restart"), "{text}");
+    let by = format!("by `guided-diffusion {}", arguments.join(" "));
+    assert!(text.contains("eta") && text.contains(&by) && text.contains("--restart"), "{text}");
     let text = folder.refused(2, &run("--count 90 --shard 0/2 --out killed.npz"));
     assert!(text.contains("end 90, here 45"), "{text}");
     // This process stands for the one that is at it: the lock ends with the process that holds it.
@@ -158,6 +157,12 @@ fn a_killed_trajectory_goes_on() {
     assert!(killed_after(&folder, &words(BASE, "--count 60 --batch 2 --out x.npz"), "x.npz.partial/journal", 3));
     let text = folder.refused(2, &words(BASE, "--count 60 --batch 2 --out x.npz --trajectory x.png"));
     assert!(text.contains("their steps were not kept"), "{text}");
+    // Begun with it, and continued without it, a run leaves the steps that were kept.
+    let run = |more| words(BASE, "--count 60 --batch 2 --out y.npz").into_iter().chain(more).collect::<Vec<_>>();
+    assert!(killed_after(&folder, &run(vec!["--trajectory", "y.png"]), "y.npz.partial/journal", 3));
+    folder.ok(&run(Vec::new()));
+    assert_eq!(bytes(&folder, "y.npz"), bytes(&folder, "whole.npz"));
+    assert!(folder.join("y.png.partial").exists() && !folder.join("y.npz.partial").exists());
 }
 
 /// What a resumed inversion reports covers the images that it made, and it says how many these are.
@@ -219,10 +224,10 @@ fn parts_merge_into_the_bytes_of_the_whole() {
         1
     ));
     let text = folder.refused(2, &words("merge part0.npz part2.npz --out x.npz", ""));
-    let again = format!("begun.npz.partial is there: that part is unfinished; run `{PROGRAM} {}`)", begun("begun"));
-    assert!(text.contains(&again) && !text.contains("odd"), "{text}");
+    let by = format!("(begun.npz.partial is there, begun by `guided-diffusion {}", begun("begun"));
+    assert!(text.contains(&by) && text.contains("that part is unfinished") && !text.contains("odd"), "{text}");
     let text = folder.refused(1, &words("merge part0.npz begun.npz part2.npz --out x.npz", ""));
-    assert!(text.contains("begun.npz: begun.npz.partial is there: this part is unfinished; run `"), "{text}");
+    assert!(text.contains("begun.npz: begun.npz.partial is there, begun by `guided-diffusion sample"), "{text}");
     let one = folder.ok(&words("merge whole.npz --out one.npz", ""));
     assert!(one.contains("12 images of 1 part\n"), "{one}");
     folder.ok(&words("merge pictures --out pictures.npz", ""));
@@ -249,7 +254,7 @@ fn the_kubernetes_examples_command_continues_and_merges() {
         .map_or(String::new(), |_| format!(" --adapter '{}'", common::gpu::adapters()[0]));
     let block = block.replace(arguments, &format!("{base} --count 24 --batch 2{adapter}"));
     let block = block.replace("/data", folder.0.to_str().expect("a path"));
-    let program = std::path::Path::new(PROGRAM);
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_guided-diffusion"));
     let path = format!("{}:/usr/bin:/bin", program.parent().expect("a folder").display());
     let pod = |index: usize, block: &str| {
         let mut command = std::process::Command::new("/bin/sh");

@@ -78,6 +78,14 @@ pub(crate) fn is_at(_: &File, _: &Path) -> bool {
     true
 }
 
+/// Flushes the folder that `path` is in to the disk, so that the name survives a power cut. Not every system can do this.
+pub(crate) fn flush_name(path: &Path) {
+    if let Some(folder) = path.parent() {
+        let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+}
+
 /// Removes the temporary files that dead processes left in `folder`: of the file `name`, or of all files.
 pub fn remove_orphans(folder: &Path, name: Option<&OsStr>) {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
@@ -168,11 +176,7 @@ impl AtomicFile {
             // Windows renames no open file.
             drop(file);
             std::fs::rename(&self.temporary, &self.path)?;
-            // The name too is to survive a power cut. Not every system can do this to a folder.
-            if let Some(folder) = self.path.parent() {
-                let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-                let _ = File::open(folder).and_then(|folder| folder.sync_all());
-            }
+            flush_name(&self.path);
             Ok(())
         };
         let result = finish();

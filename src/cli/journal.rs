@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::begun::{self, Head, Line, busy};
 use super::console::note;
 use super::differences::differences;
-use crate::checkpoint::writer::{check_parent, is_at};
+use crate::checkpoint::writer::{check_parent, flush_name, is_at};
 use crate::{Error, Result};
 
 /// The pixels of one stage.
@@ -47,15 +47,16 @@ impl Journal {
     pub fn open(folder: PathBuf, run: &Value, sizes: &[usize], restart: bool) -> Result<Self> {
         let path = folder.join(begun::FILE);
         let mut file = lock(&folder, &path)?;
-        let found = if restart { None } else { begun::read(&mut file, &path)? };
+        let found = if restart { None } else { begun::read(&file, &path)? };
         let (finished, end) = match found {
             Some(found) if found.head.run == *run => (found.finished, found.end),
             Some(found) => {
                 return Err(Error::Options(format!(
-                    "{}: another run was begun here ({}); {}",
+                    "{}: another run was begun here{} ({}); give its arguments to continue it, --restart to drop it, or give \
+                     another output",
                     folder.display(),
-                    differences(&found.head.run, run),
-                    found.head.choices()
+                    found.head.by(),
+                    differences(&found.head.run, run)
                 )));
             }
             None => {
@@ -83,6 +84,10 @@ impl Journal {
                 note(&format!("note: {}: of {promised} finished images {images} are still there", path.display()));
             }
             journal.stages.push(Spool { file, path, images, bytes });
+        }
+        if end == 0 {
+            flush_name(&path);
+            flush_name(&journal.folder);
         }
         journal.done = journal.stages.iter().all(|spool| spool.images == 0);
         Ok(journal)
@@ -298,10 +303,16 @@ mod tests {
         std::fs::write(place.join("journal"), "{\"journal\":99,\"run\":{}}\n").expect("written");
         let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another version").to_string();
         assert!(text.contains("not a journal of this version"), "{text}");
-        // One that says no command.
-        std::fs::write(place.join("journal"), "{\"journal\":1,\"run\":{}}\n").expect("written");
-        let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another run").to_string();
-        assert!(text.contains("run its command again to continue it"), "{text}");
+        // Whoever wrote it does not choose what a terminal shows.
+        let with =
+            |word: &str| format!("{}\n", json!({"journal": 1, "run": {}, "arguments": ["sample", word, "--restart"]}));
+        for (word, shown) in
+            [("a b", " by `guided-diffusion sample 'a b'` ("), ("\u{1b}", "here ("), (&"x".repeat(900), "here (")]
+        {
+            std::fs::write(place.join("journal"), with(word)).expect("written");
+            let text = Journal::open(place.clone(), &run, &[1], false).expect_err("another run").to_string();
+            assert!(text.contains(shown), "{text}");
+        }
         std::fs::write(place.join("journal"), "no end of line").expect("written");
         assert_eq!(Journal::open(place, &run, &[1], false).expect("started over").finished(0), 0);
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use zip::ZipArchive;
 
-use super::begun::{self, Begun};
+use super::begun;
 use super::console::{print, print_json};
 use super::differences::differences;
 use super::input::{self, refuse};
@@ -277,11 +277,11 @@ fn unfinished(parts: &[Part], missing: &[Range<u32>]) -> String {
         for entry in entries.into_iter().flatten().flatten() {
             let place = folder.join(entry.file_name());
             if place.to_string_lossy().ends_with(".npz.partial")
-                && let Some(Begun { head, .. }) = begun::look(&place)
+                && let Some(head) = begun::look(&place)
             {
-                let again = head.again();
+                let by = head.by();
                 if is_missing(head.run) {
-                    found.insert(place.display().to_string(), again);
+                    found.insert(place.display().to_string(), by);
                 }
             }
         }
@@ -289,7 +289,9 @@ fn unfinished(parts: &[Part], missing: &[Range<u32>]) -> String {
     let list: Vec<&str> = found.keys().take(MOST_LISTED).map(String::as_str).collect();
     match (found.first_key_value(), found.len()) {
         (None, _) => String::new(),
-        (Some((place, again)), 1) => format!(" ({place} is there: that part is unfinished; {again})"),
+        (Some((place, by)), 1) => {
+            format!(" ({place} is there, begun{by}: that part is unfinished; run its command again)")
+        }
         (_, all) => format!(
             " ({}{} are there: those parts are unfinished; run their commands again)",
             list.join(", "),
@@ -318,12 +320,14 @@ fn copy(part: &Part, to: &mut dyn Write) -> Result<()> {
 
 fn open(path: &Path) -> Result<ZipArchive<impl Read + Seek>> {
     let journal = begun::place(path, false, &(0..0));
-    input::open_archive(path).map_err(|error| match (error, begun::look(&journal)) {
-        (Error::Io { source, .. }, Some(begun)) if source.kind() == ErrorKind::NotFound => {
-            let why = format!("{} is there: this part is unfinished; {}", journal.display(), begun.head.again());
+    input::open_archive(path).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound && journal.exists() => {
+            let by = begun::look(&journal).map_or(String::new(), |head| head.by());
+            let why =
+                format!("{} is there, begun{by}: this part is unfinished; run its command again", journal.display());
             Error::io(path, std::io::Error::new(ErrorKind::NotFound, why))
         }
-        (error, _) => error,
+        error => error,
     })
 }
 

@@ -77,7 +77,20 @@ fn a_device_lost_at_every_submission() {
     let folder = smallest("drill-lost");
     let [submissions, ..] = counts(&folder, &words(LOST, "--out whole.npz --trajectory whole.png"));
     assert!((1..=submissions).all(|at| continues(&folder, "submit", at)));
-    println!("a lost device: at each of {submissions} submissions of a run, opened again, the same bytes");
+    // Lost for good: the run ends, and what it finished stays for the next one.
+    let lost = words(LOST, "--out lost.npz --trajectory lost.png");
+    let last = format!("submit:{submissions}");
+    let output = faulty(&folder, &lost, ("DRILL_LOSE", &last)).env("DRILL_LOSE_AGAIN", "1").output().expect("started");
+    let said = text(&output);
+    assert!(output.status.code() == Some(1) && said.matches("opening it again").count() == 1, "{said}");
+    assert!(!folder.join("lost.npz").exists() && folder.join("lost.npz.partial").exists());
+    let again = with_fault(&folder, &lost, ("DRILL_COUNT", "counts"));
+    assert!(again.status.success() && text(&again).contains("1 of 2 images are finished already"), "{}", text(&again));
+    assert_eq!(bytes(&folder, "lost.npz"), bytes(&folder, "whole.npz"));
+    println!(
+        "a lost device: at each of {submissions} submissions of a run, opened again, the same bytes; lost for good, the next run \
+         continues"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
  *
  *   DRILL_LOSE=CALL:K    the K-th CALL of the process (from 1), and all later ones of that device, report a lost device;
  *                        the next device is sound
+ *   DRILL_LOSE_AGAIN=1   it is not: what follows a lost device is lost as well
  *   DRILL_REFUSE=CALL:K  the K-th CALL has no memory
  *   DRILL_COUNT=F        at the end, writes how many of each there were to file F
  *
@@ -32,7 +33,7 @@ static VkResult fate(enum call call) {
         lost = 1;
         lost_device = devices;
     }
-    if (lost && lost_device == devices)
+    if (lost && (lost_device == devices || getenv("DRILL_LOSE_AGAIN")))
         return VK_ERROR_DEVICE_LOST;
     return meant("DRILL_REFUSE", call) == at ? VK_ERROR_OUT_OF_DEVICE_MEMORY : VK_SUCCESS;
 }

@@ -13,13 +13,21 @@ export async function serveFaulty(root) {
   /** What was asked for: `{ path, range, status, authorization }`. */
   const requests = [];
   /**
-   * `cut`: bodies end in their middle, `stall`: nothing follows there, `silence`: there is no answer at all. `busy`: so many requests
+   * `cut`: bodies end in their middle once `/cut` is asked for (since what is on its way is lost with the connection), and
+   * continued ones at once; `stall`: nothing follows there, `silence`: there is no answer at all. `busy`: so many requests
    * are answered by 503, `drop`: so many lose their connection. `secret`: what `Authorization` must hold. `refuse`: pages may not send
    * headers of their own.
    */
   const state = { fault: null, busy: 0, drop: 0, secret: null, refuse: false };
+  /** Bodies that wait for `/cut`. */
+  const halves = new Set();
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
+    if (pathname === '/cut') {
+      for (const half of halves) half.destroy();
+      halves.clear();
+      return response.end();
+    }
     const [, kind] = pathname.split('/');
     const file = join(root, basename(pathname));
     const plain = readFileSync(file);
@@ -64,10 +72,10 @@ export async function serveFaulty(root) {
       'Content-Length': body.length,
     });
     if (!state.fault) return response.end(body);
-    return response.write(body.subarray(0, body.length / 2), () => {
-      // Not at once: what is on its way would be lost with the connection.
-      if (state.fault === 'cut') setTimeout(() => response.destroy(), 200);
-    });
+    response.write(body.subarray(0, body.length / 2));
+    if (state.fault !== 'cut') return;
+    if (from === 0) halves.add(response);
+    else response.destroy();
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

@@ -2,21 +2,23 @@
 
 /**
  * Runs in the page: loads, and returns the outcome and the bytes that were counted. `stop`: abort at so many bytes, or, below
- * 0, after so many milliseconds. `options.response` gives a Response, `options.own` the page's own fetch with these headers.
+ * 0, after so many milliseconds. `options.response` gives a Response, `options.own` the page's own fetch with these headers, and
+ * `options.cut` what is asked for from so many bytes on: `{ url, at }`.
  */
 export async function load([url, options = {}, stop = Infinity]) {
   const { GuidedDiffusion } = await import('/guided-diffusion/index.js');
   window.engine ??= await GuidedDiffusion.create(window.engineOptions ?? {});
   const control = new AbortController();
   if (stop < 0) setTimeout(() => control.abort(), -stop);
+  const { response, own, cut, ...rest } = options;
   let last = null;
   const from = new Set();
   const onProgress = (progress) => {
     last = progress;
     from.add(progress.from);
     if (stop >= 0 && progress.loaded >= stop) control.abort();
+    if (cut && progress.loaded >= cut.at) void fetch(cut.url, { mode: 'no-cors' });
   };
-  const { response, own, ...rest } = options;
   if (own) rest.fetch = (address, { headers, signal }) => fetch(address, { headers: { ...Object.fromEntries(headers), ...own }, signal });
   try {
     const source = response ? await fetch(url) : url;
