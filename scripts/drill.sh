@@ -26,6 +26,9 @@ cat >target/drills/faults.json <<END
 {"file_format_version": "1.1.0", "layer": {"name": "VK_LAYER_DRILL_faults", "type": "GLOBAL", "library_path": "./libgpu_faults.so",
  "api_version": "1.3.0", "implementation_version": "1", "description": "faults on purpose"}}
 END
-# One after the other: what is measured is the whole process's. A name that no drill has is an error.
-cargo test --release --locked --test drills -- --test-threads=1 --nocapture "${names[@]}" |
-    awk '/^running 0 tests/ { none = 1 } !/^(writer.*)?$/ { print; fflush() } END { exit none }'
+drills() { cargo test --release --locked --test drills -- "$@"; }
+for name in "${names[@]}"; do
+    drills --list "$name" | grep ': test$' >/dev/null || { echo "drill: no drill is called $name" >&2; exit 1; }
+done
+# One after the other: what is measured is the whole process's.
+drills --test-threads=1 --nocapture "${names[@]}" | grep --line-buffered -v '^writer\|^$'

@@ -17,6 +17,12 @@ if [ ${#parts[@]} = 3 ]; then
 fi
 scripts/setup.sh "${parts[@]}"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+# Minutes of waiting for the network, while wasm is compiled. What fails is tried again, and told, by the test that needs it.
+downloads=''
+if [ $# = 0 ] && [ -z "$BROWSERS" ]; then
+    scripts/npm-install.sh web/tests/bundlers >/dev/null 2>&1 &
+    downloads=$!
+fi
 scripts/wasm.sh guided-diffusion-web-conformance target/web-conformance
 scripts/web-build.sh
 # The program, with whose images, made on lavapipe, those of browsers are compared; with examples, as the tests build it.
@@ -27,6 +33,7 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find web/tests "${depth[@]}" -name '*.test.mjs' | sort)
     set -- "${files[@]}"
 fi
+[ -z "$downloads" ] || wait "$downloads" || true
 # Three files at a time: a browser compiles kernels on one core, and waits now and then. What hangs ends; Node 18 has no timeout of its own.
 ended=0
 timeout --foreground 3600 node --test --test-concurrency=3 --test-reporter=spec "$@" || ended=$?

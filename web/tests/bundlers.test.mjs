@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -19,12 +19,6 @@ const run = promisify(execFile);
 const require = createRequire(join(HERE, 'package.json'));
 /** A tool of the bundlers' own folder. */
 const tool = async (name) => import(pathToFileURL(require.resolve(name)).href);
-
-function install() {
-  const installed = join(HERE, 'node_modules/.package-lock.json');
-  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(HERE, 'package-lock.json')).mtimeMs) return;
-  execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: HERE, stdio: 'inherit' });
-}
 
 /** An application in a folder of its own, with the package from the tarball. `found` and `named` are one, with other options. */
 function application(name, tarball) {
@@ -86,7 +80,7 @@ describe('the tarball', () => {
     return one;
   };
   before(async () => {
-    install();
+    execFileSync('scripts/npm-install.sh', ['web/tests/bundlers'], { cwd: folder('.'), stdio: 'inherit' });
     // A folder here would be in the way of an npm that looks for workspaces.
     const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', HERE], { cwd: folder('web/package') });
     tarball = join(HERE, JSON.parse(stdout)[0].filename);

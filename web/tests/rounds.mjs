@@ -14,6 +14,8 @@ import { QUICK, counts, start, status } from './page/harness.mjs';
 const ROUNDS = Number(process.argv[2] ?? 200);
 /** Rounds between two measurements. */
 const EVERY = 5;
+/** What the path of a browser's program has in it. */
+const PROGRAMS = { chromium: 'chrom', firefox: 'firefox' };
 /** A browser with a model takes more; less was not measured. */
 const LEAST = 50e6;
 /** Rounds before the first measurement: what is made once is no leak. */
@@ -22,10 +24,10 @@ const WARM = 20;
 const NOISE = 64 * 1024;
 
 /**
- * Bytes of all processes that this one has started, by their kind: their own, and their share of what they have in common. A program's
- * file is left out: each process's share of it depends on how many other browsers run.
+ * Bytes of all processes of a browser that this one has started, by their kind: their own, and their share of what they have in common. A
+ * program's file is left out: each process's share of it depends on how many other browsers run, as one beside Firefox does.
  */
-function memory() {
+function memory(browser) {
   const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   const parents = new Map();
   for (const id of processes) {
@@ -42,6 +44,7 @@ function memory() {
     if (id === String(process.pid) || !ours(id)) continue;
     try {
       const words = readFileSync(`/proc/${id}/cmdline`, 'utf8').split(/[\0 ]/).filter(Boolean);
+      if (!words[0]?.includes(PROGRAMS[browser])) continue;
       const kind = words.find((word) => word.startsWith('--type='))?.slice(7) ?? (words.includes('-contentproc') ? words.at(-1) : 'browser');
       const shares = readFileSync(`/proc/${id}/smaps_rollup`, 'utf8').matchAll(/^Pss_(?:Anon|Shmem):\s+(\d+)/gm);
       for (const [, kilobytes] of shares) bytes[kind] = (bytes[kind] ?? 0) + 1024 * Number(kilobytes);
@@ -54,12 +57,13 @@ function memory() {
 
 const sum = (parts) => Object.values(parts).reduce((a, b) => a + b, 0);
 
-/** Least squares: how much more there is with each round. */
+/**
+ * How much more there is with each measurement: the median slope of all pairs (Theil and Sen), which a step that happens once, such
+ * as a browser's process that begins to do something, does not change.
+ */
 function slope(values) {
-  const mean = (of) => of.reduce((a, b) => a + b, 0) / of.length;
-  const [x, y] = [mean(values.map((_, k) => k)), mean(values)];
-  const products = values.map((value, k) => (k - x) * (value - y));
-  return products.reduce((a, b) => a + b, 0) / values.reduce((sum, _, k) => sum + (k - x) ** 2, 0);
+  const pairs = values.flatMap((value, at) => values.slice(0, at).map((before, k) => (value - before) / (at - k)));
+  return pairs.sort((a, b) => a - b)[Math.floor(pairs.length / 2)];
 }
 
 for (const { id, name } of browsers()) {
@@ -85,7 +89,7 @@ for (const { id, name } of browsers()) {
       if (round < WARM || round % EVERY) continue;
       await collect();
       await page.waitForTimeout(200);
-      values.push(memory());
+      values.push(memory(id));
     }
     const after = await counts(page);
     const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
