@@ -130,7 +130,7 @@ fn caches_that_are_damaged() {
     runs += 3;
     println!(
         "caches: {runs} that are cut, empty, garbled, of other versions, read-only, another user's or in no place for one: every \
-         run succeeds with the same bytes, and says what it left out"
+         run succeeds with the same bytes, and names what cannot be read"
     );
 }
 
